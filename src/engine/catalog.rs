@@ -1,0 +1,93 @@
+//! Every table there is: its columns, the systems it serves, its Volatility names and the walker behind it.
+
+use super::System;
+use crate::facts::linux::{Capabilities, LogRecord, Mount, OpenFile, ShellHistory};
+use crate::facts::{
+    Feed, Library, Module, Origin, Process, Record, Region, Rows, Scope, Serves, Sink, Socket, Suspicious, Table, Thread, TreeProcess,
+    Variable, Watch,
+};
+use crate::linux::{self, Linux};
+use std::sync::Arc;
+
+/// Runs a walker; `started` is handed the growing answer.
+type Run<S> = fn(&S, Scope, &Arc<Watch>, &mut dyn FnMut(Arc<dyn Feed>)) -> Arc<dyn Rows>;
+
+pub struct Entry {
+    pub table: &'static Table,
+    /// Names of the same view in Volatility 3, without the system before them.
+    pub aliases: &'static [&'static str],
+    linux: Option<Run<Linux>>,
+}
+
+impl Entry {
+    pub fn serves(&self) -> Serves {
+        match self.linux {
+            Some(_) => Serves::Linux,
+            None => Serves::Windows,
+        }
+    }
+    pub fn available(&self, origin: Origin) -> bool {
+        self.serves().includes(origin)
+    }
+    pub(super) fn run(
+        &self,
+        system: &System,
+        scope: Scope,
+        watch: &Arc<Watch>,
+        started: &mut dyn FnMut(Arc<dyn Feed>),
+    ) -> Option<Arc<dyn Rows>> {
+        match system {
+            System::Linux(linux) => self.linux.map(|run| run(linux, scope, watch, started)),
+        }
+    }
+}
+
+macro_rules! catalog {
+    ($( $record:ident [$($alias:literal),*] linux: $linux:path; )*) => {
+        static CATALOG: &[Entry] = &[
+            $( Entry {
+                table: const { &$record::TABLE },
+                aliases: &[$($alias),*],
+                linux: Some(|linux, scope, watch, started| {
+                    let mut sink = Sink::<$record>::new(Arc::clone(watch));
+                    started(sink.feed());
+                    $linux(linux, scope, &mut sink);
+                    sink.finish()
+                }),
+            }, )*
+        ];
+    };
+}
+
+catalog! {
+    Process ["pslist", "psscan", "psaux", "pidhashtable", "psxview"] linux: linux::processes;
+    TreeProcess ["pstree"] linux: linux::pstree;
+    Thread ["threads", "thrdscan"] linux: linux::threads;
+    Socket ["sockstat", "sockscan", "netstat", "netscan"] linux: linux::sockets;
+    Region ["maps", "proc.maps", "vadinfo"] linux: linux::regions;
+    Suspicious ["malfind", "malware.malfind"] linux: linux::suspicious;
+    Module ["lsmod", "hidden_modules", "modxview", "modules", "modscan"] linux: linux::modules;
+    OpenFile ["lsof"] linux: linux::open_files;
+    Variable ["envars"] linux: linux::environment;
+    Library ["library_list", "dlllist"] linux: linux::libraries;
+    Capabilities ["capabilities"] linux: linux::capabilities;
+    Mount ["mountinfo"] linux: linux::mounts;
+    LogRecord ["kmsg"] linux: linux::kernel_log;
+    ShellHistory ["bash"] linux: linux::shell_history;
+}
+
+pub fn catalog() -> &'static [Entry] {
+    CATALOG
+}
+
+/// A table by its own name or by its Volatility name (`linux.pslist`, `windows.pslist.PsList`, `pslist`).
+pub fn find_table(name: &str) -> Option<&'static Entry> {
+    let exact = CATALOG.iter().find(|entry| entry.table.name == name);
+    exact.or_else(|| {
+        let lower = name.to_lowercase();
+        let bare = lower.strip_prefix("linux.").or_else(|| lower.strip_prefix("windows.")).unwrap_or(&lower);
+        // Volatility ends the name with the class: `pslist.PsList`.
+        let module = bare.rsplit_once('.').map_or(bare, |(module, _class)| module);
+        CATALOG.iter().find(|entry| entry.aliases.iter().any(|alias| *alias == bare || *alias == module))
+    })
+}

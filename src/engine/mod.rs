@@ -1,0 +1,133 @@
+//! The only door: open an image, submit queries, read memory. Whatever waits on the image is a job.
+
+mod bytes;
+mod catalog;
+mod job;
+
+pub use bytes::{Bytes, MOST_BYTES, Piece, Space};
+pub use catalog::{Entry, catalog, find_table};
+pub use job::{Job, Task};
+
+use crate::facts::{Answer, Feed, Info, Origin, Record, Rows, Scope, State, Watch};
+use crate::image::Image;
+use crate::linux::Linux;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What the user gave beside the image.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// ISF files or folders, vmlinux, System.map, profile files.
+    pub symbols: Vec<PathBuf>,
+}
+
+/// Why something cannot be done: what, where and what to try, in one line.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(pub String);
+
+impl From<crate::image::OpenError> for Error {
+    fn from(why: crate::image::OpenError) -> Self {
+        Self(why.to_string())
+    }
+}
+
+pub(crate) enum System {
+    Linux(Box<Linux>),
+}
+
+/// An opened image with its answers. Cheap to clone.
+#[derive(Clone)]
+pub struct Session(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    info: Info,
+    image: Arc<Image>,
+    system: System,
+    answers: Mutex<HashMap<(&'static str, Scope), Arc<dyn Rows>>>,
+}
+
+impl Session {
+    /// Opens an image and finds its kernel. `watch` tells progress and can cancel.
+    pub fn open(path: &Path, options: &Options, watch: &Watch) -> Result<Self, Error> {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        Self::analyse(Image::open(path)?, name, options, watch)
+    }
+
+    /// Opens a bundled demo image.
+    pub fn demo(origin: Origin, watch: &Watch) -> Result<Self, Error> {
+        let _ = (origin, watch);
+        Err(Error("no demo image is bundled yet".into()))
+    }
+
+    fn analyse(image: Image, name: String, options: &Options, watch: &Watch) -> Result<Self, Error> {
+        let image = Arc::new(image);
+        let linux = Linux::detect(Arc::clone(&image), &options.symbols, watch).map_err(|why| Error(format!("{name}: {why}")))?;
+        let info = linux.info();
+        let system = System::Linux(Box::new(linux));
+        Ok(Self(Arc::new(Inner { name, info, image, system, answers: Mutex::default() })))
+    }
+
+    /// The image's file name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+    pub fn info(&self) -> &Info {
+        &self.0.info
+    }
+    pub(crate) fn system(&self) -> &System {
+        &self.0.system
+    }
+    pub(crate) fn image(&self) -> &Image {
+        &self.0.image
+    }
+    /// The tables that this image's system has.
+    pub fn tables(&self) -> impl Iterator<Item = &'static Entry> {
+        let origin = self.info().os;
+        catalog().iter().filter(move |entry| entry.available(origin))
+    }
+
+    /// Answers a query here and now.
+    pub fn query(&self, entry: &'static Entry, scope: Scope, watch: &Arc<Watch>) -> Result<Arc<dyn Rows>, Error> {
+        self.run(entry, scope, watch, &mut |_| ())
+    }
+
+    /// Answers a query with typed rows.
+    pub fn rows<T: Record + Clone>(&self, scope: Scope) -> Result<Answer<T>, Error> {
+        let entry = find_table(T::TABLE.name).ok_or_else(|| Error(format!("no table {}", T::TABLE.name)))?;
+        let rows = self.query(entry, scope, &Arc::default())?;
+        rows.as_any().downcast_ref::<Answer<T>>().cloned().ok_or_else(|| Error(format!("{} has other rows", T::TABLE.name)))
+    }
+
+    fn run(
+        &self,
+        entry: &'static Entry,
+        scope: Scope,
+        watch: &Arc<Watch>,
+        started: &mut dyn FnMut(Arc<dyn Feed>),
+    ) -> Result<Arc<dyn Rows>, Error> {
+        if let Some(known) = self.known(entry, scope) {
+            return Ok(known);
+        }
+        let rows = entry.run(&self.0.system, scope, watch, started).ok_or_else(|| {
+            let (table, os) = (entry.table.name, self.info().os.name());
+            Error(format!(
+                "{}: the table {table} does not exist for {os} images; `kioku tables {}` lists those that do",
+                self.name(),
+                self.name()
+            ))
+        })?;
+        // A cancelled answer is shown, but the next one who asks gets the whole.
+        if rows.state() != State::Cancelled {
+            let mut answers = self.0.answers.lock().unwrap_or_else(PoisonError::into_inner);
+            answers.insert((entry.table.name, scope), Arc::clone(&rows));
+        }
+        Ok(rows)
+    }
+
+    fn known(&self, entry: &Entry, scope: Scope) -> Option<Arc<dyn Rows>> {
+        self.0.answers.lock().unwrap_or_else(PoisonError::into_inner).get(&(entry.table.name, scope)).cloned()
+    }
+}

@@ -1,0 +1,209 @@
+//! Answers: immutable, shared, possibly partial; and the two ends of a running query.
+
+use super::{Cell, Record, Table};
+use crate::address::VirtAddr;
+use std::any::Any;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What a query is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Scope {
+    #[default]
+    Machine,
+    /// All process objects with this PID (PIDs are reused).
+    Pid(u32),
+    /// One process object.
+    Process(VirtAddr),
+}
+
+impl Scope {
+    pub fn admits(self, pid: u32, process: VirtAddr) -> bool {
+        match self {
+            Self::Machine => true,
+            Self::Pid(wanted) => wanted == pid,
+            Self::Process(wanted) => wanted == process,
+        }
+    }
+}
+
+/// How far an answer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Rows are still being found.
+    Running,
+    Complete,
+    /// Stopped by the user; the rows so far are kept.
+    Cancelled,
+    /// Something needed for the rest could not be read; a note says what.
+    Cut,
+}
+
+/// A type-erased answer: what tables on the screen and the report writers read.
+pub trait Rows: Send + Sync {
+    fn table(&self) -> &'static Table;
+    fn len(&self) -> usize;
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    fn cell(&self, row: usize, column: usize) -> Cell<'_>;
+    /// Why the answer is short, empty or doubtful, in full sentences.
+    fn notes(&self) -> &[String];
+    fn state(&self) -> State;
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// A partial answer that is still growing.
+pub trait Feed: Send + Sync {
+    fn snapshot(&self) -> Arc<dyn Rows>;
+}
+
+impl<T: Record + Clone> Feed for Mutex<Answer<T>> {
+    fn snapshot(&self) -> Arc<dyn Rows> {
+        Arc::new(self.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+/// The rows found so far, in chunks that are shared and never change.
+#[derive(Clone, Debug)]
+pub struct Answer<T> {
+    chunks: Vec<Arc<Vec<T>>>,
+    notes: Vec<String>,
+    state: State,
+}
+
+impl<T> Answer<T> {
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.chunks.iter().flat_map(|chunk| chunk.iter())
+    }
+    pub fn row(&self, mut index: usize) -> Option<&T> {
+        for chunk in &self.chunks {
+            if index < chunk.len() {
+                return chunk.get(index);
+            }
+            index -= chunk.len();
+        }
+        None
+    }
+}
+
+impl<T: Record> Rows for Answer<T> {
+    fn table(&self) -> &'static Table {
+        const { &T::TABLE }
+    }
+    fn len(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.len()).sum()
+    }
+    fn cell(&self, row: usize, column: usize) -> Cell<'_> {
+        self.row(row).map_or(Cell::Absent, |record| record.cell(column))
+    }
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+    fn state(&self) -> State {
+        self.state
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Progress and cancellation of one job, shared between its worker and whoever watches it.
+#[derive(Debug, Default)]
+pub struct Watch {
+    cancelled: AtomicBool,
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Watch {
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+    /// Asked by every walker at least once per page batch.
+    pub fn cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+    pub fn progress(&self, done: u64, total: u64) {
+        self.total.store(total, Ordering::Relaxed);
+        self.done.store(done, Ordering::Relaxed);
+    }
+    /// Done and total, in whatever unit the job counts; total 0 where it is not known.
+    pub fn reading(&self) -> (u64, u64) {
+        (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
+    }
+}
+
+/// Where a walker puts its rows. Rows are published in batches, so that the screen fills while the walk goes on.
+pub struct Sink<T> {
+    batch: Vec<T>,
+    last: Instant,
+    feed: Arc<Mutex<Answer<T>>>,
+    watch: Arc<Watch>,
+}
+
+const BATCH_ROWS: usize = 1000;
+const BATCH_TIME: Duration = Duration::from_millis(50);
+
+impl<T> Sink<T> {
+    pub fn new(watch: Arc<Watch>) -> Self {
+        let empty = Answer { chunks: Vec::new(), notes: Vec::new(), state: State::Running };
+        Self { batch: Vec::new(), last: Instant::now(), feed: Arc::new(Mutex::new(empty)), watch }
+    }
+    /// The other end: a snapshot of it is a partial answer.
+    pub fn feed(&self) -> Arc<Mutex<Answer<T>>> {
+        Arc::clone(&self.feed)
+    }
+    pub fn push(&mut self, row: T) {
+        self.batch.push(row);
+        if self.batch.len() >= BATCH_ROWS || self.last.elapsed() >= BATCH_TIME {
+            self.publish();
+        }
+    }
+    pub fn extend(&mut self, rows: impl IntoIterator<Item = T>) {
+        rows.into_iter().for_each(|row| self.push(row));
+    }
+    /// Says why the answer is short, empty or doubtful.
+    pub fn note(&mut self, note: impl Into<String>) {
+        self.with(|answer| answer.notes.push(note.into()));
+    }
+    /// Says that the answer ends early because of damage.
+    pub fn cut(&mut self, note: impl Into<String>) {
+        self.with(|answer| {
+            answer.notes.push(note.into());
+            answer.state = State::Cut;
+        });
+    }
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+    pub fn cancelled(&self) -> bool {
+        self.watch.cancelled()
+    }
+    pub fn finish(mut self) -> Arc<Answer<T>>
+    where
+        T: Clone,
+    {
+        self.publish();
+        let cancelled = self.watch.cancelled();
+        self.with(|answer| {
+            if cancelled {
+                answer.state = State::Cancelled;
+            } else if answer.state == State::Running {
+                answer.state = State::Complete;
+            }
+            Arc::new(answer.clone())
+        })
+    }
+    fn publish(&mut self) {
+        self.last = Instant::now();
+        if !self.batch.is_empty() {
+            let chunk = Arc::new(std::mem::take(&mut self.batch));
+            self.with(|answer| answer.chunks.push(chunk));
+        }
+    }
+    fn with<R>(&self, change: impl FnOnce(&mut Answer<T>) -> R) -> R {
+        change(&mut self.feed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -1,0 +1,27 @@
+//! Plain records that cross the boundary between the analysis and its readers. Nothing here reads memory.
+
+mod answer;
+mod cell;
+mod info;
+mod known;
+pub mod linux;
+mod record;
+pub mod time;
+
+mod library;
+mod module;
+mod process;
+mod region;
+mod socket;
+
+pub use answer::{Answer, Feed, Rows, Scope, Sink, State, Watch};
+pub use cell::{Cell, Hex, ToCell};
+pub use info::{Check, Info, Origin};
+pub use known::{Known, ReadError};
+pub use library::{Library, Variable};
+pub use module::Module;
+pub use process::{Process, ProcessState, Thread, TreeProcess};
+pub use record::{Column, Kind, Record, Serves, Table};
+pub use region::{Indicator, Protection, Region, Suspicious, Verdict};
+pub use socket::Socket;
+pub use time::Time;

@@ -1,0 +1,23 @@
+use super::Known;
+use super::record::record;
+use crate::address::VirtAddr;
+
+record! {
+    /// Kernel modules.
+    Module = "modules" {
+        /// Name.
+        name: String,
+        /// Where its code was loaded.
+        base: Known<VirtAddr>,
+        /// Size in memory, in bytes.
+        size: Known<u64>,
+        /// File it came from.
+        path: Known<String>,
+        /// Methods that found it.
+        sources: Vec<&'static str>,
+        /// loaded, or hidden: in memory, yet missing from the list.
+        state: &'static str,
+        /// Address of the struct module.
+        address: VirtAddr,
+    }
+}

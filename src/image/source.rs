@@ -1,0 +1,1 @@
+//! The file: mapped, and read by copying. The only place with `unsafe`.

@@ -1,0 +1,128 @@
+//! Virtual to physical: x86-64 with four and five levels, and spaces to read from.
+
+use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
+use crate::facts::ReadError;
+use crate::image::Image;
+use std::sync::Arc;
+
+mod cache;
+mod x64;
+
+use cache::Cache;
+pub use x64::{Leaf, Levels};
+
+/// An address space: an image and a page-table root.
+pub struct AddressSpace {
+    image: Arc<Image>,
+    root: PhysAddr,
+    levels: Levels,
+    cache: Cache,
+}
+
+impl AddressSpace {
+    pub fn new(image: Arc<Image>, root: PhysAddr, levels: Levels) -> Self {
+        Self { image, root: root.page(), levels, cache: Cache::default() }
+    }
+    pub fn image(&self) -> &Arc<Image> {
+        &self.image
+    }
+    pub fn root(&self) -> PhysAddr {
+        self.root
+    }
+    pub fn levels(&self) -> Levels {
+        self.levels
+    }
+
+    /// The page that holds an address: its rights and size, and where it is in physical memory.
+    pub fn leaf(&self, at: VirtAddr) -> Result<Leaf, ReadError> {
+        x64::walk(&self.image, self.root, self.levels, at)
+    }
+
+    pub fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
+        let page = at.page();
+        let frame = match self.cache.get(page) {
+            Some(frame) => frame,
+            None => {
+                let frame = self.leaf(page)?.frame_of(page);
+                self.cache.put(page, frame);
+                frame
+            }
+        };
+        Ok(frame.offset(at.in_page()))
+    }
+
+    /// Copies memory; all of `out` or an error for the first address that is missing.
+    pub fn read(&self, at: VirtAddr, out: &mut [u8]) -> Result<(), ReadError> {
+        self.pieces(at, out, |_, read| read)
+    }
+
+    /// Copies what there is, page by page: `page` is told of each piece's address and outcome. Missing pieces of `out` stay as they were.
+    pub fn read_available(&self, at: VirtAddr, out: &mut [u8], mut page: impl FnMut(VirtAddr, Result<(), ReadError>)) {
+        let told: Result<(), ReadError> = self.pieces(at, out, |at, read| {
+            page(at, read);
+            Ok(())
+        });
+        debug_assert!(told.is_ok());
+    }
+
+    fn pieces(
+        &self,
+        at: VirtAddr,
+        out: &mut [u8],
+        mut told: impl FnMut(VirtAddr, Result<(), ReadError>) -> Result<(), ReadError>,
+    ) -> Result<(), ReadError> {
+        let (mut at, mut rest) = (at, out);
+        while !rest.is_empty() {
+            let length = ((PAGE_SIZE - at.in_page()) as usize).min(rest.len());
+            let (piece, after) = rest.split_at_mut(length);
+            let read = self.translate(at).and_then(|physical| self.image.read(physical, piece));
+            told(at, read)?;
+            at = at.offset(length as u64);
+            rest = after;
+        }
+        Ok(())
+    }
+
+    pub fn bytes<const N: usize>(&self, at: VirtAddr) -> Result<[u8; N], ReadError> {
+        let mut bytes = [0; N];
+        self.read(at, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// A little-endian integer of 1 to 8 bytes.
+    pub fn uint(&self, at: VirtAddr, size: u32) -> Result<u64, ReadError> {
+        let mut bytes = [0; 8];
+        let part = bytes.get_mut(..size as usize).ok_or(ReadError::Implausible("integer size"))?;
+        self.read(at, part)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    pub fn pointer(&self, at: VirtAddr) -> Result<VirtAddr, ReadError> {
+        self.uint(at, 8).map(VirtAddr)
+    }
+
+    /// Text up to its first NUL, at most `most` bytes; a missing page after the start ends it.
+    pub fn text(&self, at: VirtAddr, most: usize) -> Result<String, ReadError> {
+        self.c_bytes(at, most).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    pub fn c_bytes(&self, at: VirtAddr, most: usize) -> Result<Vec<u8>, ReadError> {
+        let mut text = Vec::new();
+        let mut at = at;
+        while text.len() < most {
+            let length = ((PAGE_SIZE - at.in_page()) as usize).min(most - text.len());
+            let start = text.len();
+            text.resize(start + length, 0);
+            if let Err(why) = self.read(at, &mut text[start..]) {
+                text.truncate(start);
+                return if start == 0 { Err(why) } else { Ok(text) };
+            }
+            if let Some(end) = memchr::memchr(0, &text[start..]) {
+                text.truncate(start + end);
+                break;
+            }
+            at = at.offset(length as u64);
+        }
+        Ok(text)
+    }
+}

@@ -1,0 +1,1 @@
+//! The same answers as JSON, JSON Lines, CSV and text.

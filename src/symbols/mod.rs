@@ -1,0 +1,110 @@
+//! Types and addresses by name, from whatever source: BTF and kallsyms in the image itself, ISF, DWARF, System.map.
+
+use crate::facts::ReadError;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, PoisonError, RwLock};
+
+mod layout;
+mod object;
+mod table;
+
+pub use layout::{Field, Layout, Shape};
+pub use object::{Context, Object};
+pub use table::SymbolTable;
+
+/// A type within its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TypeId(pub u32);
+
+/// One type, typedefs and qualifiers removed.
+#[derive(Clone, Debug)]
+pub enum Type {
+    Void,
+    Integer {
+        size: u32,
+        signed: bool,
+    },
+    Float {
+        size: u32,
+    },
+    Pointer(TypeId),
+    Array {
+        element: TypeId,
+        count: u32,
+    },
+    /// A struct or union; `name` is empty for an anonymous one.
+    Struct {
+        name: String,
+        size: u32,
+    },
+    Enum {
+        size: u32,
+    },
+    Function,
+}
+
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Empty for an anonymous struct or union, whose members count as the parent's.
+    pub name: String,
+    pub bit_offset: u64,
+    /// Width of a bit field.
+    pub bit_width: Option<u32>,
+    pub r#type: TypeId,
+}
+
+/// Where types come from. Implementations decode on demand: opening a source must not build all its types.
+pub trait TypeSource: Send + Sync {
+    /// A struct or union by its tag; where there is none, a typedef of one.
+    fn find(&self, name: &str) -> Option<TypeId>;
+    /// The type itself. Bounded work, whatever the source holds; None for an unknown id or a damaged entry.
+    fn get(&self, id: TypeId) -> Option<Type>;
+    /// The members of a struct or union, in order; empty for anything else.
+    fn members(&self, id: TypeId) -> Vec<Member>;
+    /// The value of an enumerator, in whichever enumeration it stands.
+    fn enumerator(&self, name: &str) -> Option<i64>;
+}
+
+/// What is known of a kernel: its types and its symbols, where they lie in this image.
+pub struct Profile {
+    types: Box<dyn TypeSource>,
+    symbols: SymbolTable,
+    /// Where it came from, for people.
+    pub source: String,
+    by_name: RwLock<HashMap<&'static str, Option<Arc<Layout>>>>,
+    by_id: RwLock<HashMap<TypeId, Option<Arc<Layout>>>>,
+}
+
+impl Profile {
+    pub fn new(types: Box<dyn TypeSource>, symbols: SymbolTable, source: String) -> Self {
+        Self { types, symbols, source, by_name: RwLock::default(), by_id: RwLock::default() }
+    }
+    pub fn symbols(&self) -> &SymbolTable {
+        &self.symbols
+    }
+    pub fn enumerator(&self, name: &str) -> Option<i64> {
+        self.types.enumerator(name)
+    }
+    /// The layout of a structure, resolved once.
+    pub fn layout(&self, name: &'static str) -> Result<Arc<Layout>, ReadError> {
+        let find = || self.layout_of(self.types.find(name)?);
+        once(&self.by_name, name, find).ok_or(ReadError::NoField(name))
+    }
+    /// The layout of a structure which a field holds or points to.
+    pub fn layout_of(&self, id: TypeId) -> Option<Arc<Layout>> {
+        once(&self.by_id, id, || Layout::of(&*self.types, id).map(Arc::new))
+    }
+    pub fn has(&self, structure: &'static str, field: &'static str) -> bool {
+        self.layout(structure).is_ok_and(|layout| layout.field(field).is_ok())
+    }
+}
+
+fn once<K: Copy + Eq + Hash, V: Clone>(cache: &RwLock<HashMap<K, V>>, key: K, make: impl FnOnce() -> V) -> V {
+    let known = cache.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+    known.unwrap_or_else(|| {
+        let made = make();
+        cache.write().unwrap_or_else(PoisonError::into_inner).insert(key, made.clone());
+        made
+    })
+}

@@ -1,0 +1,1 @@
+//! The interactive program; the only place that knows ratatui and crossterm.
