@@ -5,10 +5,12 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock};
 
+mod btf;
 mod layout;
 mod object;
 mod table;
 
+pub use btf::Btf;
 pub use layout::{Field, Layout, Shape};
 pub use object::{Context, Object};
 pub use table::SymbolTable;
