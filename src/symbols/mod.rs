@@ -9,11 +9,13 @@ mod btf;
 mod layout;
 mod object;
 mod table;
+mod vmcoreinfo;
 
 pub use btf::Btf;
 pub use layout::{Field, Layout, Shape};
 pub use object::{Context, Object};
-pub use table::SymbolTable;
+pub use table::{Symbol, SymbolTable};
+pub use vmcoreinfo::VmcoreInfo;
 
 /// A type within its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
