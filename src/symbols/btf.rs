@@ -33,6 +33,8 @@ const HEADER: usize = 24;
 const MAX_BLOB: u64 = 256 << 20;
 /// Qualifiers and typedefs in a row; real chains are below ten.
 const MAX_CHAIN: u32 = 32;
+/// Fewer types than any kernel has that carries BTF, and more than a program.
+const KERNEL_TYPES: usize = 20_000;
 
 /// What kinds there are; numbers are those of the format.
 mod kind {
@@ -119,15 +121,15 @@ impl Btf {
         self.strings.end.max(self.types.end)
     }
 
-    /// The offset of a per-cpu variable within each processor's area. The variables of a kernel are the only ones that BTF knows;
-    /// a blob without any belongs to a module or a program.
+    /// The offset of a per-cpu variable within each processor's area: the only variables that BTF knows, and not in every kernel.
     pub fn per_cpu(&self, name: &str) -> Option<u32> {
         self.section_variables(".data..percpu").find(|(found, _)| *found == name.as_bytes()).map(|(_, offset)| offset)
     }
 
-    /// Whether this describes a kernel rather than a module or a BPF program.
+    /// Whether this describes a whole kernel rather than a module or a BPF program, which may hold a few of its structures too.
     pub fn is_kernel(&self) -> bool {
-        self.section_variables(".data..percpu").next().is_some() && self.find("task_struct").is_some()
+        let whole = self.len() > KERNEL_TYPES || self.section_variables(".data..percpu").next().is_some();
+        whole && self.find("task_struct").is_some()
     }
 
     /// Names and offsets of the variables in a section.

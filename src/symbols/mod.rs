@@ -6,6 +6,7 @@ use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock};
 
 mod btf;
+pub mod kallsyms;
 mod layout;
 mod object;
 mod table;

@@ -118,12 +118,19 @@ impl SymbolTable {
     /// Moves the kernel's symbols by the distance between where they were linked and where they run. Symbols below the kernel's half
     /// are offsets into the per-cpu area or plain numbers, and stay.
     pub fn relocate(&mut self, by: u64) {
-        for entry in &mut self.entries {
-            if VirtAddr(entry.address).is_kernel() {
-                entry.address = entry.address.wrapping_add(by);
-            }
+        self.shift_if(by, |address| address.is_kernel());
+    }
+
+    /// Moves all symbols alike.
+    pub fn shift(&mut self, by: u64) {
+        self.shift_if(by, |_| true);
+    }
+
+    fn shift_if(&mut self, by: u64, moves: impl Fn(VirtAddr) -> bool) {
+        for entry in self.entries.iter_mut().filter(|entry| moves(VirtAddr(entry.address))) {
+            entry.address = entry.address.wrapping_add(by);
         }
-        // A shift of all alike keeps the order, unless it wraps.
+        // The order stays, unless addresses wrap.
         if !self.entries.is_sorted_by_key(|entry| entry.address) {
             self.finish();
         }
