@@ -486,9 +486,220 @@ impl Names {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::io::Read as _;
     use std::path::Path;
     use std::time::Instant;
+
+    /// What a kernel of some age would hold.
+    #[derive(Clone, Copy, Debug)]
+    struct Style {
+        encoding: Encoding,
+        /// Addresses before the names (until 6.3) or after the tokens.
+        before: bool,
+        /// Bytes of the number and the markers: eight until 4.19.
+        words: usize,
+        lengths: Lengths,
+        /// The table of sequence numbers between markers and tokens (6.2 and 6.3).
+        sequences: bool,
+        /// Alignment of the tables: four since 7.0.
+        align: usize,
+    }
+
+    const BASE: u64 = 0xffff_ffff_9bc0_0000;
+
+    fn symbols() -> Vec<(u64, u8, String)> {
+        let per_cpu = [(0, b'A', "fixed_percpu_data".to_owned()), (0x1000, b'A', "cpu_debug_store".to_owned())];
+        let functions = (0..1500_u64).map(|index| (BASE + index * 0x30, b'T', format!("function_{index}_of_the_kernel")));
+        let long = (BASE + 0x20_0000, b't', format!("_R{}", "NtCs_rust_and_more".repeat(10)));
+        per_cpu.into_iter().chain([(BASE, b'T', "_stext".to_owned())]).chain(functions).chain([long]).collect()
+    }
+
+    /// Writes tables into a buffer that lies at `BASE`; gives their places as well.
+    fn encode(style: Style, odd: bool) -> (Vec<u8>, Anchors, Vec<(u64, u8, String)>) {
+        let mut list = symbols();
+        let banner = BASE + 0x20_0100;
+        if odd == (list.len() % 2 == 1) {
+            list.push((BASE + 0x20_0080, b'd', "one_more".to_owned()));
+        }
+        list.push((banner, b'D', "linux_banner".to_owned()));
+        if style.encoding == Encoding::PlaceRelative || style.encoding == Encoding::Relative {
+            list.drain(..2);
+        }
+        // Tokens: every byte for itself, and a few fragments where names have no such byte.
+        let mut tokens: Vec<Vec<u8>> = (0..=255_u8).map(|byte| vec![if byte.is_ascii_graphic() { byte } else { b'?' }]).collect();
+        tokens[1] = b"function_".to_vec();
+        tokens[2] = b"_of_the_kernel".to_vec();
+        tokens[200] = b"Tf".to_vec();
+        let (mut names, mut markers) = (Vec::new(), Vec::new());
+        for (index, (_, kind, name)) in list.iter().enumerate() {
+            if index % 256 == 0 {
+                markers.push(names.len() as u64);
+            }
+            let text = name.replace("function_", "\u{1}").replace("_of_the_kernel", "\u{2}");
+            let sequence: Vec<u8> = [*kind].into_iter().chain(text.bytes()).collect();
+            match style.lengths {
+                Lengths::Long if sequence.len() >= 0x80 => names.extend([sequence.len() as u8 & 0x7f | 0x80, (sequence.len() >> 7) as u8]),
+                _ => names.push(sequence.len() as u8),
+            }
+            names.extend(sequence);
+        }
+        let mut bytes = vec![0x5a; 0x1000];
+        let mut anchors = Anchors::default();
+        let place = |bytes: &[u8]| VirtAddr(BASE + bytes.len() as u64);
+        let pad = |bytes: &mut Vec<u8>, align: usize| bytes.resize(bytes.len().next_multiple_of(align), 0);
+        let addresses = |bytes: &mut Vec<u8>, anchors: &mut Anchors| {
+            pad(bytes, style.align);
+            let start = place(bytes);
+            for (index, (address, ..)) in list.iter().enumerate() {
+                match style.encoding {
+                    Encoding::Absolute => bytes.extend(address.to_le_bytes()),
+                    Encoding::Relative => bytes.extend(((address - BASE) as u32).to_le_bytes()),
+                    Encoding::PerCpu if *address < BASE => bytes.extend((*address as u32).to_le_bytes()),
+                    Encoding::PerCpu => bytes.extend((-1 - (address - BASE) as i32).to_le_bytes()),
+                    Encoding::PlaceRelative => bytes.extend((address.wrapping_sub(start.0 + index as u64 * 4) as u32).to_le_bytes()),
+                }
+            }
+            match style.encoding {
+                Encoding::Absolute => anchors.addresses = Some(start),
+                _ => anchors.offsets = Some(start),
+            }
+            if matches!(style.encoding, Encoding::Relative | Encoding::PerCpu) {
+                pad(bytes, 8);
+                anchors.relative_base = Some(place(bytes));
+                bytes.extend(BASE.to_le_bytes());
+            }
+        };
+        if style.before {
+            addresses(&mut bytes, &mut anchors);
+        }
+        pad(&mut bytes, style.align);
+        anchors.num_syms = place(&bytes);
+        bytes.extend(&(list.len() as u64).to_le_bytes()[..style.words]);
+        pad(&mut bytes, style.align);
+        anchors.names = place(&bytes);
+        bytes.extend(names);
+        pad(&mut bytes, style.align);
+        markers.iter().for_each(|marker| bytes.extend(&marker.to_le_bytes()[..style.words]));
+        pad(&mut bytes, style.align);
+        if style.sequences {
+            (0..list.len() as u32).for_each(|index| bytes.extend(&index.wrapping_mul(0x9e37_79b1).to_be_bytes()[..3]));
+            pad(&mut bytes, style.align);
+        }
+        anchors.token_table = place(&bytes);
+        let mut index = Vec::new();
+        let start = bytes.len();
+        for token in tokens {
+            index.extend(((bytes.len() - start) as u16).to_le_bytes());
+            bytes.extend(token.iter().chain(&[0]));
+        }
+        pad(&mut bytes, style.align);
+        anchors.token_index = place(&bytes);
+        bytes.extend(index);
+        if !style.before {
+            addresses(&mut bytes, &mut anchors);
+        }
+        bytes.resize((banner - BASE) as usize, 0);
+        bytes.extend(b"Linux version 7.3.4 (of a test)\n\0");
+        bytes.resize(bytes.len().next_multiple_of(0x1000), 0);
+        (bytes, anchors, list)
+    }
+
+    fn styles() -> Vec<Style> {
+        use Encoding::*;
+        let style = |encoding, before, words, lengths, sequences, align| Style { encoding, before, words, lengths, sequences, align };
+        vec![
+            style(Absolute, true, 8, Lengths::Short, false, 8),
+            style(PerCpu, true, 8, Lengths::Short, false, 8),
+            style(PerCpu, true, 4, Lengths::Short, false, 8),
+            style(Relative, true, 4, Lengths::Long, false, 8),
+            style(PerCpu, true, 4, Lengths::Long, true, 8),
+            style(PerCpu, false, 4, Lengths::Long, false, 8),
+            style(Absolute, false, 4, Lengths::Long, false, 8),
+            style(Relative, false, 4, Lengths::Long, false, 8),
+            style(PlaceRelative, false, 4, Lengths::Long, false, 4),
+        ]
+    }
+
+    fn reader(bytes: &[u8]) -> impl Fn(VirtAddr, &mut [u8]) -> Result<(), ReadError> {
+        move |at: VirtAddr, out: &mut [u8]| {
+            let start = at.0.checked_sub(BASE).and_then(|start| usize::try_from(start).ok()).ok_or(ReadError::NotMapped(at))?;
+            out.copy_from_slice(bytes.get(start..).and_then(|rest| rest.get(..out.len())).ok_or(ReadError::NotMapped(at))?);
+            Ok(())
+        }
+    }
+
+    fn check(found: &Decoded, list: &[(u64, u8, String)]) {
+        assert_eq!(found.symbols.len(), list.len());
+        for (address, kind, name) in list {
+            let same = found.symbols.iter().filter(|symbol| symbol.name == name).collect::<Vec<_>>();
+            assert_eq!(same.len(), 1, "{name}");
+            assert_eq!((same[0].address, same[0].kind), (VirtAddr(*address), *kind), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_style_is_read() {
+        for style in styles() {
+            for odd in [false, true] {
+                let (bytes, anchors, list) = encode(style, odd);
+                let read = reader(&bytes);
+                let prove = prove_by_banner(&read);
+                let by_note = decode(&anchors, &read, &prove).unwrap();
+                assert_eq!(by_note.encoding, style.encoding, "{style:?}");
+                check(&by_note, &list);
+                let found = search(&bytes, Some(VirtAddr(BASE)), &prove).unwrap_or_else(|| panic!("{style:?}"));
+                assert_eq!((found.encoding, found.floating), (style.encoding, false));
+                check(&found, &list);
+                let mut found = search(&bytes, None, &prove).unwrap_or_else(|| panic!("{style:?}"));
+                assert_eq!(found.floating, style.encoding == Encoding::PlaceRelative);
+                if found.floating {
+                    found.symbols.shift(BASE);
+                }
+                check(&found, &list);
+            }
+        }
+    }
+
+    #[test]
+    fn what_proves_nothing_is_refused() {
+        let (bytes, anchors, _) = encode(styles()[5], false);
+        assert!(decode(&anchors, &reader(&bytes), &|_| false).is_err());
+        assert!(search(&bytes, Some(VirtAddr(BASE)), &|_| false).is_none());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn damage_does_no_harm(
+            style in 0_usize..9,
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..40),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let (mut bytes, anchors, _) = encode(styles()[style], false);
+            let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(1).min(0x1_8000);
+            for (at, value) in changes {
+                bytes[at.index(used)] = value;
+            }
+            bytes.truncate(cut.index(bytes.len()) + 1);
+            let read = reader(&bytes);
+            for prove in [&|_: &dyn Fn(&str) -> Option<VirtAddr>| true as bool, &|_: &dyn Fn(&str) -> Option<VirtAddr>| false] as [Prove; 2] {
+                let _ = decode(&anchors, &read, prove);
+                let _ = search(&bytes, Some(VirtAddr(BASE)), prove);
+                let _ = search(&bytes, None, prove);
+            }
+        }
+
+        #[test]
+        fn arbitrary_places_do_no_harm(places in any::<[u32; 7]>(), bytes in proptest::collection::vec(any::<u8>(), 4096..9000)) {
+            let [names, num_syms, token_table, token_index, offsets, relative_base, addresses] =
+                places.map(|place| VirtAddr(BASE + u64::from(place) % bytes.len() as u64));
+            let anchors = Anchors {
+                names, num_syms, token_table, token_index, offsets: Some(offsets), relative_base: Some(relative_base), addresses: Some(addresses),
+            };
+            let _ = decode(&anchors, &reader(&bytes), &|_| true);
+        }
+    }
 
     /// A core file whose kernel is contiguous, with its guest's own list of symbols beside it.
     struct Guest {
