@@ -19,6 +19,7 @@ mod flat;
 mod lime;
 mod notes;
 mod source;
+mod sweep;
 
 use source::{Embedded, OnDisk, Source};
 

@@ -140,9 +140,11 @@ impl Kernel {
             if space.translate(table) != Ok(root) {
                 continue;
             }
-            let read = |at: VirtAddr, out: &mut [u8]| space.read(at, out);
-            let prove = kallsyms::prove_by_banner(&read);
-            let told = kallsyms::Anchors::from_vmcoreinfo(note).and_then(|anchors| kallsyms::decode(&anchors, &read, &prove).ok());
+            let told = {
+                let read = |at: VirtAddr, out: &mut [u8]| space.read(at, out);
+                let prove = kallsyms::prove_by_banner(&read);
+                kallsyms::Anchors::from_vmcoreinfo(note).and_then(|anchors| kallsyms::decode(&anchors, &read, &prove).ok())
+            };
             let how = if told.is_some() { "kallsyms, by VMCOREINFO" } else { "kallsyms, found in the kernel VMCOREINFO points to" };
             let decoded = told
                 .or_else(|| search(&space))
