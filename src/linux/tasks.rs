@@ -21,6 +21,9 @@ const MOST_PIDS: u64 = 1 << 22;
 const EXIT_DEAD: u64 = 0x10;
 const EXIT_ZOMBIE: u64 = 0x20;
 const TASK_DEAD: u64 = 0x80;
+/// task_struct.flags (include/linux/sched.h).
+const PF_WQ_WORKER: u64 = 0x20;
+const PF_KTHREAD: u64 = 0x0020_0000;
 
 /// A process object: the leader of a thread group.
 #[derive(Clone, Debug)]
@@ -335,8 +338,9 @@ impl Linux {
             let name = kthread.pointer("full_name")?;
             self.space.text(name, 64)
         };
+        // Workers are shown by their comm even where a longer name is kept.
         match full() {
-            Ok(name) if !name.is_empty() => Ok(name),
+            Ok(name) if !name.is_empty() && task.uint("flags")? & PF_WQ_WORKER == 0 => Ok(name),
             _ => task.text("comm"),
         }
     }
@@ -364,9 +368,8 @@ impl Linux {
     }
 }
 
-/// PF_KTHREAD (include/linux/sched.h).
 pub(super) fn is_kernel_thread(task: &Object<'_>) -> Result<bool, ReadError> {
-    Ok(task.uint("flags")? & 0x0020_0000 != 0)
+    Ok(task.uint("flags")? & PF_KTHREAD != 0)
 }
 
 /// `__state` since 5.14, `state` before.
