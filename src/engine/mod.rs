@@ -67,7 +67,7 @@ impl Session {
     fn analyse(image: Image, name: String, options: &Options, watch: &Watch) -> Result<Self, Error> {
         let image = Arc::new(image);
         let linux = Linux::detect(Arc::clone(&image), &options.symbols, watch).map_err(|why| Error(format!("{name}: {why}")))?;
-        let info = linux.info();
+        let info = linux.info().clone();
         let system = System::Linux(Box::new(linux));
         Ok(Self(Arc::new(Inner { name, info, image, system, answers: Mutex::default() })))
     }

@@ -136,6 +136,8 @@ impl Watch {
 /// Where a walker puts its rows. Rows are published in batches, so that the screen fills while the walk goes on.
 pub struct Sink<T> {
     batch: Vec<T>,
+    /// The rows so far were a preview: the next ones replace them.
+    over: bool,
     last: Instant,
     feed: Arc<Mutex<Answer<T>>>,
     watch: Arc<Watch>,
@@ -147,7 +149,7 @@ const BATCH_TIME: Duration = Duration::from_millis(50);
 impl<T> Sink<T> {
     pub fn new(watch: Arc<Watch>) -> Self {
         let empty = Answer { chunks: Vec::new(), ends: Vec::new(), notes: Vec::new(), state: State::Running };
-        Self { batch: Vec::new(), last: Instant::now(), feed: Arc::new(Mutex::new(empty)), watch }
+        Self { batch: Vec::new(), over: false, last: Instant::now(), feed: Arc::new(Mutex::new(empty)), watch }
     }
     /// The other end: a snapshot of it is a partial answer.
     pub fn feed(&self) -> Arc<Mutex<Answer<T>>> {
@@ -158,6 +160,11 @@ impl<T> Sink<T> {
         if self.batch.len() >= BATCH_ROWS || self.last.elapsed() >= BATCH_TIME {
             self.publish();
         }
+    }
+    /// Shows the rows so far at once, to be replaced by the rows that follow.
+    pub fn preview(&mut self) {
+        self.publish();
+        self.over = true;
     }
     pub fn extend(&mut self, rows: impl IntoIterator<Item = T>) {
         rows.into_iter().for_each(|row| self.push(row));
@@ -196,6 +203,14 @@ impl<T> Sink<T> {
     }
     fn publish(&mut self) {
         self.last = Instant::now();
+        // A preview is better than nothing where the rest was cancelled.
+        let kept = self.batch.is_empty() && self.watch.cancelled();
+        if !kept && std::mem::take(&mut self.over) {
+            self.with(|answer| {
+                answer.chunks.clear();
+                answer.ends.clear();
+            });
+        }
         if !self.batch.is_empty() {
             let chunk = Arc::new(std::mem::take(&mut self.batch));
             self.with(|answer| {

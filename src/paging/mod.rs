@@ -38,6 +38,11 @@ impl AddressSpace {
         x64::walk(&self.image, self.root, self.levels, at)
     }
 
+    /// Calls `found` with each mapped page of a range: its address, the page, and how much of it lies in the range.
+    pub fn mapped(&self, start: VirtAddr, end: VirtAddr, found: &mut dyn FnMut(VirtAddr, Leaf, u64)) {
+        x64::mapped(&self.image, self.root, self.levels, start, end, found);
+    }
+
     pub fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
         let page = at.page();
         let frame = match self.cache.get(page) {
