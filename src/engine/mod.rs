@@ -2,10 +2,12 @@
 
 mod bytes;
 mod catalog;
+mod dump;
 mod job;
 
 pub use bytes::{Bytes, MOST_BYTES, Piece, Space};
 pub use catalog::{Entry, catalog, find_table};
+pub use dump::{Dump, Extent};
 pub use job::{Job, Task};
 
 use crate::facts::{Answer, Feed, Info, Origin, Record, Rows, Scope, State, Watch};
