@@ -6,6 +6,9 @@ use crate::image::Image;
 use std::sync::Arc;
 
 mod cache;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 mod x64;
 
 use cache::Cache;
