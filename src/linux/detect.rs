@@ -52,7 +52,10 @@ impl Linux {
         }
         found.tables.sort();
         for table in found.tables {
-            if let Some(linux) = attempt(Kernel::from_tables(&image, table)) {
+            // That a row of digits is no symbol table says nothing about the image.
+            if let Ok(kernel) = Kernel::from_tables(&image, table)
+                && let Some(linux) = attempt(Ok(kernel))
+            {
                 return Ok(linux);
             }
         }
@@ -182,7 +185,7 @@ impl Kernel {
     fn from_tables(image: &Arc<Image>, table: PhysAddr) -> Result<Self, Failure> {
         let failed = |what: &str| format!("kallsyms at physical {table}: {what}");
         let run = image.runs().iter().find(|run| run.contains(table)).ok_or_else(|| failed("not in the image"))?;
-        let start = table.0.saturating_sub(kallsyms::BEFORE as u64).max(run.start.0);
+        let start = PhysAddr(table.0.saturating_sub(kallsyms::BEFORE as u64).max(run.start.0)).page().0.max(run.start.0);
         let end = table.0.saturating_add(kallsyms::AFTER as u64).min(run.end().0);
         let mut bytes = vec![0; (end - start) as usize];
         image.read(PhysAddr(start), &mut bytes).map_err(|why| failed(&why.to_string()))?;
@@ -211,7 +214,8 @@ impl Kernel {
                     }
                 });
                 let Some(place) = place else { continue };
-                decoded.symbols.relocate(place);
+                decoded.symbols.shift(place);
+                decoded.floating = false;
             }
             if decoded.symbols.find("linux_banner").is_ok_and(|banner| space.bytes(banner) == Ok(*b"Linux version ")) {
                 return Ok(Self { space, symbols: decoded.symbols, how: "kallsyms, found in physical memory".to_owned() });
