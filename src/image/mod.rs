@@ -13,6 +13,7 @@ use crate::facts::ReadError;
 use std::path::Path;
 use std::sync::Arc;
 
+mod avml;
 mod blocks;
 mod detect;
 mod elf;
@@ -23,8 +24,10 @@ mod lime;
 mod lzo;
 mod notes;
 mod pages;
+mod qemu;
 mod source;
 mod unpack;
+mod zstd;
 
 use source::{Embedded, OnDisk, Source};
 
