@@ -2,6 +2,7 @@
 
 use super::Linux;
 use super::clock::Clock;
+use super::pages::LinuxPages;
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Check, Info, Known, Origin, ReadError, Watch};
 use crate::image::Image;
@@ -139,7 +140,7 @@ impl Kernel {
             None => &[Levels::Four, Levels::Five],
         };
         for levels in levels {
-            let space = AddressSpace::new(Arc::clone(image), root, *levels);
+            let space = space_at(image, root, *levels);
             if space.translate(table) != Ok(root) {
                 continue;
             }
@@ -163,7 +164,7 @@ impl Kernel {
         let roots = if root.0 & PAGE_SIZE == 0 { vec![root] } else { vec![PhysAddr(root.0 & !PAGE_SIZE), root] };
         for root in roots {
             for levels in [Levels::Four, Levels::Five] {
-                let space = AddressSpace::new(Arc::clone(image), root, levels);
+                let space = space_at(image, root, levels);
                 if let Some(decoded) = search(&space) {
                     let kernel = Self { space, symbols: decoded.symbols, how: "kallsyms, by the saved CR3".to_owned() };
                     return Ok(kernel.on_its_own_tables());
@@ -177,7 +178,7 @@ impl Kernel {
     fn on_its_own_tables(self) -> Self {
         let own = self.symbols.find("init_top_pgt").or_else(|_| self.symbols.find("swapper_pg_dir"));
         let Ok(root) = own.and_then(|table| self.space.translate(table)) else { return self };
-        Self { space: AddressSpace::new(Arc::clone(self.space.image()), root, self.space.levels()), ..self }
+        Self { space: self.space.with_root(root), ..self }
     }
 
     /// By the token table of kallsyms at a physical address. The kernel image is contiguous in physical memory, so the symbols that the
@@ -205,12 +206,13 @@ impl Kernel {
         let top = decoded.symbols.get("init_top_pgt").or_else(|| decoded.symbols.get("swapper_pg_dir"));
         let root = PhysAddr(top.ok_or_else(|| failed("no page tables among its symbols"))?.0.wrapping_add(distance));
         for levels in [Levels::Four, Levels::Five] {
-            let space = AddressSpace::new(Arc::clone(image), root, levels);
+            let space = space_at(image, root, levels);
             if decoded.floating {
                 let mut place = None;
                 space.mapped(KERNEL_MAP, KERNEL_MAP_END, &mut |at, leaf, length| {
-                    if place.is_none() && (leaf.frame.0..leaf.frame.0 + length).contains(&table.0) {
-                        place = Some(at.0 + (table.0 - leaf.frame.0) - (table.0 - start));
+                    let Some(frame) = leaf.frame() else { return };
+                    if place.is_none() && (frame.0..frame.0 + length).contains(&table.0) {
+                        place = Some((at.0 + (table.0 - frame.0)).wrapping_sub(table.0 - start));
                     }
                 });
                 let Some(place) = place else { continue };
@@ -223,6 +225,10 @@ impl Kernel {
         }
         Err(failed("its kernel's page tables do not map it"))
     }
+}
+
+fn space_at(image: &Arc<Image>, root: PhysAddr, levels: Levels) -> AddressSpace {
+    AddressSpace::new(Arc::clone(image), root, levels, Arc::new(LinuxPages))
 }
 
 /// Looks for kallsyms in what an address space maps where the kernel image belongs.
