@@ -19,7 +19,10 @@ pub use x64::{Leaf, Levels};
 pub enum Backing {
     Ram(PhysAddr),
     /// A page of the pagefile with this number.
-    Pagefile { number: u8, page: u64 },
+    Pagefile {
+        number: u8,
+        page: u64,
+    },
     /// Never written: it would read as zeros.
     Zero,
 }

@@ -1,8 +1,8 @@
 //! x86-64 page tables (Intel SDM volume 3, chapter 4; AMD64 APM volume 2, chapter 5).
 
+use super::{AddressSpace, Backing};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::ReadError;
-use super::{AddressSpace, Backing};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Levels {
