@@ -26,8 +26,11 @@ mod notes;
 mod pages;
 mod qemu;
 mod source;
+mod sweep;
 mod unpack;
 mod zstd;
+
+pub use sweep::{Chunk, Swept};
 
 use source::{Embedded, OnDisk, Source};
 
