@@ -5,7 +5,7 @@ use super::pe::{Headers, PdbId};
 use super::{Windows, text};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Check, Info, Known, Origin, ReadError, Time, Watch};
-use crate::image::Image;
+use crate::image::{Chunk, Image};
 use crate::paging::{AddressSpace, Levels};
 use crate::symbols::{Context, Profile, isf::Isf};
 use std::ops::ControlFlow;
@@ -132,7 +132,7 @@ fn low_stub(image: &Image) -> Vec<PhysAddr> {
 /// Pages that hold exactly one entry which points back to the page itself, in the upper half: Windows maps its page tables that way.
 fn self_references(image: &Image, watch: &Watch) -> Vec<PhysAddr> {
     let found = Mutex::new(Vec::new());
-    image.sweep(CHUNK, 0, watch, |start, bytes| {
+    image.sweep(CHUNK, 0, watch, |Chunk { at: start, bytes, .. }| {
         for (index, page) in bytes.as_chunks::<{ PAGE_SIZE as usize }>().0.iter().enumerate() {
             let at = start.offset(index as u64 * PAGE_SIZE);
             let entries = page.as_chunks::<8>().0.iter().map(|entry| u64::from_le_bytes(*entry));
