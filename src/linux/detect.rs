@@ -91,7 +91,7 @@ impl Linux {
         }
         let direct_map = context.symbol("page_offset_base").and_then(|base| space.pointer(base));
         let direct_map = direct_map.unwrap_or(match space.levels() {
-            Levels::Four => VirtAddr(0xffff_8880_0000_0000),
+            Levels::Four | Levels::None => VirtAddr(0xffff_8880_0000_0000),
             Levels::Five => VirtAddr(0xff11_0000_0000_0000),
         });
         let text = context.symbol("_text").or_else(|_| context.symbol("_stext")).unwrap_or_default();

@@ -59,6 +59,10 @@ impl AddressSpace {
     pub fn with_root(&self, root: PhysAddr) -> Self {
         Self::new(Arc::clone(&self.image), root, self.levels, Arc::clone(&self.software))
     }
+    /// Physical memory as an address space.
+    pub fn physical(&self) -> Self {
+        Self::new(Arc::clone(&self.image), PhysAddr(0), Levels::None, Arc::clone(&self.software))
+    }
     pub fn image(&self) -> &Arc<Image> {
         &self.image
     }

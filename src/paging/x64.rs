@@ -6,6 +6,8 @@ use crate::facts::ReadError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Levels {
+    /// No page tables: addresses are physical. For objects in memory that no page table maps any more.
+    None,
     Four,
     Five,
 }
@@ -13,6 +15,7 @@ pub enum Levels {
 impl Levels {
     pub fn number(self) -> u8 {
         match self {
+            Self::None => 0,
             Self::Four => 4,
             Self::Five => 5,
         }
@@ -66,6 +69,10 @@ impl Leaf {
 
 pub fn walk(space: &AddressSpace, at: VirtAddr) -> Result<Leaf, ReadError> {
     let levels = space.levels;
+    if levels == Levels::None {
+        let backing = Backing::Ram(PhysAddr(at.page().0));
+        return Ok(Leaf { backing, size: PAGE_SIZE, writable: true, executable: true, user: false, dirty: false, present: true });
+    }
     if !levels.canonical(at) {
         return Err(ReadError::NotMapped(at));
     }

@@ -1,5 +1,6 @@
 //! Finding the kernel: page tables, base address, the symbol table that its PDB identity names, each proved on the image.
 
+use super::objects::Types;
 use super::pages::WindowsPages;
 use super::pe::{Headers, PdbId};
 use super::{Windows, text};
@@ -10,7 +11,7 @@ use crate::paging::{AddressSpace, Levels};
 use crate::symbols::{Context, Profile, isf::Isf};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// _KUSER_SHARED_DATA, where every Windows for x64 has it (ntddk.h), and the fields that never moved.
 const SHARED_DATA: VirtAddr = VirtAddr(0xffff_f780_0000_0000);
@@ -102,7 +103,8 @@ impl Windows {
             memory: image.runs().to_vec(),
             warnings: image.warnings().to_vec(),
         };
-        Ok(Self { image: Arc::clone(image), space, profile, info, kernel: headers, build })
+        let types = Types::read(context);
+        Ok(Self { image: Arc::clone(image), types, space, profile, info, kernel: headers, build, pools: OnceLock::new() })
     }
 }
 

@@ -1,8 +1,10 @@
 //! Windows facts: the kernel found in an image, and what its structures say.
 
 mod detect;
+mod objects;
 mod pages;
 mod pe;
+mod pool;
 mod processes;
 mod text;
 
@@ -11,7 +13,7 @@ use crate::facts::{Info, ReadError};
 use crate::image::Image;
 use crate::paging::AddressSpace;
 use crate::symbols::{Context, Object, Profile};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A Windows kernel in an image.
 pub struct Windows {
@@ -22,6 +24,8 @@ pub struct Windows {
     info: Info,
     kernel: pe::Headers,
     build: u32,
+    types: Result<objects::Types, ReadError>,
+    pools: OnceLock<Arc<pool::Pools>>,
 }
 
 impl Windows {
