@@ -460,7 +460,7 @@ mod tests {
                 start.elapsed(),
                 isf.types.len(),
                 isf.symbols.len(),
-                isf.types.length(),
+                isf.types.into_bytes().len(),
                 found,
                 isf.pdb
             );

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 mod btf;
 mod btf_writer;
+pub mod dwarf;
 pub mod isf;
 pub mod kallsyms;
 mod layout;
@@ -14,6 +15,7 @@ mod object;
 mod packed;
 mod table;
 mod vmcoreinfo;
+pub mod vmlinux;
 
 pub use btf::Btf;
 pub use layout::{Field, Layout, Shape};
