@@ -13,6 +13,9 @@ pub mod kallsyms;
 mod layout;
 mod object;
 mod packed;
+pub mod profile;
+mod source;
+pub mod system_map;
 mod table;
 mod vmcoreinfo;
 pub mod vmlinux;
@@ -20,6 +23,7 @@ pub mod vmlinux;
 pub use btf::Btf;
 pub use layout::{Field, Layout, Shape};
 pub use object::{Context, Object};
+pub use source::{Found, SymbolsError, build_profile, open_symbols};
 pub use table::{Symbol, SymbolTable};
 pub use vmcoreinfo::VmcoreInfo;
 

@@ -33,6 +33,14 @@ impl Vmlinux {
         Self::read(path, true)
     }
 
+    /// The banner alone.
+    pub fn banner(path: &Path) -> Option<String> {
+        let cache = ReadCache::new(File::open(path).ok()?);
+        let elf = Elf::parse(&cache).ok()?;
+        let (_, at) = symbols(&elf).ok()?;
+        banner(&elf, at?)
+    }
+
     /// Reads a file; its BTF only if that is wanted, for it says the same as DWARF in a hundredth of the time.
     fn read(path: &Path, btf: bool) -> Result<Self, String> {
         let file = File::open(path).map_err(|why| why.to_string())?;
