@@ -112,7 +112,7 @@ impl Run {
         })?;
         self.note(&format!("{}: where every byte comes from", dump.manifest.display()));
         if left_out > 0 {
-            self.note(&format!("{left_out} regions were left out; the manifest says why"));
+            self.note(&format!("regions left out: {left_out}; the manifest says why"));
         }
         if missing > 0 {
             self.note(&format!("{missing} bytes are not in the image; they are zero in the files and listed in the manifest"));
