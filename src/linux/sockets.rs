@@ -82,6 +82,7 @@ const MOST_CHAIN: usize = 1 << 16;
 
 pub fn sockets(linux: &Linux, scope: Scope, out: &mut Sink<Socket>) {
     let mut owned = HashSet::new();
+    let mut unbound_sockets = 0;
     for task in linux.tasks(scope, out.watch()) {
         if out.cancelled() {
             return;
@@ -96,6 +97,7 @@ pub fn sockets(linux: &Linux, scope: Scope, out: &mut Sink<Socket>) {
         for (number, file) in open {
             if let Some(socket) = linux.socket_of(&file) {
                 match socket.and_then(|(sock, inode)| owned_row(&task, number, &sock, inode)) {
+                    Ok(row) if unbound(&row) => unbound_sockets += 1,
                     Ok(row) => {
                         owned.insert(row.address);
                         out.push(row);
@@ -105,7 +107,12 @@ pub fn sockets(linux: &Linux, scope: Scope, out: &mut Sink<Socket>) {
             }
         }
     }
-    if scope == crate::facts::Scope::Machine {
+    if unbound_sockets > 0 {
+        out.note(format!(
+            "{unbound_sockets} internet sockets that were never bound nor connected are left out, as ss and netstat do; open_files has them"
+        ));
+    }
+    if scope == Scope::Machine {
         without_owner(linux, &owned, out);
     }
 }
@@ -140,6 +147,14 @@ fn owned_row(task: &Task<'_>, number: u32, sock: &Object<'_>, inode: u64) -> Res
         sources: vec!["descriptor"],
         ..describe(sock)?
     })
+}
+
+/// An internet socket without any address: in none of the protocols' tables.
+fn unbound(row: &Socket) -> bool {
+    (row.protocol.starts_with("TCP") || row.protocol.starts_with("UDP"))
+        && row.local_port == Known::Value(0)
+        && row.remote_port == Known::Absent
+        && row.state.value().is_none_or(|state| state == "CLOSE" || state == "UNCONNECTED")
 }
 
 /// Everything about a socket but its owner.

@@ -21,6 +21,8 @@ const MOST_PIDS: u64 = 1 << 22;
 const EXIT_DEAD: u64 = 0x10;
 const EXIT_ZOMBIE: u64 = 0x20;
 const TASK_DEAD: u64 = 0x80;
+/// What a link holds once its entry was taken from a list (include/linux/poison.h, with x86-64's POISON_POINTER_DELTA).
+const LIST_POISON: std::ops::Range<u64> = 0xdead_0000_0000_0100..0xdead_0000_0000_0200;
 /// task_struct.flags (include/linux/sched.h).
 const PF_WQ_WORKER: u64 = 0x20;
 const PF_KTHREAD: u64 = 0x0020_0000;
@@ -267,15 +269,18 @@ impl Linux {
             let mut comm = [0; 16];
             task.context().space.read(task.at("comm")?, &mut comm)?;
             let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
-            let tasks = task.inner("tasks")?;
+            let link = |name| -> Result<bool, ReadError> {
+                let link = task.inner("tasks")?.pointer(name)?;
+                Ok(link.is_kernel() || LIST_POISON.contains(&link.0))
+            };
             Ok(pid_ok("pid")?
                 && pid_ok("tgid")?
                 && (1..16).contains(&end)
                 && comm[..end].iter().all(|byte| *byte >= 0x20 && *byte != 0x7f)
                 && kernel("real_parent")?
                 && kernel("group_leader")?
-                && tasks.pointer("next")?.is_kernel()
-                && tasks.pointer("prev")?.is_kernel()
+                && link("next")?
+                && link("prev")?
                 && task.uint("prio")? < 140
                 && task.uint("static_prio")? < 140
                 && task.uint("policy")? <= 7
