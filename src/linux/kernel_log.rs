@@ -238,13 +238,7 @@ fn flat(linux: &Linux, out: &mut Sink<LogRecord>) -> Result<(), ReadError> {
 }
 
 /// The offsets of the records from the first to the end, and what broke the chain, if anything.
-fn chain(
-    size: u64,
-    header: u64,
-    first: u64,
-    end: u64,
-    length_at: impl Fn(u64) -> Result<u64, ReadError>,
-) -> (Vec<u64>, Option<ReadError>) {
+fn chain(size: u64, header: u64, first: u64, end: u64, length_at: impl Fn(u64) -> Result<u64, ReadError>) -> (Vec<u64>, Option<ReadError>) {
     let mut records = Vec::new();
     let mut at = first;
     let mut wrapped = false;

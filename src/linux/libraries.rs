@@ -2,7 +2,7 @@
 
 use super::tasks::Task;
 use super::{Linux, maps, path};
-use crate::address::VirtAddr;
+use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Known, Library, ReadError, Scope, Sink};
 use crate::paging::AddressSpace;
 use crate::symbols::Object;
@@ -20,6 +20,7 @@ const AT_NULL: u64 = 0;
 const AT_PHDR: u64 = 3;
 const AT_PHENT: u64 = 4;
 const AT_PHNUM: u64 = 5;
+const AT_BASE: u64 = 7;
 /// The ELF format (include/uapi/linux/elf.h).
 const PT_LOAD: u64 = 1;
 const PT_DYNAMIC: u64 = 2;
@@ -61,7 +62,8 @@ fn of_task(linux: &Linux, task: &Task<'_>, out: &mut Sink<Library>) -> Result<()
     for why in trouble {
         out.note(format!("a region of {} {} is missing: {why}", task.name, task.pid));
     }
-    let listed = Program::of(&mm, &space).and_then(|program| program.map(|program| program.dynamic_sections(&space)).transpose());
+    let memory = Memory { linux, space: &space, mappings: &mappings };
+    let listed = Program::of(&mm).and_then(|program| program.map(|program| program.dynamic_sections(&memory)).transpose());
     for image in images(&mappings) {
         let path = path::of_file(&image.file);
         let name = path.as_ref().map(|path| path.text.rsplit('/').next().unwrap_or_default().to_owned());
@@ -112,6 +114,36 @@ fn images<'a>(mappings: &[maps::Mapping<'a>]) -> Vec<Image<'a>> {
     images
 }
 
+/// A process's memory, with the pages of files that it has not touched yet: a fork starts without them.
+struct Memory<'a> {
+    linux: &'a Linux,
+    space: &'a AddressSpace,
+    mappings: &'a [maps::Mapping<'a>],
+}
+
+impl Memory<'_> {
+    fn uint(&self, at: VirtAddr, size: u32) -> Result<u64, ReadError> {
+        match self.space.uint(at, size) {
+            Err(why @ ReadError::NotMapped(_)) => self.of_file(at, size).ok_or(why),
+            read => read,
+        }
+    }
+
+    /// From the page cache.
+    fn of_file(&self, at: VirtAddr, size: u32) -> Option<u64> {
+        let mapping = self.mappings.iter().find(|mapping| (mapping.start..mapping.end).contains(&at))?;
+        let page = mapping.object.uint("vm_pgoff").ok()?.checked_add((at.0 - mapping.start.0) / PAGE_SIZE)?;
+        let frame = self.linux.cached_page(mapping.file.as_ref()?, page)?;
+        let mut bytes = [0; 8];
+        let part = bytes.get_mut(..size as usize)?;
+        if at.in_page() + u64::from(size) > PAGE_SIZE {
+            return None;
+        }
+        self.space.image().read(frame.offset(at.in_page()), part).ok()?;
+        Some(u64::from_le_bytes(bytes))
+    }
+}
+
 /// What the kernel told a program of itself when it started.
 struct Program {
     /// 8 bytes, or 4 in a 32-bit program.
@@ -131,7 +163,7 @@ struct Header {
 
 impl Program {
     /// From the auxiliary vector that the kernel keeps: pairs of words, 32 bits each in a 32-bit program.
-    fn of(mm: &Object<'_>, space: &AddressSpace) -> Result<Option<Self>, ReadError> {
+    fn of(mm: &Object<'_>) -> Result<Option<Self>, ReadError> {
         let (count, stride) = mm.array("saved_auxv")?;
         let mut bytes = vec![0; (count.min(1024) * stride) as usize];
         mm.context().space.read(mm.at("saved_auxv")?, &mut bytes)?;
@@ -144,29 +176,30 @@ impl Program {
                 && stride == size
                 && headers != 0
             {
-                let program = Self { word, headers: VirtAddr(headers), count: count.min(MOST_HEADERS), stride };
-                return program.header(space, 0).map(|_| Some(program));
+                // Without an address for the loader there is none.
+                let loaded = value(AT_BASE).is_none_or(|base| base != 0);
+                return Ok(loaded.then(|| Self { word, headers: VirtAddr(headers), count: count.min(MOST_HEADERS), stride }));
             }
         }
         Ok(None)
     }
 
-    fn header(&self, space: &AddressSpace, index: u64) -> Result<Header, ReadError> {
+    fn header(&self, memory: &Memory<'_>, index: u64) -> Result<Header, ReadError> {
         let at = self.headers.offset(index * self.stride);
-        let read = |offset: u64, size| space.uint(at.offset(offset), size);
+        let read = |offset: u64, size| memory.uint(at.offset(offset), size);
         // Elf64_Phdr has its flags before the offset, Elf32_Phdr at its end.
         let (offset, address) = if self.word == 8 { (8, 16) } else { (4, 8) };
         Ok(Header { kind: read(0, 4)?, offset: read(offset, self.word)?, address: read(address, self.word)? })
     }
 
-    fn pointer(&self, space: &AddressSpace, at: VirtAddr, index: u64) -> Result<VirtAddr, ReadError> {
-        space.uint(at.offset(index * u64::from(self.word)), self.word).map(VirtAddr)
+    fn pointer(&self, memory: &Memory<'_>, at: VirtAddr, index: u64) -> Result<VirtAddr, ReadError> {
+        memory.uint(at.offset(index * u64::from(self.word)), self.word).map(VirtAddr)
     }
 
     /// The dynamic sections of everything that the dynamic loader has on its list: each lies inside its library. None for a program
     /// without a loader, or whose loader has no list yet.
-    fn dynamic_sections(&self, space: &AddressSpace) -> Result<Option<Vec<VirtAddr>>, ReadError> {
-        let headers = (0..self.count).map(|index| self.header(space, index)).collect::<Result<Vec<_>, _>>()?;
+    fn dynamic_sections(&self, memory: &Memory<'_>) -> Result<Option<Vec<VirtAddr>>, ReadError> {
+        let headers = (0..self.count).map(|index| self.header(memory, index)).collect::<Result<Vec<_>, _>>()?;
         let find = |kind| headers.iter().find(|header| header.kind == kind);
         let (Some(dynamic), Some(_)) = (find(PT_DYNAMIC), find(PT_INTERP)) else { return Ok(None) };
         // How far from its own addresses the program was loaded. The table follows the ELF header, 64 or 52 bytes, where nothing says more.
@@ -178,10 +211,10 @@ impl Program {
         let dynamic = VirtAddr(dynamic.address.wrapping_add(bias));
         let mut debug = VirtAddr(0);
         for index in 0..MOST_ENTRIES {
-            match self.pointer(space, dynamic, index * 2)?.0 {
+            match self.pointer(memory, dynamic, index * 2)?.0 {
                 DT_NULL => break,
                 DT_DEBUG => {
-                    debug = self.pointer(space, dynamic, index * 2 + 1)?;
+                    debug = self.pointer(memory, dynamic, index * 2 + 1)?;
                     break;
                 }
                 _ => {}
@@ -194,14 +227,14 @@ impl Program {
                 break;
             }
             // struct r_debug (link.h): version, list, three more words; since version 2 the next namespace's.
-            let version = space.uint(debug, 4)?;
-            let mut entry = self.pointer(space, debug, 1)?;
+            let version = memory.uint(debug, 4)?;
+            let mut entry = self.pointer(memory, debug, 1)?;
             while !entry.is_null() && sections.len() < MOST_LIBRARIES && seen.insert(entry) {
                 // struct link_map (link.h): load address, name, dynamic section, next, previous.
-                sections.push(self.pointer(space, entry, 2)?);
-                entry = self.pointer(space, entry, 3)?;
+                sections.push(self.pointer(memory, entry, 2)?);
+                entry = self.pointer(memory, entry, 3)?;
             }
-            debug = if version >= 2 { self.pointer(space, debug, 5)? } else { VirtAddr(0) };
+            debug = if version >= 2 { self.pointer(memory, debug, 5)? } else { VirtAddr(0) };
         }
         Ok(if sections.is_empty() { None } else { Some(sections) })
     }
@@ -220,7 +253,8 @@ mod tests {
 
     #[test]
     fn auxiliary_vectors_of_both_widths() {
-        let wide: Vec<u8> = [AT_PHDR, 0x40_0040, AT_PHENT, 56, AT_NULL, 0, AT_PHNUM, 9].iter().flat_map(|word| word.to_le_bytes()).collect();
+        let wide: Vec<u8> =
+            [AT_PHDR, 0x40_0040, AT_PHENT, 56, AT_NULL, 0, AT_PHNUM, 9].iter().flat_map(|word| word.to_le_bytes()).collect();
         assert_eq!(pairs(&wide, 8), [(AT_PHDR, 0x40_0040), (AT_PHENT, 56)]);
         let narrow: Vec<u8> = [3u32, 0x0804_8034, 4, 32, 0, 0].iter().flat_map(|word| word.to_le_bytes()).collect();
         assert_eq!(pairs(&narrow, 4), [(AT_PHDR, 0x0804_8034), (AT_PHENT, 32)]);
