@@ -2,6 +2,7 @@
 
 mod answer;
 mod cell;
+mod exhibit;
 mod info;
 mod known;
 pub mod linux;
@@ -18,6 +19,7 @@ mod socket;
 
 pub use answer::{Answer, Feed, Rows, Scope, Sink, State, Watch};
 pub use cell::{Cell, Hex, ToCell};
+pub use exhibit::{Backing, Change, Exhibit};
 pub use info::{Check, Info, Origin};
 pub use known::{Known, ReadError};
 pub use library::{Library, Variable};
