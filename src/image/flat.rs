@@ -24,13 +24,23 @@ pub(crate) struct Layout {
     pieces: BTreeMap<u64, Piece>,
     warnings: Vec<String>,
     overlapping: u64,
+    /// Work left. Many ranges that overlap many others would cost their product.
+    patience: u64,
     missing: u64,
     first_missing: Option<Piece>,
 }
 
 impl Layout {
     pub fn new(source: &dyn Source) -> Self {
-        Self { length: source.len(), pieces: BTreeMap::new(), warnings: Vec::new(), overlapping: 0, missing: 0, first_missing: None }
+        Self {
+            length: source.len(),
+            pieces: BTreeMap::new(),
+            warnings: Vec::new(),
+            overlapping: 0,
+            patience: 1 << 22,
+            missing: 0,
+            first_missing: None,
+        }
     }
 
     /// Adds a range that a header tells of, as far as the file and the address space hold it.
@@ -42,10 +52,13 @@ impl Layout {
         }
         let end = piece.start + in_file;
         let mut at = piece.start;
-        while at < end {
+        // What one range needs by itself is free.
+        self.patience += 2;
+        while at < end && self.patience != 0 {
+            self.patience -= 1;
             let before = self.pieces.range(..=at).next_back().map_or(0, |(_, p)| p.start + p.length);
             if before > at {
-                self.overlapping += before.min(end) - at;
+                self.overlapping = self.overlapping.saturating_add(before.min(end) - at);
                 at = before;
                 continue;
             }
@@ -60,7 +73,7 @@ impl Layout {
     }
 
     pub fn full(&self) -> bool {
-        self.pieces.len() >= MOST_PIECES
+        self.pieces.len() >= MOST_PIECES || self.patience == 0
     }
 
     /// The pieces alone, sorted.
@@ -76,6 +89,9 @@ impl Layout {
                  begin at offset {:#x}",
                 self.length, self.missing, first.start, first.length, first.offset
             ));
+        }
+        if self.full() {
+            self.warnings.push("the file describes more ranges than a machine has; the rest is not read".into());
         }
         if self.overlapping != 0 {
             self.warnings.push(format!("{} bytes of memory are in the file twice; the first copy is read", self.overlapping));
