@@ -126,6 +126,9 @@ fn from_the_front(source: &dyn Source, warnings: &mut Vec<String>) -> Result<Vec
         }
         let range = Range { start, length: held.min(length), offset, packed: end - offset, chunks: OnceLock::from(chunks) };
         ranges.push(range);
+        if held < length {
+            break;
+        }
         at = end + TRAILER;
     }
     Ok(ranges)

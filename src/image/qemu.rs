@@ -44,7 +44,8 @@ pub(crate) fn open_libvirt(source: Arc<dyn Source>) -> Result<Opened, Problem> {
     let mut opened = match compressed {
         0 => open(source, 92 + u64::from(length))?,
         kind => {
-            let name = ["", "gzip", "bzip2", "xz", "lzop", "zstd"].get(kind as usize).copied().unwrap_or("an unknown method");
+            let name =
+                ["", "gzip", "bzip2", "xz", "lzop", "zstd", "holes (sparse)"].get(kind as usize).copied().unwrap_or("an unknown method");
             let skip = 92 + u64::from(length);
             return Err(format!(
                 "a libvirt save image compressed with {name}; its stream begins at offset {skip}: cut it out, decompress it and open that"

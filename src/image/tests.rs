@@ -160,7 +160,7 @@ fn what_is_not_memory_is_refused_with_a_reason() {
 fn a_folder_and_an_absent_file_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let why = Image::open(folder.path()).err().unwrap().to_string();
-    assert!(why.contains("not a regular file"), "{why}");
+    assert!(why.contains("a folder, not a memory image"), "{why}");
     let why = Image::open(&folder.path().join("none")).err().unwrap().to_string();
     assert!(why.contains("No such file"), "{why}");
 }
