@@ -25,7 +25,7 @@ pub use known::{Known, ReadError};
 pub use library::{Library, Variable};
 pub use memory::{Dumped, Hole, Memory};
 pub use module::Module;
-pub use process::{Process, ProcessState, Thread, TreeProcess};
+pub use process::{Process, ProcessState, Thread, TreeProcess, tree};
 pub use record::{Column, Kind, Record, Serves, Table};
 pub use region::{Indicator, Protection, Region, Suspicious, Verdict};
 pub use socket::Socket;

@@ -8,9 +8,12 @@ mod pe;
 mod pool;
 mod processes;
 mod text;
+mod threads;
 mod vads;
 
 pub use exhibits::exhibits;
+pub use processes::{processes, pstree};
+pub use threads::threads;
 pub use vads::regions;
 
 use crate::address::{PhysAddr, VirtAddr};
@@ -31,6 +34,8 @@ pub struct Windows {
     build: u32,
     types: Result<objects::Types, ReadError>,
     pools: OnceLock<Arc<pool::Pools>>,
+    listed: OnceLock<processes::Roster>,
+    roster: OnceLock<Arc<processes::Roster>>,
 }
 
 impl Windows {
