@@ -208,7 +208,8 @@ fn token_tables(rodata: &[u8], digits: usize) -> Option<(usize, usize)> {
     let mut at = start;
     for _ in 0..TOKENS {
         index.extend(u16::try_from(at - start).ok()?.to_le_bytes());
-        at += memchr::memchr(0, rodata.get(at..)?.get(..MAX_NAME)?)? + 1;
+        let rest = rodata.get(at..)?;
+        at += memchr::memchr(0, &rest[..rest.len().min(MAX_NAME)])? + 1;
     }
     let after = rodata.get(at..(at + MAX_PADDING + INDEX_BYTES).min(rodata.len()))?;
     Some((start, at + memchr::memmem::find(after, &index)?))
@@ -659,6 +660,23 @@ mod tests {
                 check(&found, &list);
             }
         }
+    }
+
+    /// The tables of a real kernel (5.10, own build), cut out of its memory; the sum is that of its own /proc/kallsyms, sorted.
+    #[test]
+    fn a_real_table_is_read() {
+        use sha2::{Digest, Sha256};
+        const LIST: &str = "f6792e4a68185113c0f248b00d1854ea26b2da66c2e9f2cc4c5a7bfcb4a46cab";
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/symbols/kallsyms-5.10.xz");
+        let packed = std::fs::read(path).unwrap();
+        let rodata = crate::symbols::packed::unpack(&packed).unwrap();
+        let found = search(&rodata, None, &|find| find("_stext") == Some(VirtAddr(0xffff_ffff_b140_0000))).unwrap();
+        assert_eq!((found.symbols.len(), found.encoding, found.floating), (50_793, Encoding::PerCpu, false));
+        let mut lines: Vec<_> = found.symbols.iter().map(|symbol| (symbol.address.0, symbol.kind, symbol.name)).collect();
+        lines.sort_unstable();
+        let text: String = lines.iter().map(|(address, kind, name)| format!("{address:016x} {} {name}\n", char::from(*kind))).collect();
+        let sum: String = Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(sum, LIST);
     }
 
     #[test]
