@@ -329,8 +329,11 @@ fn meets(names: &[u8], markers: &[u64], lengths: Lengths) -> Option<usize> {
     (count <= MAX_SYMBOLS && rest.len() < MAX_PADDING && rest.iter().all(|byte| *byte == 0)).then_some(count)
 }
 
+/// Addresses as one of the encodings has them; none where it cannot be.
+type Candidate = (Encoding, Option<Vec<u64>>);
+
 /// All ways to read addresses out of what stands before the names and after the index of tokens.
-fn addresses_around(rodata: &[u8], at: Option<VirtAddr>, names: usize, after: usize, count: usize) -> Vec<(Encoding, Option<Vec<u64>>)> {
+fn addresses_around(rodata: &[u8], at: Option<VirtAddr>, names: usize, after: usize, count: usize) -> Vec<Candidate> {
     let mut candidates = Vec::new();
     let mut with_base = |offsets: usize, base: usize| {
         let (Some(offsets), Some(base)) = (rodata.get(offsets..offsets + count * 4), rodata.get(base..base + 8)) else { return };
@@ -383,7 +386,7 @@ fn place_relative(offsets: &[u8], at: u64) -> Vec<u64> {
 }
 
 /// The addresses which are like a kernel's and pass the proof.
-fn choose(names: &Names, candidates: Vec<(Encoding, Option<Vec<u64>>)>, prove: Prove) -> Option<(Encoding, Vec<u64>)> {
+fn choose(names: &Names, candidates: Vec<Candidate>, prove: Prove) -> Option<(Encoding, Vec<u64>)> {
     let candidates = candidates.into_iter().filter_map(|(encoding, addresses)| Some((encoding, addresses?)));
     let mut likely = candidates.filter(|(_, addresses)| addresses.len() == names.len() && are_sorted(addresses));
     likely.find(|(_, addresses)| prove(&|name| names.position(name).map(|index| VirtAddr(addresses[index]))))
@@ -701,7 +704,7 @@ mod tests {
             }
             bytes.truncate(cut.index(bytes.len()) + 1);
             let read = reader(&bytes);
-            for prove in [&|_: &dyn Fn(&str) -> Option<VirtAddr>| true as bool, &|_: &dyn Fn(&str) -> Option<VirtAddr>| false] as [Prove; 2] {
+            for prove in [&|_: &dyn Fn(&str) -> Option<VirtAddr>| true, &|_: &dyn Fn(&str) -> Option<VirtAddr>| false] as [Prove; 2] {
                 let _ = decode(&anchors, &read, prove);
                 let _ = search(&bytes, Some(VirtAddr(BASE)), prove);
                 let _ = search(&bytes, None, prove);
