@@ -159,16 +159,19 @@ impl Windows {
         } else {
             ProcessState::Hidden
         };
-        // Alive means more than plausible bytes: it has an address space and something to run in it.
-        let alive = || -> Result<bool, ReadError> {
-            let threads = process.inner("ThreadListHead")?;
-            Ok(threads.pointer("Flink")? != threads.address
-                && process.pointer("VadRoot").map_or(true, |root| root.is_kernel() || root.is_null()))
-        };
-        if state == ProcessState::Hidden && !alive().unwrap_or(false) {
+        // Alive means more than plausible bytes: a thread on its list belongs to it.
+        if state == ProcessState::Hidden && !self.has_thread(&process).unwrap_or(false) {
             return None;
         }
         Some(Member { address, mapped: true, pid: pid as u32, name, state, found_by })
+    }
+
+    /// Whether the first thread on a process's list is linked to it from both sides.
+    fn has_thread(&self, process: &Object<'_>) -> Result<bool, ReadError> {
+        let head = process.inner("ThreadListHead")?;
+        let thread = process.context().container("_ETHREAD", "ThreadListEntry", head.pointer("Flink")?)?;
+        let back = thread.inner("ThreadListEntry")?.pointer("Blink")?;
+        Ok(back == head.address && self.owner(thread.address) == Some(process.address))
     }
 
     /// PsActiveProcessHead's list, forwards and, where that breaks, backwards.
