@@ -2,15 +2,18 @@
 
 mod detect;
 mod exhibits;
+mod files;
 mod objects;
 mod pages;
 mod pe;
+mod peb;
 mod pool;
 mod processes;
 mod text;
 mod vads;
 
 pub use exhibits::exhibits;
+pub use peb::environment;
 pub use vads::regions;
 
 use crate::address::{PhysAddr, VirtAddr};
