@@ -2,9 +2,11 @@
 
 mod detect;
 mod exhibits;
+mod files;
 mod objects;
 mod pages;
 mod pe;
+mod peb;
 mod pool;
 mod processes;
 mod text;
@@ -14,6 +16,7 @@ mod vads;
 pub use exhibits::exhibits;
 pub use processes::{processes, pstree};
 pub use threads::threads;
+pub use peb::environment;
 pub use vads::regions;
 
 use crate::address::{PhysAddr, VirtAddr};

@@ -237,6 +237,8 @@ impl Windows {
         let process = context.object("_EPROCESS", member.address)?;
         let exited = member.state == ProcessState::Exited;
         let time = |field| -> Known<_> { process.uint(field).map(filetime).into() };
+        // An exited process has no address space left.
+        let living = |value: Known<String>| if exited { Known::Absent } else { value };
         let wow64 = if process.has("WoW64Process") { "WoW64Process" } else { "Wow64Process" };
         Ok(Process {
             pid: member.pid,
@@ -249,6 +251,8 @@ impl Windows {
             threads: process.u32("ActiveThreads").into(),
             session: if exited { Known::Absent } else { self.session(&process).into() },
             wow64: process.pointer(wow64).map(|pointer| !pointer.is_null()).into(),
+            path: living(self.image_path(&process).into()),
+            command_line: living(self.command_line(&process).into()),
             sources: SOURCES.into_iter().zip(member.found_by).filter_map(|(name, found)| found.then_some(name)).collect(),
             state: member.state,
             ..Process::default()
