@@ -2,6 +2,7 @@
 
 mod answer;
 mod cell;
+mod exhibit;
 mod info;
 mod known;
 pub mod linux;
@@ -18,12 +19,13 @@ mod socket;
 
 pub use answer::{Answer, Feed, Rows, Scope, Sink, State, Watch};
 pub use cell::{Cell, Hex, ToCell};
+pub use exhibit::{Backing, Change, Exhibit};
 pub use info::{Check, Info, Origin};
 pub use known::{Known, ReadError};
 pub use library::{Library, Variable};
 pub use memory::{Dumped, Hole, Memory};
 pub use module::Module;
-pub use process::{Process, ProcessState, Thread, TreeProcess};
+pub use process::{Process, ProcessState, Thread, TreeProcess, tree};
 pub use record::{Column, Kind, Record, Serves, Table};
 pub use region::{Indicator, Protection, Region, Suspicious, Verdict};
 pub use socket::Socket;

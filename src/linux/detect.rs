@@ -150,10 +150,10 @@ impl Kernel {
                 kallsyms::Anchors::from_vmcoreinfo(note).and_then(|anchors| kallsyms::decode(&anchors, &read, &prove).ok())
             };
             let how = if told.is_some() { "kallsyms, by VMCOREINFO" } else { "kallsyms, found in the kernel VMCOREINFO points to" };
-            let decoded = told
-                .or_else(|| search(&space))
-                .ok_or_else(|| format!("kernel {release}: no kallsyms found in its memory; give --symbols"))?;
-            return Ok(Self { space, symbols: decoded.symbols, how: how.to_owned() });
+            return match told.or_else(|| search(&space)) {
+                Some(decoded) => Ok(Self { space, symbols: decoded.symbols, how: how.to_owned() }),
+                None => Self::from_files(space, note, files),
+            };
         }
         Err(format!("the VMCOREINFO note of kernel {release} does not fit this image: no page tables at {root}"))
     }

@@ -104,7 +104,26 @@ impl Windows {
             warnings: image.warnings().to_vec(),
         };
         let types = Types::read(context);
-        Ok(Self { image: Arc::clone(image), types, space, profile, info, kernel: headers, build, pools: OnceLock::new() })
+        Ok(Self {
+            image: Arc::clone(image),
+            types,
+            space,
+            profile,
+            info,
+            kernel: headers,
+            build,
+            pools: OnceLock::new(),
+            listed: OnceLock::new(),
+            roster: OnceLock::new(),
+        })
+    }
+}
+
+impl Windows {
+    /// The system time at capture, in units of 100 ns since 1601.
+    pub(super) fn shared_now(&self) -> u64 {
+        let read = |at| self.space.uint(SHARED_DATA.offset(SHARED_SYSTEM_TIME + at), 4);
+        read(4).and_then(|high| Ok(high << 32 | read(0)?)).unwrap_or(u64::MAX)
     }
 }
 

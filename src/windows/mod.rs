@@ -1,12 +1,20 @@
 //! Windows facts: the kernel found in an image, and what its structures say.
 
 mod detect;
+mod exhibits;
 mod objects;
 mod pages;
 mod pe;
 mod pool;
 mod processes;
 mod text;
+mod threads;
+mod vads;
+
+pub use exhibits::exhibits;
+pub use processes::{processes, pstree};
+pub use threads::threads;
+pub use vads::regions;
 
 use crate::address::{PhysAddr, VirtAddr};
 use crate::facts::{Info, ReadError};
@@ -26,6 +34,8 @@ pub struct Windows {
     build: u32,
     types: Result<objects::Types, ReadError>,
     pools: OnceLock<Arc<pool::Pools>>,
+    listed: OnceLock<processes::Roster>,
+    roster: OnceLock<Arc<processes::Roster>>,
 }
 
 impl Windows {
