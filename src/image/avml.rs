@@ -3,7 +3,7 @@
 //! The length comes after the bytes, so the file is walked from its end: a few reads for each 16 MiB of memory. Only where that does
 //! not lead to the start, in a file that was cut off, the snappy chunks' headers are walked from the front.
 
-use super::blocks::Blocks;
+use super::blocks::{BUDGET, Blocks};
 use super::flat::{MOST_PIECES, merged};
 use super::source::Source;
 use super::{Hints, Memory, Opened, Problem, unpack};
@@ -69,7 +69,7 @@ pub(crate) fn open(source: Arc<dyn Source>) -> Result<Opened, Problem> {
         warnings.push(format!("{} ranges overlap others and are not read", before - ranges.len()));
     }
     let runs = merged(ranges.iter().map(|range| PhysRange { start: PhysAddr(range.start), length: range.length }));
-    let avml = Avml { source, ranges, runs, blocks: Blocks::new(CHUNK) };
+    let avml = Avml { source, ranges, runs, blocks: Blocks::new(CHUNK, BUDGET) };
     Opened::new(avml, "AVML (snappy)".into(), Hints::default(), warnings)
 }
 

@@ -3,7 +3,7 @@
 use crate::facts::ReadError;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// What decompressed blocks may take, whatever the size of the image.
+/// What decompressed pages may take, whatever the size of the image.
 pub(crate) const BUDGET: usize = 64 << 20;
 
 type Slot = Arc<OnceLock<Result<Box<[u8]>, ReadError>>>;
@@ -27,9 +27,9 @@ struct Way {
 }
 
 impl Blocks {
-    /// For blocks of at most `size` bytes.
-    pub fn new(size: usize) -> Self {
-        let blocks = BUDGET / size.max(1);
+    /// For blocks of at most `size` bytes, `budget` bytes in all.
+    pub fn new(size: usize, budget: usize) -> Self {
+        let blocks = budget / size.max(1);
         let ways = blocks.clamp(2, 8);
         let sets = (blocks / ways).max(1);
         Self { sets: (0..sets).map(|_| Mutex::default()).collect(), ways }

@@ -3,7 +3,7 @@
 //! Header, sub header, two bitmaps (memory that exists, pages that were dumped), a descriptor of 24 bytes for each dumped page, then
 //! the pages. The bitmap is all that is read at open: the how-manieth set bit gives the descriptor, the descriptor gives the page.
 
-use super::blocks::Blocks;
+use super::blocks::{BUDGET, Blocks};
 use super::pages::{MOST_PAGES, PageSet};
 use super::source::Source;
 use super::{Hints, Memory, Opened, Problem, lzo, notes, unpack};
@@ -103,7 +103,7 @@ pub(crate) fn open(source: Arc<dyn Source>) -> Result<Opened, Problem> {
     }
 
     let runs = dumped.with(&zero).runs(page_size);
-    let kdump = Kdump { source, page_size, dumped, zero, descriptors, skipped, runs, blocks: Blocks::new(page_size as usize) };
+    let kdump = Kdump { source, page_size, dumped, zero, descriptors, skipped, runs, blocks: Blocks::new(page_size as usize, BUDGET) };
     warnings.extend(kdump.cut_off());
     let format = match status & (ZLIB | LZO | SNAPPY | ZSTD) {
         ZLIB => "kdump (zlib)",

@@ -30,6 +30,8 @@ mod sweep;
 mod unpack;
 mod zstd;
 
+pub use sweep::{Chunk, Swept};
+
 use source::{Embedded, OnDisk, Source};
 
 /// What the image's own headers tell about the machine: hints to be proved, never trusted.

@@ -19,6 +19,8 @@ const CHECKSUMS: u8 = 0x80;
 /// Frames are unpacked whole; larger ones would make every look at the image slow.
 const MOST_IN_FRAME: u32 = 32 << 20;
 const MOST_FRAMES: u64 = 1 << 22;
+/// Frames cost much to unpack, so more of them are kept than of pages: a small image is unpacked once.
+const BUDGET: usize = 128 << 20;
 
 struct Frame {
     start: u64,
@@ -73,7 +75,7 @@ impl Seekable {
         if offset > table_at {
             return Err(format!("a zstd file whose frames reach beyond its seek table at offset {table_at:#x}").into());
         }
-        Ok(Self { source, frames, length: start, blocks: Blocks::new(largest as usize) })
+        Ok(Self { source, frames, length: start, blocks: Blocks::new(largest as usize, BUDGET) })
     }
 
     fn unpack(&self, frame: &Frame, out: &mut [u8]) -> Result<(), ReadError> {

@@ -132,9 +132,9 @@ fn low_stub(image: &Image) -> Vec<PhysAddr> {
 /// Pages that hold exactly one entry which points back to the page itself, in the upper half: Windows maps its page tables that way.
 fn self_references(image: &Image, watch: &Watch) -> Vec<PhysAddr> {
     let found = Mutex::new(Vec::new());
-    image.sweep(CHUNK, 0, watch, |start, bytes| {
-        for (index, page) in bytes.as_chunks::<{ PAGE_SIZE as usize }>().0.iter().enumerate() {
-            let at = start.offset(index as u64 * PAGE_SIZE);
+    image.sweep(CHUNK, 0, watch, |chunk| {
+        for (index, page) in chunk.bytes.as_chunks::<{ PAGE_SIZE as usize }>().0.iter().enumerate() {
+            let at = chunk.at.offset(index as u64 * PAGE_SIZE);
             let entries = page.as_chunks::<8>().0.iter().map(|entry| u64::from_le_bytes(*entry));
             let mut own = entries.enumerate().filter(|(_, entry)| entry & FRAME == at.0 && entry & 0x81 == 1);
             if let (Some((256.., _)), None) = (own.next(), own.next()) {
