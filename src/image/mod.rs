@@ -24,6 +24,7 @@ mod kdump;
 mod lime;
 mod lzo;
 mod notes;
+mod pagefile;
 mod pages;
 mod qemu;
 mod source;
@@ -32,6 +33,7 @@ mod unpack;
 mod vmware;
 mod zstd;
 
+pub use pagefile::PageFile;
 pub use sweep::{Chunk, Swept};
 
 use source::{Embedded, OnDisk, Source};

@@ -51,7 +51,7 @@ impl Windows {
         let mut trouble = None;
         for root in roots {
             let root = PhysAddr(root.0 & FRAME);
-            let space = AddressSpace::new(Arc::clone(image), root, Levels::Four, Arc::new(WindowsPages));
+            let space = AddressSpace::new(Arc::clone(image), root, Levels::Four, Arc::new(WindowsPages::minimal()));
             if is_windows(&space) {
                 match Self::on(image, space, files) {
                     Ok(windows) => return Some(Ok(windows)),
@@ -102,7 +102,8 @@ impl Windows {
             memory: image.runs().to_vec(),
             warnings: image.warnings().to_vec(),
         };
-        Ok(Self { image: Arc::clone(image), space, profile, info, kernel: headers, build })
+        let pages = WindowsPages::minimal();
+        Ok(Self { image: Arc::clone(image), space, pages, profile, info, kernel: headers, build })
     }
 }
 
