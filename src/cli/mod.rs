@@ -7,7 +7,7 @@ mod symbols;
 mod triage;
 
 use crate::engine::{Options, Session, catalog, find_table};
-use crate::facts::{Process, ProcessState, Rows, Scope, State};
+use crate::facts::{Origin, Process, ProcessState, Rows, Scope, State};
 use crate::report;
 use args::{Cli, Command, Common};
 use clap::Parser;
@@ -144,15 +144,13 @@ impl Run {
 
     /// Opens an image and tells what it makes of it.
     fn open(&self, image: &Path) -> Result<Session, Stop> {
-        for (option, given) in [("--pagefile", &self.common.pagefile), ("--evtx", &self.common.evtx)] {
-            for path in given {
-                self.note(&format!("{option} {}: not used, this version does not read such files", path.display()));
-            }
+        for path in &self.common.evtx {
+            self.note(&format!("--evtx {}: not used, this version does not read such files", path.display()));
         }
         self.refuse_existing_output()?;
         let started = Instant::now();
         let progress = self.progress(format!("opening {}", image.display()));
-        let options = Options { symbols: self.common.symbols.clone() };
+        let options = Options { symbols: self.common.symbols.clone(), pagefiles: self.common.pagefile.clone() };
         let opened = Session::open(image, &options, &self.interrupts.watch);
         drop(progress);
         if self.interrupts.watch.cancelled() {
@@ -160,6 +158,11 @@ impl Run {
         }
         let session = opened?;
         let info = session.info();
+        if info.os == Origin::Linux {
+            for path in &self.common.pagefile {
+                self.note(&format!("--pagefile {}: not used, only page files of Windows are read", path.display()));
+            }
+        }
         let passed = info.checks.iter().filter(|check| check.passed).count();
         self.detail(&format!(
             "{}: {}; {}; {passed} of {} checks passed, opened in {:.2?}",

@@ -1,6 +1,7 @@
 //! Plain records that cross the boundary between the analysis and its readers. Nothing here reads memory.
 
 mod answer;
+mod backing;
 mod cell;
 mod exhibit;
 mod info;
@@ -18,6 +19,7 @@ mod region;
 mod socket;
 
 pub use answer::{Answer, Feed, Rows, Scope, Sink, State, Watch};
+pub use backing::Backing;
 pub use cell::{Cell, Hex, ToCell};
 pub use exhibit::{Backing, Change, Exhibit};
 pub use info::{Check, Info, Origin};

@@ -14,9 +14,9 @@ mod threads;
 mod vads;
 
 pub use exhibits::exhibits;
+pub use peb::environment;
 pub use processes::{processes, pstree};
 pub use threads::threads;
-pub use peb::environment;
 pub use vads::regions;
 
 use crate::address::{PhysAddr, VirtAddr};
@@ -31,6 +31,7 @@ pub struct Windows {
     image: Arc<Image>,
     /// The System process's address space.
     space: AddressSpace,
+    pages: pages::WindowsPages,
     profile: Profile,
     info: Info,
     kernel: pe::Headers,
