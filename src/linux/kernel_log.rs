@@ -156,7 +156,8 @@ impl<'a> Ring<'a> {
             out.note(format!("{writing} records were being written and have no text yet"));
         }
         if let Some(why) = first_trouble {
-            out.note(format!("{damaged} records are missing, the first of them: {why}"));
+            let note = format!("{damaged} records are missing, the first of them: {why}");
+            if damaged > count { out.cut(note) } else { out.note(note) }
         }
         Ok(())
     }
@@ -248,7 +249,8 @@ fn chain(size: u64, header: u64, first: u64, end: u64, length_at: impl Fn(u64) -
         }
         match length_at(at) {
             Err(why) => return (records, Some(why)),
-            Ok(0) if !wrapped => {
+            // Only a log that has gone around the buffer ends before its beginning.
+            Ok(0) if !wrapped && end < first => {
                 wrapped = true;
                 at = 0;
             }

@@ -122,7 +122,10 @@ impl Linux {
         }
         let space = self.space_of(&task.object)?;
         let (mappings, _) = maps::mappings(&mm, watch);
-        let of_program = |mapping: &&maps::Mapping<'_>| mapping.file.as_ref().is_some_and(|file| file.pointer("f_inode") == Ok(inode));
+        // A constant: in what a program can write, it may have come from elsewhere.
+        let of_program = |mapping: &&maps::Mapping<'_>| {
+            !mapping.protection.write && mapping.file.as_ref().is_some_and(|file| file.pointer("f_inode") == Ok(inode))
+        };
         let ranges = mappings.iter().filter(of_program).map(|mapping| (mapping.start, mapping.end));
         let (runs, _) = present(&space, ranges, MOST_PROGRAM);
         let mut found = false;
@@ -181,10 +184,12 @@ fn present(space: &AddressSpace, ranges: impl Iterator<Item = (VirtAddr, VirtAdd
     (runs, whole)
 }
 
+type Read<'a> = dyn Fn(VirtAddr, &mut [u8]) -> Result<(), ReadError> + 'a;
+
 /// Memory to search: runs of it that are there, and how to read it.
 struct Memory<'a> {
     runs: Vec<(VirtAddr, u64)>,
-    read: &'a dyn Fn(VirtAddr, &mut [u8]) -> Result<(), ReadError>,
+    read: &'a Read<'a>,
 }
 
 impl Memory<'_> {
