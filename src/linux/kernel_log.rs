@@ -131,7 +131,7 @@ impl<'a> Ring<'a> {
         if count >= places {
             return Err(ReadError::Implausible("printk_ringbuffer"));
         }
-        let (mut lost, mut writing, mut damaged) = (0, 0, 0);
+        let (mut shown, mut lost, mut writing, mut damaged) = (0, 0, 0, 0);
         let mut first_trouble = None;
         for step in 0..=count {
             if out.cancelled() {
@@ -139,7 +139,10 @@ impl<'a> Ring<'a> {
             }
             let id = self.tail.wrapping_add(step) & ID;
             match self.record(linux, id) {
-                Ok(Found::Record(row)) => out.push(row),
+                Ok(Found::Record(row)) => {
+                    shown += 1;
+                    out.push(row);
+                }
                 Ok(Found::Nothing) => {}
                 Ok(Found::Lost) => lost += 1,
                 Ok(Found::Writing) => writing += 1,
@@ -157,7 +160,7 @@ impl<'a> Ring<'a> {
         }
         if let Some(why) = first_trouble {
             let note = format!("{damaged} records are missing, the first of them: {why}");
-            if damaged > count { out.cut(note) } else { out.note(note) }
+            if shown == 0 { out.cut(note) } else { out.note(note) }
         }
         Ok(())
     }
