@@ -1,1 +1,259 @@
 //! Flags and subcommands; headless runs.
+
+mod args;
+mod console;
+mod memory;
+mod triage;
+
+use crate::engine::{Options, Session, catalog, find_table};
+use crate::facts::{Process, ProcessState, Rows, Scope, State};
+use crate::report;
+use args::{Cli, Command, Common};
+use clap::Parser;
+use console::{Interrupts, Progress, Stop, say};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+const INTERRUPTED: u8 = 130;
+
+/// Runs the program with its arguments, the program's name first.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(why) => {
+            // Help and version come this way too, to standard output. A reader who left early is no failure.
+            _ = why.print();
+            return ExitCode::from(if why.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    let verbose = cli.common.verbose;
+    if !verbose {
+        // A panic becomes one line like any other error.
+        std::panic::set_hook(Box::new(|_| ()));
+    }
+    let run = Run { common: cli.common, interrupts: Interrupts::listen() };
+    let outcome = catch_unwind(AssertUnwindSafe(|| match cli.command {
+        Some(_) if cli.image.is_some() || cli.demo.is_some() => {
+            Err(Stop::Usage("an image goes behind the command: kioku COMMAND IMAGE".to_owned()))
+        }
+        Some(command) => run.command(command),
+        None => run.explore(cli.image.as_deref(), cli.demo),
+    }));
+    let stop = match outcome {
+        Ok(Ok(()) | Err(Stop::Unread)) => return ExitCode::SUCCESS,
+        Ok(Err(stop)) => stop,
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            Stop::Failed(format!("internal error: {text}; please report it with the output of -v"))
+        }
+    };
+    match stop {
+        Stop::Failed(why) => {
+            say(&format!("kioku: {why}"));
+            ExitCode::from(FAILED)
+        }
+        Stop::Usage(why) => {
+            say(&format!("kioku: {why} (kioku --help)"));
+            ExitCode::from(USAGE)
+        }
+        Stop::Interrupted | Stop::Unread => ExitCode::from(INTERRUPTED),
+    }
+}
+
+/// One headless run.
+struct Run {
+    common: Common,
+    interrupts: Interrupts,
+}
+
+impl Run {
+    fn command(&self, command: Command) -> Result<(), Stop> {
+        match command {
+            Command::Info { image } => {
+                let session = self.open(&image)?;
+                self.write(|out| report::write_info(session.info(), self.format(), out))
+            }
+            Command::Tables { image } => self.tables(image.as_deref()),
+            Command::Query { image, table } => self.query(&image, &table),
+            Command::Read { image, address, length, physical, raw } => self.read(&image, address, length, physical, raw),
+            Command::Dump { image, start, address, length, physical } => self.dump(&image, start, address.zip(length), physical),
+            Command::Triage { images } => self.triage(&images),
+        }
+    }
+
+    fn explore(&self, image: Option<&Path>, demo: Option<args::System>) -> Result<(), Stop> {
+        let session = match image {
+            Some(image) => self.open(image)?,
+            None => Session::demo(demo.unwrap_or(args::System::Linux).into(), &self.interrupts.watch)?,
+        };
+        let outcome = self.write(|out| report::write_summary(&session, &self.interrupts.watch, out));
+        if self.interrupts.watch.cancelled() { Err(Stop::Interrupted) } else { outcome }
+    }
+
+    fn tables(&self, image: Option<&Path>) -> Result<(), Stop> {
+        let tables: Vec<_> = match image {
+            Some(image) => self.open(image)?.tables().collect(),
+            None => catalog().iter().collect(),
+        };
+        self.write(|out| report::write_tables(&tables, self.format(), out))
+    }
+
+    fn query(&self, image: &Path, table: &str) -> Result<(), Stop> {
+        let Some(entry) = find_table(table) else {
+            return Err(Stop::Usage(format!("there is no table {table}; `kioku tables` lists them")));
+        };
+        let session = self.open(image)?;
+        let name = entry.table.name;
+        let scope = match self.common.pid {
+            Some(pid) if entry.table.column("pid").is_some() => Scope::Pid(pid),
+            Some(_) => {
+                self.note(&format!("{name} has no processes to choose from: --pid is not used"));
+                Scope::Machine
+            }
+            None => Scope::Machine,
+        };
+        let started = Instant::now();
+        let progress = self.progress(format!("{name} of {}", session.name()));
+        let rows = session.query(entry, scope, &self.interrupts.watch)?;
+        drop(progress);
+        self.detail(&format!("{name}: {} rows in {:.2?}", rows.len(), started.elapsed()));
+        self.write(|out| report::write_rows(&*rows, Some(session.info().os), self.format(), out))?;
+        // The note that tells of damage becomes the error.
+        let notes = rows.notes().len() - usize::from(rows.state() == State::Cut && !rows.notes().is_empty());
+        rows.notes().iter().take(notes).for_each(|note| self.note(note));
+        finished(&*rows, session.name())
+    }
+
+    /// Opens an image and tells what it makes of it.
+    fn open(&self, image: &Path) -> Result<Session, Stop> {
+        for (option, given) in [("--pagefile", &self.common.pagefile), ("--evtx", &self.common.evtx)] {
+            for path in given {
+                self.note(&format!("{option} {}: not used, this version does not read such files", path.display()));
+            }
+        }
+        self.refuse_existing_output()?;
+        let started = Instant::now();
+        let progress = self.progress(format!("opening {}", image.display()));
+        let options = Options { symbols: self.common.symbols.clone() };
+        let opened = Session::open(image, &options, &self.interrupts.watch);
+        drop(progress);
+        if self.interrupts.watch.cancelled() {
+            return Err(Stop::Interrupted);
+        }
+        let session = opened?;
+        let info = session.info();
+        let passed = info.checks.iter().filter(|check| check.passed).count();
+        self.detail(&format!(
+            "{}: {}, symbols from {}, {passed} of {} checks passed, opened in {:.2?}",
+            session.name(),
+            info.format,
+            info.symbol_source,
+            info.checks.len(),
+            started.elapsed()
+        ));
+        info.warnings.iter().for_each(|warning| self.note(&format!("{}: {warning}", session.name())));
+        Ok(session)
+    }
+
+    /// The process object that a PID means. PIDs are reused: the living one is meant, and whoever is left out is told of.
+    fn process(&self, session: &Session, pid: u32) -> Result<Process, Stop> {
+        let entry = find_table("processes").ok_or_else(|| Stop::Failed("no table of processes".to_owned()))?;
+        let rows = session.query(entry, Scope::Pid(pid), &self.interrupts.watch)?;
+        if rows.state() == State::Cancelled {
+            return Err(Stop::Interrupted);
+        }
+        let answer = rows.as_any().downcast_ref::<crate::facts::Answer<Process>>();
+        let mut found: Vec<&Process> = answer.into_iter().flat_map(|answer| answer.iter()).filter(|process| process.pid == pid).collect();
+        found.retain(|process| process.address.value().is_some());
+        found.sort_by_key(|process| match process.state {
+            ProcessState::Running | ProcessState::Hidden => 0,
+            ProcessState::Zombie => 1,
+            ProcessState::Exited => 2,
+        });
+        let Some((first, others)) = found.split_first() else {
+            let name = session.name();
+            return Err(Stop::Failed(format!("{name}: no process has PID {pid}; `kioku query {name} processes` lists them")));
+        };
+        if !others.is_empty() {
+            let state = first.state.word();
+            self.note(&format!("{} process objects have PID {pid}; this is {} ({state})", found.len(), first.name));
+        }
+        Ok((*first).clone())
+    }
+
+    fn format(&self) -> report::Format {
+        self.common.format.into()
+    }
+
+    /// Writes results to standard output or to the file of `--output`, which must be new: no slip of the hand writes over evidence.
+    fn write(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Stop> {
+        let Some(path) = &self.common.output else { return self.print(write) };
+        self.interrupts.writing(true);
+        let written = File::create_new(path).and_then(|mut file| write(&mut file));
+        self.interrupts.writing(false);
+        written.map_err(|why| unwritten(&path.display().to_string(), &why))
+    }
+
+    /// Writes results to standard output.
+    fn print(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Stop> {
+        self.interrupts.writing(true);
+        let mut out = io::stdout().lock();
+        let written = write(&mut out).and_then(|()| out.flush());
+        self.interrupts.writing(false);
+        written.map_err(|why| unwritten("standard output", &why))
+    }
+
+    /// Better said before a long analysis than after it.
+    fn refuse_existing_output(&self) -> Result<(), Stop> {
+        match &self.common.output {
+            Some(path) if path.symlink_metadata().is_ok_and(|found| !found.is_dir()) => Err(exists(&path.display().to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    fn progress(&self, label: String) -> Option<Progress> {
+        (!self.common.quiet).then(|| Progress::start(label, self.interrupts.watch.clone()))
+    }
+    fn note(&self, text: &str) {
+        if !self.common.quiet {
+            say(text);
+        }
+    }
+    fn detail(&self, text: &str) {
+        if self.common.verbose {
+            say(text);
+        }
+    }
+}
+
+fn unwritten(place: &str, why: &io::Error) -> Stop {
+    match why.kind() {
+        io::ErrorKind::BrokenPipe => Stop::Unread,
+        io::ErrorKind::AlreadyExists => exists(place),
+        _ => Stop::Failed(format!("{place}: {why}")),
+    }
+}
+
+fn exists(place: &str) -> Stop {
+    Stop::Failed(format!("{place}: exists already and is not written over; name another place"))
+}
+
+/// Whether an answer, now printed, is the whole one.
+fn finished(rows: &dyn Rows, image: &str) -> Result<(), Stop> {
+    match rows.state() {
+        State::Complete | State::Running => Ok(()),
+        State::Cancelled => Err(Stop::Interrupted),
+        State::Cut => {
+            let why = rows.notes().last().map_or("part of what it needs cannot be read", String::as_str);
+            Err(Stop::Failed(format!("{image}: {} could not be finished: {why}", rows.table().name)))
+        }
+    }
+}

@@ -2,10 +2,12 @@
 
 mod bytes;
 mod catalog;
+mod dump;
 mod job;
 
 pub use bytes::{Bytes, MOST_BYTES, Piece, Space};
 pub use catalog::{Entry, catalog, find_table};
+pub use dump::{Dump, Extent};
 pub use job::{Job, Task};
 
 use crate::facts::{Answer, Feed, Info, Origin, Record, Rows, Scope, State, Watch};
@@ -65,7 +67,7 @@ impl Session {
     fn analyse(image: Image, name: String, options: &Options, watch: &Watch) -> Result<Self, Error> {
         let image = Arc::new(image);
         let linux = Linux::detect(Arc::clone(&image), &options.symbols, watch).map_err(|why| Error(format!("{name}: {why}")))?;
-        let info = linux.info();
+        let info = linux.info().clone();
         let system = System::Linux(Box::new(linux));
         Ok(Self(Arc::new(Inner { name, info, image, system, answers: Mutex::default() })))
     }

@@ -69,6 +69,8 @@ impl<T: Record + Clone> Feed for Mutex<Answer<T>> {
 #[derive(Clone, Debug)]
 pub struct Answer<T> {
     chunks: Vec<Arc<Vec<T>>>,
+    /// Number of rows up to the end of each chunk, so that any row of a million is found in a few steps.
+    ends: Vec<usize>,
     notes: Vec<String>,
     state: State,
 }
@@ -77,14 +79,10 @@ impl<T> Answer<T> {
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks.iter().flat_map(|chunk| chunk.iter())
     }
-    pub fn row(&self, mut index: usize) -> Option<&T> {
-        for chunk in &self.chunks {
-            if index < chunk.len() {
-                return chunk.get(index);
-            }
-            index -= chunk.len();
-        }
-        None
+    pub fn row(&self, index: usize) -> Option<&T> {
+        let chunk = self.ends.partition_point(|end| *end <= index);
+        let before = chunk.checked_sub(1).and_then(|last| self.ends.get(last)).copied().unwrap_or(0);
+        self.chunks.get(chunk)?.get(index - before)
     }
 }
 
@@ -93,7 +91,7 @@ impl<T: Record> Rows for Answer<T> {
         const { &T::TABLE }
     }
     fn len(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.len()).sum()
+        self.ends.last().copied().unwrap_or(0)
     }
     fn cell(&self, row: usize, column: usize) -> Cell<'_> {
         self.row(row).map_or(Cell::Absent, |record| record.cell(column))
@@ -138,6 +136,8 @@ impl Watch {
 /// Where a walker puts its rows. Rows are published in batches, so that the screen fills while the walk goes on.
 pub struct Sink<T> {
     batch: Vec<T>,
+    /// The rows so far were a preview: the next ones replace them.
+    over: bool,
     last: Instant,
     feed: Arc<Mutex<Answer<T>>>,
     watch: Arc<Watch>,
@@ -148,8 +148,8 @@ const BATCH_TIME: Duration = Duration::from_millis(50);
 
 impl<T> Sink<T> {
     pub fn new(watch: Arc<Watch>) -> Self {
-        let empty = Answer { chunks: Vec::new(), notes: Vec::new(), state: State::Running };
-        Self { batch: Vec::new(), last: Instant::now(), feed: Arc::new(Mutex::new(empty)), watch }
+        let empty = Answer { chunks: Vec::new(), ends: Vec::new(), notes: Vec::new(), state: State::Running };
+        Self { batch: Vec::new(), over: false, last: Instant::now(), feed: Arc::new(Mutex::new(empty)), watch }
     }
     /// The other end: a snapshot of it is a partial answer.
     pub fn feed(&self) -> Arc<Mutex<Answer<T>>> {
@@ -160,6 +160,11 @@ impl<T> Sink<T> {
         if self.batch.len() >= BATCH_ROWS || self.last.elapsed() >= BATCH_TIME {
             self.publish();
         }
+    }
+    /// Shows the rows so far at once, to be replaced by the rows that follow.
+    pub fn preview(&mut self) {
+        self.publish();
+        self.over = true;
     }
     pub fn extend(&mut self, rows: impl IntoIterator<Item = T>) {
         rows.into_iter().for_each(|row| self.push(row));
@@ -198,9 +203,21 @@ impl<T> Sink<T> {
     }
     fn publish(&mut self) {
         self.last = Instant::now();
+        // A preview is better than nothing where the rest was cancelled.
+        let kept = self.batch.is_empty() && self.watch.cancelled();
+        if !kept && std::mem::take(&mut self.over) {
+            self.with(|answer| {
+                answer.chunks.clear();
+                answer.ends.clear();
+            });
+        }
         if !self.batch.is_empty() {
             let chunk = Arc::new(std::mem::take(&mut self.batch));
-            self.with(|answer| answer.chunks.push(chunk));
+            self.with(|answer| {
+                let before = answer.ends.last().copied().unwrap_or(0);
+                answer.ends.push(before + chunk.len());
+                answer.chunks.push(chunk);
+            });
         }
     }
     fn with<R>(&self, change: impl FnOnce(&mut Answer<T>) -> R) -> R {

@@ -150,6 +150,7 @@ impl<T: ToCell> ToCell for Known<T> {
 pub trait ListItem: ToCell {}
 impl ListItem for &'static str {}
 impl ListItem for String {}
+impl ListItem for super::Hole {}
 impl ListItem for super::Indicator {}
 
 impl<T: ListItem> ToCell for Vec<T> {

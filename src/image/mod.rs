@@ -2,12 +2,26 @@
 //!
 //! Every reader copies out: no slice of the mapped file ever leaves `source.rs`. Formats are recognised by content, opened lazily
 //! (the cost does not grow with the image) and give runs of physical memory; between the runs is nothing.
+//!
+//! ```text
+//! source   bytes by file offset         a file, a file inside the program, a seekable zstd file over either, a flattened kdump
+//! memory   bytes by physical address    Flat (raw, LiME, ELF core) or a compressed format over a source
+//! ```
 
 use crate::address::{PhysAddr, PhysRange};
 use crate::facts::ReadError;
 use std::path::Path;
+use std::sync::Arc;
 
+mod detect;
+mod elf;
+mod flat;
+mod lime;
+mod notes;
 mod source;
+mod sweep;
+
+use source::{Embedded, OnDisk, Source};
 
 /// What the image's own headers tell about the machine: hints to be proved, never trusted.
 #[derive(Clone, Debug, Default)]
@@ -18,19 +32,58 @@ pub struct Hints {
     pub vmcoreinfo: Option<String>,
 }
 
-/// A stretch of physical memory and how a format finds its bytes.
+/// Physical memory as a format finds its bytes.
 pub(crate) trait Memory: Send + Sync {
     /// Present physical memory: sorted, not overlapping, not adjacent, never empty.
     fn runs(&self) -> &[PhysRange];
-    /// Copies bytes that lie within one run. All of `out` or an error.
+    /// Copies. All of `out` or an error that names the first address which is missing, or the file offset.
     fn read(&self, at: PhysAddr, out: &mut [u8]) -> Result<(), ReadError>;
+}
+
+/// What a format's parser gives back.
+pub(crate) struct Opened {
+    memory: Box<dyn Memory>,
+    format: String,
+    hints: Hints,
+    warnings: Vec<String>,
+}
+
+impl Opened {
+    /// Refuses an image without a byte of memory: nothing can be shown of it.
+    fn new(memory: impl Memory + 'static, format: String, hints: Hints, warnings: Vec<String>) -> Result<Self, Problem> {
+        if memory.runs().is_empty() {
+            let why = warnings.first().map(|why| format!(": {why}")).unwrap_or_default();
+            return Err(format!("{format} without any memory in it{why}").into());
+        }
+        Ok(Self { memory: Box::new(memory), format, hints, warnings })
+    }
+}
+
+/// Why a parser gives up: the rest of the sentence that begins with the file's name.
+#[derive(Debug)]
+pub(crate) struct Problem(String);
+
+impl From<String> for Problem {
+    fn from(problem: String) -> Self {
+        Self(problem)
+    }
+}
+impl From<&str> for Problem {
+    fn from(problem: &str) -> Self {
+        Self(problem.into())
+    }
+}
+impl From<ReadError> for Problem {
+    fn from(why: ReadError) -> Self {
+        Self(why.to_string())
+    }
 }
 
 /// An opened memory image.
 pub struct Image {
+    source: Arc<dyn Source>,
     memory: Box<dyn Memory>,
     format: String,
-    size: u64,
     hints: Hints,
     warnings: Vec<String>,
 }
@@ -47,8 +100,23 @@ pub enum OpenError {
 impl Image {
     /// Opens a file, whose format is recognised by its content.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let _ = path;
-        Err(OpenError::Format { path: path.display().to_string(), problem: "no format is known yet".into() })
+        let name = path.display().to_string();
+        match OnDisk::open(path) {
+            Ok(file) => Self::over(&name, Arc::new(file)),
+            Err(source) => Err(OpenError::File { path: name, source }),
+        }
+    }
+
+    /// Opens an image that is part of the program.
+    pub fn open_bytes(name: &str, bytes: &'static [u8]) -> Result<Self, OpenError> {
+        Self::over(name, Arc::new(Embedded(bytes)))
+    }
+
+    fn over(name: &str, source: Arc<dyn Source>) -> Result<Self, OpenError> {
+        let opened = detect::open(Arc::clone(&source));
+        let Opened { memory, format, hints, warnings } =
+            opened.map_err(|Problem(problem)| OpenError::Format { path: name.into(), problem })?;
+        Ok(Self { source, memory, format, hints, warnings })
     }
 
     /// The name of the format and its variant, as an analyst would say it.
@@ -57,7 +125,7 @@ impl Image {
     }
     /// Bytes of the file.
     pub fn size(&self) -> u64 {
-        self.size
+        self.source.len()
     }
     pub fn runs(&self) -> &[PhysRange] {
         self.memory.runs()
@@ -69,10 +137,13 @@ impl Image {
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
+    /// What happened to the file since it was opened. Asked when a job starts: after a change the map is no longer touched.
+    pub fn changed(&self) -> Option<String> {
+        self.source.changed()
+    }
 
     /// Copies physical memory. All of `out` or an error that names the first address which is missing.
     pub fn read(&self, at: PhysAddr, out: &mut [u8]) -> Result<(), ReadError> {
-        let _ = (at, out);
-        Err(ReadError::NotInImage(at))
+        self.memory.read(at, out)
     }
 }

@@ -1,35 +1,88 @@
 //! Linux facts: the kernel found in an image, and what its structures say.
 
-use crate::address::VirtAddr;
-use crate::facts::linux::{Capabilities, LogRecord, Mount, OpenFile, ShellHistory};
+mod capabilities;
+mod clock;
+mod detect;
+mod environment;
+mod files;
+mod maps;
+mod path;
+mod sockets;
+mod suspicious;
+mod tasks;
+mod xarray;
+
+pub use capabilities::capabilities;
+pub use environment::environment;
+pub use files::open_files;
+pub use maps::regions;
+pub use sockets::sockets;
+pub use suspicious::suspicious;
+pub use tasks::{processes, pstree, threads};
+
+use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
+use crate::facts::linux::{LogRecord, Mount, ShellHistory};
 use crate::facts::*;
 use crate::image::Image;
 use crate::paging::AddressSpace;
-use crate::symbols::{Context, Profile};
-use std::path::PathBuf;
-use std::sync::Arc;
+use crate::symbols::{Context, Object, Profile};
+use std::sync::{Arc, OnceLock};
+use tasks::Roster;
 
+/// More than any kernel lets a command line or environment have on its stack by default (a quarter of 8 MiB).
+const MOST_ARGUMENTS: usize = 2 << 20;
+
+/// A Linux kernel in an image.
 pub struct Linux {
+    image: Arc<Image>,
+    /// The kernel's own address space.
     space: AddressSpace,
     profile: Profile,
     info: Info,
+    /// Virtual address of physical address 0 (page_offset_base).
+    direct_map: VirtAddr,
+    boot_time: Option<Time>,
+    listed: OnceLock<Roster>,
+    roster: OnceLock<Arc<Roster>>,
 }
+
 impl Linux {
-    pub fn detect(_image: Arc<Image>, _symbols: &[PathBuf], _watch: &Watch) -> Result<Self, String> {
-        Err("no Linux kernel found".into())
-    }
-    pub fn info(&self) -> Info {
-        self.info.clone()
+    pub fn info(&self) -> &Info {
+        &self.info
     }
     pub fn space(&self) -> &AddressSpace {
         &self.space
     }
-    pub fn process_space(&self, _process: VirtAddr) -> Result<AddressSpace, ReadError> {
-        Err(ReadError::Implausible("process"))
-    }
-    pub fn context(&self) -> Context<'_> {
+    fn context(&self) -> Context<'_> {
         Context { space: &self.space, profile: &self.profile }
+    }
+    /// The address space of a process, by its task_struct; the kernel's own where it has none.
+    pub fn process_space(&self, process: VirtAddr) -> Result<AddressSpace, ReadError> {
+        self.space_of(&self.context().object("task_struct", process)?)
+    }
+    fn space_of(&self, task: &Object<'_>) -> Result<AddressSpace, ReadError> {
+        let root = match task.follow("mm")? {
+            Some(mm) => self.space.translate(mm.pointer("pgd")?)?,
+            None => self.space.root(),
+        };
+        Ok(AddressSpace::new(Arc::clone(&self.image), root, self.space.levels()))
+    }
+    /// The array of struct page (CONFIG_SPARSEMEM_VMEMMAP, as every distribution for x86-64 has it), and the size of one.
+    fn page_array(&self) -> Result<(VirtAddr, u64), ReadError> {
+        let base = self.space.pointer(self.context().symbol("vmemmap_base")?)?;
+        Ok((base, u64::from(self.profile.layout("page")?.size.max(1))))
+    }
+    /// The struct page of a frame.
+    fn page(&self, frame: PhysAddr) -> Result<Object<'_>, ReadError> {
+        let (base, size) = self.page_array()?;
+        self.context().object("page", base.offset(frame.0 / PAGE_SIZE * size))
+    }
+    /// The frame of a struct page.
+    fn frame_of(&self, page: VirtAddr) -> Result<PhysAddr, ReadError> {
+        let (base, size) = self.page_array()?;
+        let index = page.0.checked_sub(base.0).ok_or(ReadError::Implausible("struct page"))? / size;
+        Ok(PhysAddr(index.wrapping_mul(PAGE_SIZE)))
     }
 }
 macro_rules! stub { ($($n:ident $t:ty;)*) => { $(pub fn $n(_: &Linux, _: Scope, _: &mut Sink<$t>) {})* } }
-stub! { processes Process; pstree TreeProcess; threads Thread; sockets Socket; regions Region; suspicious Suspicious; modules Module; open_files OpenFile; environment Variable; libraries Library; capabilities Capabilities; mounts Mount; kernel_log LogRecord; shell_history ShellHistory; }
+stub! { modules Module; libraries Library; mounts Mount; kernel_log LogRecord; shell_history ShellHistory; }

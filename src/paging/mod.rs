@@ -6,6 +6,9 @@ use crate::image::Image;
 use std::sync::Arc;
 
 mod cache;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 mod x64;
 
 use cache::Cache;
@@ -36,6 +39,11 @@ impl AddressSpace {
     /// The page that holds an address: its rights and size, and where it is in physical memory.
     pub fn leaf(&self, at: VirtAddr) -> Result<Leaf, ReadError> {
         x64::walk(&self.image, self.root, self.levels, at)
+    }
+
+    /// Calls `found` with each mapped page of a range: its address, the page, and how much of it lies in the range.
+    pub fn mapped(&self, start: VirtAddr, end: VirtAddr, found: &mut dyn FnMut(VirtAddr, Leaf, u64)) {
+        x64::mapped(&self.image, self.root, self.levels, start, end, found);
     }
 
     pub fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {

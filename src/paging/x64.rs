@@ -105,3 +105,37 @@ pub fn walk(image: &Image, root: PhysAddr, levels: Levels, at: VirtAddr) -> Resu
     }
     Err(ReadError::NotMapped(at))
 }
+
+/// Calls `found` with each mapped page of a range: its address, the leaf cut to the range, and its length within the range.
+pub fn mapped(image: &Image, root: PhysAddr, levels: Levels, start: VirtAddr, end: VirtAddr, found: &mut dyn FnMut(VirtAddr, Leaf, u64)) {
+    let mut at = start;
+    while at < end {
+        match walk(image, root, levels, at) {
+            Ok(leaf) => {
+                let length = (leaf.size - (at.0 & (leaf.size - 1))).min(end.0 - at.0);
+                found(at, Leaf { frame: leaf.frame_of(at), ..leaf }, length);
+                at = at.offset(length);
+            }
+            Err(_) => at = skip(image, root, levels, at),
+        }
+        if at <= start {
+            return;
+        }
+    }
+}
+
+/// The first address after the largest empty stretch that begins with an unmapped page.
+fn skip(image: &Image, root: PhysAddr, levels: Levels, at: VirtAddr) -> VirtAddr {
+    let mut table = root.0;
+    for level in (0..levels.number()).rev() {
+        let size = PAGE_SIZE << (9 * level);
+        let mut entry = [0; 8];
+        let slot = PhysAddr(table + ((at.0 >> (12 + 9 * u32::from(level))) & 0x1ff) * 8);
+        let present = image.read(slot, &mut entry).is_ok() && u64::from_le_bytes(entry) & (PRESENT | LARGE) == PRESENT;
+        if !present || level == 0 {
+            return VirtAddr((at.0 & !(size - 1)).saturating_add(size));
+        }
+        table = u64::from_le_bytes(entry) & FRAME;
+    }
+    at.offset(PAGE_SIZE)
+}

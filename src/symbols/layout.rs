@@ -40,13 +40,16 @@ pub struct Layout {
 /// Anonymous structs nest a few levels in real kernels; more is damage.
 const MAX_DEPTH: u32 = 8;
 const MAX_FIELDS: usize = 4096;
+/// Members looked at for one layout, anonymous ones of anonymous ones included: nested, they multiply.
+const MAX_MEMBERS: usize = 1 << 16;
 
 impl Layout {
     pub fn of(types: &dyn TypeSource, id: TypeId) -> Option<Self> {
         let Type::Struct { name, size } = types.get(id)? else { return None };
         let members = types.members(id);
         let mut layout = Self { name, size, fields: HashMap::with_capacity(members.len()) };
-        layout.add(types, members, 0, MAX_DEPTH);
+        let mut budget = MAX_MEMBERS;
+        layout.add(types, members, 0, MAX_DEPTH, &mut budget);
         Some(layout)
     }
 
@@ -62,15 +65,16 @@ impl Layout {
         self.fields.iter().map(|(name, field)| (name.as_str(), field))
     }
 
-    fn add(&mut self, types: &dyn TypeSource, members: Vec<Member>, base: u64, depth: u32) {
+    fn add(&mut self, types: &dyn TypeSource, members: Vec<Member>, base: u64, depth: u32, budget: &mut usize) {
         for member in members {
-            if self.fields.len() >= MAX_FIELDS {
+            if self.fields.len() >= MAX_FIELDS || *budget == 0 {
                 return;
             }
+            *budget -= 1;
             let at = base.saturating_add(member.bit_offset);
             if member.name.is_empty() {
                 if depth > 0 {
-                    self.add(types, types.members(member.r#type), at, depth - 1);
+                    self.add(types, types.members(member.r#type), at, depth - 1, budget);
                 }
                 continue;
             }

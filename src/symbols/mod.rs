@@ -5,13 +5,18 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock};
 
+mod btf;
+pub mod kallsyms;
 mod layout;
 mod object;
 mod table;
+mod vmcoreinfo;
 
+pub use btf::Btf;
 pub use layout::{Field, Layout, Shape};
 pub use object::{Context, Object};
-pub use table::SymbolTable;
+pub use table::{Symbol, SymbolTable};
+pub use vmcoreinfo::VmcoreInfo;
 
 /// A type within its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

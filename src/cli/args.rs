@@ -1,0 +1,193 @@
+//! What may be typed.
+
+use crate::facts::Origin;
+use crate::report::Format;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+const STATUS: &str = "\
+Exit status: 0 done; 1 the analysis failed (standard error says what, where and what to try); 2 wrong usage; 130 interrupted.
+Results go to standard output, everything else to standard error.";
+
+/// A terminal explorer for memory images.
+#[derive(Debug, Parser)]
+#[command(name = "kioku", version, about, after_help = STATUS, max_term_width = 120)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Memory image to explore. One that is named like a command is given as ./NAME.
+    pub image: Option<PathBuf>,
+    /// Open the bundled demo image of this system.
+    #[arg(long, value_name = "SYSTEM", conflicts_with = "image")]
+    pub demo: Option<System>,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Symbols: ISF file or folder, vmlinux, System.map or profile. Repeatable; the image itself is used by default.
+    #[arg(long, value_name = "PATH", global = true)]
+    pub symbols: Vec<PathBuf>,
+    /// Form of the results.
+    #[arg(long, value_name = "FORMAT", global = true, default_value = "text")]
+    pub format: Shape,
+    /// Write the results to this new file (dump, triage: into this folder). What exists is never written over.
+    #[arg(long, short, value_name = "PATH", global = true)]
+    pub output: Option<PathBuf>,
+    /// Only this process.
+    #[arg(long, value_name = "N", global = true)]
+    pub pid: Option<u32>,
+    /// Page file of the image. Repeatable.
+    #[arg(long, value_name = "PATH", global = true)]
+    pub pagefile: Vec<PathBuf>,
+    /// Event log of the same machine. Repeatable.
+    #[arg(long, value_name = "PATH", global = true)]
+    pub evtx: Vec<PathBuf>,
+    /// Say nothing but errors on standard error.
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say what is done and how long it takes.
+    #[arg(long, short, global = true)]
+    pub verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say what an image is: format, system, kernel, symbols and how they were verified.
+    Info {
+        /// Memory image.
+        image: PathBuf,
+    },
+    /// List every table with its columns, or those that an image has.
+    Tables {
+        /// Memory image.
+        image: Option<PathBuf>,
+    },
+    /// Print one table.
+    #[command(after_help = "`kioku tables` lists the tables. Volatility's names of the same views serve too: linux.pslist.")]
+    Query {
+        /// Memory image.
+        image: PathBuf,
+        /// Table, by its own name or by Volatility's.
+        table: String,
+    },
+    /// Print memory as a hex dump: of the kernel, of a process (--pid) or physical memory.
+    #[command(after_help = "Numbers are decimal, or hexadecimal with 0x before them.")]
+    Read {
+        /// Memory image.
+        image: PathBuf,
+        /// First address.
+        #[arg(value_parser = number)]
+        address: u64,
+        /// Number of bytes.
+        #[arg(value_parser = number)]
+        length: u64,
+        /// The address is a physical one.
+        #[arg(long, conflicts_with = "pid")]
+        physical: bool,
+        /// Write the bytes themselves, and stop at the first that is missing.
+        #[arg(long)]
+        raw: bool,
+    },
+    /// Write memory to files in the folder --output, with a manifest of SHA-256 sums.
+    #[command(after_help = "\
+With --pid alone all memory of a process is written, with --start one region of it, with --address and --length any range.
+Holes become zeros and are listed in the manifest. Numbers are decimal, or hexadecimal with 0x before them.")]
+    Dump {
+        /// Memory image.
+        image: PathBuf,
+        /// The region that holds this address.
+        #[arg(long, value_name = "ADDR", value_parser = number, requires = "pid", conflicts_with_all = ["address", "physical"])]
+        start: Option<u64>,
+        /// First address of a range.
+        #[arg(long, value_name = "A", value_parser = number, requires = "length")]
+        address: Option<u64>,
+        /// Number of bytes of a range.
+        #[arg(long, value_name = "N", value_parser = number, requires = "address")]
+        length: Option<u64>,
+        /// The address is a physical one.
+        #[arg(long, requires = "address", conflicts_with = "pid")]
+        physical: bool,
+    },
+    /// Write every table and a summary of one or many images into the folder --output.
+    Triage {
+        /// Memory images.
+        #[arg(required = true, value_name = "IMAGE")]
+        images: Vec<PathBuf>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum System {
+    Linux,
+    Windows,
+}
+
+impl From<System> for Origin {
+    fn from(system: System) -> Self {
+        match system {
+            System::Linux => Self::Linux,
+            System::Windows => Self::Windows,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Shape {
+    Text,
+    Json,
+    Jsonl,
+    Csv,
+}
+
+impl From<Shape> for Format {
+    fn from(shape: Shape) -> Self {
+        match shape {
+            Shape::Text => Self::Text,
+            Shape::Json => Self::Json,
+            Shape::Jsonl => Self::Jsonl,
+            Shape::Csv => Self::Csv,
+        }
+    }
+}
+
+/// Digits alone never mean hexadecimal: an address copied without its 0x must not be taken for another one in silence.
+fn number(text: &str) -> Result<u64, String> {
+    let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) if !digits.starts_with('+') => u64::from_str_radix(digits, 16),
+        _ => text.parse(),
+    };
+    parsed.map_err(|_| "neither a decimal number nor 0x and hexadecimal digits, of 64 bits at most".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn numbers_say_their_base() {
+        assert_eq!(number("0xffff8d0fc0a3b080"), Ok(0xffff_8d0f_c0a3_b080));
+        assert_eq!(number("4096"), Ok(4096));
+        for wrong in ["", "0x", "ffff8d0f", "-1", "0x+1", "0x1ffffffffffffffff", "1k"] {
+            assert!(number(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_first_word_that_is_no_command_is_an_image() {
+        let parse = |words: &[&str]| Cli::try_parse_from([&["kioku"], words].concat());
+        assert!(matches!(parse(&["memory.lime"]), Ok(Cli { command: None, image: Some(_), .. })));
+        assert!(matches!(parse(&["./info"]), Ok(Cli { command: None, image: Some(_), .. })));
+        assert!(matches!(parse(&["--quiet", "info", "memory.lime"]), Ok(Cli { command: Some(Command::Info { .. }), .. })));
+        assert!(matches!(parse(&[]), Ok(Cli { command: None, image: None, .. })));
+        assert!(parse(&["memory.lime", "more"]).is_err());
+    }
+}

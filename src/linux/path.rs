@@ -1,0 +1,117 @@
+//! Paths of files, put together from directory entries and mounts as the kernel's d_path does.
+
+use crate::address::VirtAddr;
+use crate::facts::ReadError;
+use crate::symbols::Object;
+
+/// Names are at most 255 bytes and paths rarely deep; a loop of parents ends here.
+const MOST_PARTS: usize = 512;
+const MOST_NAME: usize = 255;
+
+/// The path of an open file.
+#[derive(Clone, Debug)]
+pub struct FilePath {
+    pub text: String,
+    pub deleted: bool,
+}
+
+impl FilePath {
+    /// As /proc shows it.
+    pub fn shown(self) -> String {
+        if self.deleted { self.text + " (deleted)" } else { self.text }
+    }
+}
+
+/// The path of a struct file.
+pub fn of_file(file: &Object<'_>) -> Result<FilePath, ReadError> {
+    let path = file.inner("f_path")?;
+    of(&path.follow_some("mnt")?, &path.follow_some("dentry")?)
+}
+
+/// The path of a directory entry on a mount (struct vfsmount), up to the root of its mount namespace.
+pub fn of(vfsmount: &Object<'_>, dentry: &Object<'_>) -> Result<FilePath, ReadError> {
+    let deleted = unhashed(dentry)?;
+    if dentry.pointer("d_parent")? == dentry.address
+        && let Some(text) = without_place(dentry)?
+    {
+        // memfds and System V segments have a name, but no place in any tree.
+        let deleted = text.starts_with('/');
+        return Ok(FilePath { text, deleted });
+    }
+    let context = dentry.context();
+    let mut parts = Vec::new();
+    let mut dentry = dentry.clone();
+    let mut mount = context.container("mount", "mnt", vfsmount.address)?;
+    for _ in 0..MOST_PARTS {
+        if dentry.address == mount.inner("mnt")?.pointer("mnt_root")? {
+            let parent = mount.follow_some("mnt_parent")?;
+            if parent.address == mount.address {
+                break;
+            }
+            dentry = mount.follow_some("mnt_mountpoint")?;
+            mount = parent;
+            continue;
+        }
+        let parent = dentry.follow_some("d_parent")?;
+        if parent.address == dentry.address {
+            break;
+        }
+        parts.push(name(&dentry)?);
+        dentry = parent;
+    }
+    let mut text = String::new();
+    for part in parts.iter().rev() {
+        text.push('/');
+        text.push_str(part);
+    }
+    if text.is_empty() {
+        text.push('/');
+    }
+    Ok(FilePath { text, deleted })
+}
+
+pub fn name(dentry: &Object<'_>) -> Result<String, ReadError> {
+    let name = dentry.inner("d_name")?;
+    let length = (name.uint("len")? as usize).min(MOST_NAME);
+    let mut bytes = vec![0; length];
+    dentry.context().space.read(name.pointer("name")?, &mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Removed from its directory: no longer in the hash of names, though it is not a root.
+fn unhashed(dentry: &Object<'_>) -> Result<bool, ReadError> {
+    Ok(dentry.inner("d_hash")?.pointer("pprev")?.is_null() && dentry.pointer("d_parent")? != dentry.address)
+}
+
+/// What d_path makes of entries of pseudo file systems; None for the root of a real one.
+fn without_place(dentry: &Object<'_>) -> Result<Option<String>, ReadError> {
+    let Some(inode) = dentry.follow("d_inode")? else { return Ok(None) };
+    let number = inode.uint("i_ino")?;
+    let label = |text: String| Ok(Some(text));
+    match file_system(&inode)?.as_str() {
+        "sockfs" => label(format!("socket:[{number}]")),
+        "pipefs" => label(format!("pipe:[{number}]")),
+        "anon_inodefs" => label(format!("anon_inode:{}", name(dentry)?)),
+        "nsfs" => label(format!("{}:[{number}]", namespace_kind(&inode).unwrap_or_default())),
+        "pidfs" => label(format!("anon_inode:[pidfd:{number}]")),
+        "tmpfs" | "hugetlbfs" | "shm" => {
+            let name = name(dentry)?;
+            Ok((name != "/").then(|| format!("/{name}")))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The name of an inode's file system type.
+pub fn file_system(inode: &Object<'_>) -> Result<String, ReadError> {
+    let kind = inode.follow_some("i_sb")?.follow_some("s_type")?;
+    inode.context().space.text(kind.pointer("name")?, 64)
+}
+
+/// `net`, `mnt`, ...: the name in the operations that an nsfs inode's namespace points to.
+fn namespace_kind(inode: &Object<'_>) -> Result<String, ReadError> {
+    let context = inode.context();
+    let namespace = context.object("ns_common", inode.pointer("i_private")?)?;
+    let operations = context.object("proc_ns_operations", namespace.pointer("ops")?)?;
+    context.space.text(VirtAddr(operations.uint("name")?), 16)
+}

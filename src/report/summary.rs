@@ -1,0 +1,166 @@
+//! What an analyst wants to know of an image first, on one page.
+
+use super::text::{grid, shown};
+use crate::engine::{Error, Session, find_table};
+use crate::facts::text::{printable, size};
+use crate::facts::{Answer, Cell, Known, Module, Process, ProcessState, Record, Scope, Socket, State, Suspicious, ToCell, Verdict, Watch};
+use std::collections::BTreeMap;
+use std::io::{self, BufWriter, Write};
+use std::sync::Arc;
+
+/// Rows of one kind that are shown; the tables hold them all.
+const MOST: usize = 40;
+
+/// Writes the summary. What is asked for while `watch` is cancelled is left out; the caller tells that.
+pub fn write_summary(session: &Session, watch: &Arc<Watch>, to: &mut dyn Write) -> io::Result<()> {
+    let mut out = BufWriter::new(to);
+    system(session, &mut out)?;
+    section(session, watch, "Processes", processes, &mut out)?;
+    section(session, watch, "Sockets", sockets, &mut out)?;
+    section(session, watch, "Suspicious regions", suspicious, &mut out)?;
+    section(session, watch, "Kernel modules", modules, &mut out)?;
+    let info = session.info();
+    if !info.warnings.is_empty() {
+        writeln!(out, "\nWarnings")?;
+        for warning in &info.warnings {
+            writeln!(out, "  {}", printable(warning))?;
+        }
+    }
+    out.flush()
+}
+
+fn system(session: &Session, out: &mut impl Write) -> io::Result<()> {
+    let info = session.info();
+    let known = |cell: Cell<'_>| shown(&cell).into_owned();
+    let passed = info.checks.iter().filter(|check| check.passed).count();
+    writeln!(out, "{}: {}, {}\n", printable(session.name()), printable(&info.format), size(info.size))?;
+    let line = |name: &str, value: String| vec![name.to_owned(), value];
+    let lines = [
+        line("system", format!("{} {}", info.os.name(), info.architecture)),
+        line("kernel", info.kernel.clone()),
+        line("host", known(info.hostname.cell())),
+        line("booted", known(info.boot_time.cell())),
+        line("captured", known(info.capture_time.cell())),
+        line("symbols", format!("{}; {passed} of {} checks passed", info.symbol_source, info.checks.len())),
+    ];
+    grid("", &lines, out)
+}
+
+/// The rest of a section's head line, and its lines.
+type Section = (String, Vec<Vec<String>>);
+
+/// A section that cannot be had says why; the others still come.
+fn section<T: Record + Clone>(
+    session: &Session,
+    watch: &Arc<Watch>,
+    title: &str,
+    tell: impl Fn(&Answer<T>) -> Section,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    use crate::facts::Rows as _;
+    if watch.cancelled() {
+        return Ok(());
+    }
+    let answer = match ask::<T>(session, watch) {
+        Ok(answer) => answer,
+        Err(why) => return writeln!(out, "\n{title}: {}", printable(&why.0)),
+    };
+    let (head, mut lines) = tell(&answer);
+    writeln!(out, "\n{title}: {head}")?;
+    let more = lines.len().saturating_sub(MOST);
+    lines.truncate(MOST);
+    grid("  ", &lines, out)?;
+    if more > 0 {
+        writeln!(out, "  and {more} more: kioku query IMAGE {}", answer.table().name)?;
+    }
+    if answer.state() == State::Cut {
+        writeln!(out, "  This could not be finished.")?;
+    }
+    answer.notes().iter().try_for_each(|note| writeln!(out, "  Note: {}", printable(note)))
+}
+
+fn ask<T: Record + Clone>(session: &Session, watch: &Arc<Watch>) -> Result<Answer<T>, Error> {
+    let missing = || Error(format!("{} has no rows of this kind", T::TABLE.name));
+    let rows = session.query(find_table(T::TABLE.name).ok_or_else(missing)?, Scope::Machine, watch)?;
+    rows.as_any().downcast_ref::<Answer<T>>().cloned().ok_or_else(missing)
+}
+
+fn text<T: ToCell>(value: &T) -> String {
+    shown(&value.cell()).into_owned()
+}
+
+/// Counts of words, in the words' order: `12 running, 2 hidden`.
+fn counts(words: impl Iterator<Item = &'static str>) -> String {
+    let mut counts = BTreeMap::<_, usize>::new();
+    words.for_each(|word| *counts.entry(word).or_default() += 1);
+    let counts: Vec<_> = counts.iter().map(|(word, count)| format!("{count} {}", word.replace('_', " "))).collect();
+    if counts.is_empty() { "none found".to_owned() } else { counts.join(", ") }
+}
+
+fn processes(answer: &Answer<Process>) -> Section {
+    let head = counts(answer.iter().map(|process| process.state.word()));
+    let mut odd: Vec<_> = answer.iter().filter(|process| process.state != ProcessState::Running).collect();
+    let rank = |state| match state {
+        ProcessState::Hidden => 0,
+        ProcessState::Exited => 1,
+        ProcessState::Zombie | ProcessState::Running => 2,
+    };
+    odd.sort_by_key(|process| (rank(process.state), process.pid));
+    let line = |process: &&Process| {
+        let place = process.address.value().map_or_else(|| text(&process.physical_address), ToString::to_string);
+        let seen = format!("seen by {}", text(&process.sources).replace('_', " "));
+        vec![process.state.word().to_owned(), process.pid.to_string(), process.name.clone(), place, seen]
+    };
+    (head, odd.iter().map(line).collect())
+}
+
+fn sockets(answer: &Answer<Socket>) -> Section {
+    let is = |socket: &Socket, wanted: &str| socket.state.value().is_some_and(|state| state == wanted);
+    let network = |socket: &&Socket| socket.protocol.starts_with("TCP") || socket.protocol.starts_with("UDP");
+    let listening = answer.iter().filter(network).filter(|socket| is(socket, "LISTEN"));
+    let established = answer.iter().filter(network).filter(|socket| is(socket, "ESTABLISHED"));
+    let picked: Vec<_> = established.chain(listening).collect();
+    let of = |wanted| picked.iter().filter(|socket| is(socket, wanted)).count();
+    let all = answer.iter().count();
+    let head = format!("{} established, {} listening, {all} of all kinds", of("ESTABLISHED"), of("LISTEN"));
+    let line = |socket: &&Socket| {
+        let remote = if is(socket, "LISTEN") { String::new() } else { place(&socket.remote_address, &socket.remote_port) };
+        let owner = format!("{} {}", text(&socket.process), text(&socket.pid));
+        vec![text(&socket.state), socket.protocol.clone(), place(&socket.local_address, &socket.local_port), remote, owner]
+    };
+    (head, picked.iter().map(line).collect())
+}
+
+fn place(address: &Known<String>, port: &Known<u16>) -> String {
+    let address = text(address);
+    if address.contains(':') { format!("[{address}]:{}", text(port)) } else { format!("{address}:{}", text(port)) }
+}
+
+fn suspicious(answer: &Answer<Suspicious>) -> Section {
+    let head = counts(answer.iter().map(|region| region.verdict.word()));
+    let mut shown: Vec<_> = answer.iter().filter(|region| region.verdict != Verdict::LikelyBenign).collect();
+    shown.sort_by_key(|region| std::cmp::Reverse(region.score));
+    let lines = shown.iter().flat_map(|region| {
+        let owner = format!("{} {}", region.process, region.pid);
+        let place = format!("{} {}", region.start, text(&region.protection));
+        let verdict = region.verdict.word().replace('_', " ");
+        let file = region.file.value().map_or("no file", String::as_str).to_owned();
+        let first = vec![region.score.to_string(), verdict, owner, place, file];
+        let reasons = region.indicators.iter().map(|reason| {
+            let reason = format!("{}: {}", reason.id, reason.detail);
+            vec![String::new(), String::new(), reason]
+        });
+        std::iter::once(first).chain(reasons)
+    });
+    (head, lines.collect())
+}
+
+fn modules(answer: &Answer<Module>) -> Section {
+    let head = counts(answer.iter().map(|module| module.state));
+    let odd = answer.iter().filter(|module| module.state == "hidden");
+    let line = |module: &Module| {
+        let seen = format!("seen by {}", text(&module.sources).replace('_', " "));
+        vec![module.state.to_owned(), module.name.clone(), text(&module.base), text(&module.size), seen]
+    };
+    (head, odd.map(line).collect())
+}

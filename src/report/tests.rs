@@ -1,0 +1,131 @@
+//! Writers held against hostile text and against a million rows.
+
+use super::*;
+use crate::address::VirtAddr;
+use crate::facts::record::record;
+use crate::facts::{Known, ReadError, Sink, Time};
+use std::sync::Arc;
+
+record! {
+    /// Rows with one column of each kind.
+    Sample = "sample" {
+        /// A number.
+        number: i64,
+        /// An address.
+        address: Known<VirtAddr>,
+        /// A time.
+        time: Known<Time>,
+        /// A text.
+        text: Known<String>,
+        /// Only Windows has it.
+        [windows] session: Known<u32>,
+        /// A list.
+        list: Vec<String>,
+    }
+}
+
+fn sample(number: i64, text: &str) -> Sample {
+    Sample {
+        number,
+        address: Known::Value(VirtAddr(0xffff_8d0f_c0a3_b080)),
+        time: Time::from_nanoseconds(1_700_000_000_123_456_000, 6).into(),
+        text: Known::Value(text.to_owned()),
+        ..Sample::default()
+    }
+}
+
+fn answer(samples: impl IntoIterator<Item = Sample>) -> Arc<dyn Rows> {
+    let mut sink = Sink::new(Arc::default());
+    sink.extend(samples);
+    sink.finish()
+}
+
+fn written(rows: &dyn Rows, format: Format) -> String {
+    let mut out = Vec::new();
+    write_rows(rows, Some(Origin::Linux), format, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+const HOSTILE: &str = "a\x1b[31m\u{9b}2J\u{202e}\"\\\n,記憶\u{e0041}";
+
+#[test]
+fn json_is_valid_whole_and_harmless() {
+    let text = written(&*answer([sample(-1, HOSTILE), Sample::default()]), Format::Json);
+    assert_eq!(crate::facts::text::first_unprintable(&text.replace('\n', "")), None, "{text}");
+    let rows: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(rows[0]["text"], HOSTILE);
+    assert_eq!(rows[0]["number"], -1);
+    assert_eq!(rows[0]["address"], "0xffff8d0fc0a3b080");
+    assert_eq!(rows[0]["time"], "2023-11-14T22:13:20.123456Z");
+    assert!(rows[1]["text"].is_null() && rows[1]["list"].as_array().unwrap().is_empty());
+    assert!(rows[0].get("session").is_none(), "a column of another system");
+    assert_eq!(written(&*answer([]), Format::Json), "[]\n");
+}
+
+#[test]
+fn json_lines_are_one_object_each() {
+    let text = written(&*answer([sample(1, HOSTILE), sample(2, "b")]), Format::Jsonl);
+    let rows: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((rows.len(), &rows[1]["text"]), (2, &"b".into()));
+}
+
+#[test]
+fn what_could_not_be_read_is_null_and_said() {
+    let unreadable = Sample { text: Known::Unreadable(ReadError::NotMapped(VirtAddr(0x10))), ..sample(3, "") };
+    let rows = answer([unreadable]);
+    let json: serde_json::Value = serde_json::from_str(&written(&*rows, Format::Json)).unwrap();
+    assert!(json[0]["text"].is_null());
+    assert_eq!(json[0]["problems"][0], "text: 0x10 is not mapped");
+    assert!(written(&*rows, Format::Text).contains("  ??"));
+}
+
+#[test]
+fn csv_holds_no_formula_and_keeps_numbers() {
+    for formula in ["=cmd|' /C calc'!A0", "+1", "-1+2", "@SUM(1)", "\tx", "\rx", "＝1"] {
+        let text = written(&*answer([sample(-5, formula)]), Format::Csv);
+        let line = text.lines().nth(1).unwrap();
+        assert!(line.starts_with("-5,0xffff8d0fc0a3b080,2023-11-14T22:13:20.123456Z,\"'"), "{line}");
+    }
+}
+
+#[test]
+fn csv_quotes_and_keeps_one_line_a_row() {
+    let rows = answer([Sample { list: vec!["x".into(), "y".into()], ..sample(7, HOSTILE) }]);
+    let text = written(&*rows, Format::Csv);
+    let expected = "number,address,time,text,list,problems\r\n7,0xffff8d0fc0a3b080,2023-11-14T22:13:20.123456Z,\
+        \"a\\x1b[31m\\x9b2J\\u{202e}\"\"\\\\n,記憶\\u{e0041}\",\"x, y\",\r\n";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn text_is_aligned_by_what_the_terminal_shows() {
+    let text = written(&*answer([sample(5, "記憶"), sample(-1234, "memory"), sample(6, "\x1b")]), Format::Text);
+    let expected = "\
+NUMBER             ADDRESS  TIME                         TEXT    LIST  PROBLEMS
+     5  0xffff8d0fc0a3b080  2023-11-14T22:13:20.123456Z  記憶
+ -1234  0xffff8d0fc0a3b080  2023-11-14T22:13:20.123456Z  memory
+     6  0xffff8d0fc0a3b080  2023-11-14T22:13:20.123456Z  \\x1b
+";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn a_very_long_cell_is_whole_and_does_not_widen_the_rest() {
+    let long = "x".repeat(5000);
+    let text = written(&*answer([sample(1, &long), sample(2, "y")]), Format::Text);
+    assert!(text.contains(&long));
+    assert!(text.lines().last().unwrap().len() < 200);
+}
+
+/// Not a benchmark: it only catches a writer whose cost grows with the square of the rows.
+#[test]
+fn many_rows_are_written_in_linear_time() {
+    let rows = answer((0..200_000).map(|number| sample(number, "/usr/lib/systemd/systemd-journald")));
+    let started = std::time::Instant::now();
+    for format in [Format::Json, Format::Jsonl, Format::Csv, Format::Text] {
+        let begun = std::time::Instant::now();
+        write_rows(&*rows, None, format, &mut io::sink()).unwrap();
+        println!("{format:?}: {:.0} rows/s", 200_000.0 / begun.elapsed().as_secs_f64());
+    }
+    assert!(started.elapsed().as_secs() < 60);
+}

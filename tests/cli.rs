@@ -1,0 +1,179 @@
+//! The program as scripts see it: exit codes, what is printed where, and that nothing is written unasked.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+    fn file(&self, name: &str, content: &[u8]) -> String {
+        std::fs::write(self.path().join(name), content).unwrap();
+        name.to_owned()
+    }
+    /// Runs the program in this folder, with no terminal anywhere.
+    fn run(&self, arguments: &[&str]) -> Ran {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kioku"));
+        let output = command.args(arguments).current_dir(self.path()).stdin(Stdio::null()).output().unwrap();
+        Ran::new(output)
+    }
+    fn files(&self) -> Vec<String> {
+        let names = std::fs::read_dir(self.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    }
+}
+
+struct Ran {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Ran {
+    fn new(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+    /// The analysis failed: one line that says what and where, and nothing that looks like a result.
+    #[track_caller]
+    fn failed(&self, part: &str) {
+        assert_eq!(self.code, Some(1), "{}", self.err);
+        assert_eq!(self.err.lines().count(), 1, "{}", self.err);
+        assert!(self.err.starts_with("kioku: ") && self.err.contains(part), "{}", self.err);
+        assert_eq!(self.out, "");
+    }
+    #[track_caller]
+    fn wrong_usage(&self, part: &str) {
+        assert_eq!(self.code, Some(2), "{}", self.err);
+        assert!(self.err.contains(part), "{}", self.err);
+        assert_eq!(self.out, "");
+    }
+}
+
+#[test]
+fn what_is_no_image_is_refused_in_one_line() {
+    let place = Place::new();
+    place.file("empty", b"");
+    place.file("notes.txt", b"bought milk\n");
+    place.file("one", b"\x7f");
+    place.file("zeros", &[0; 70_000]);
+    std::fs::create_dir(place.path().join("folder")).unwrap();
+    let before = place.files();
+    for image in ["missing.lime", "folder", "empty", "notes.txt", "one", "zeros"] {
+        for arguments in [
+            &["info", image] as &[_],
+            &["query", image, "processes", "--output", "result"],
+            &["read", image, "0", "16", "--raw"],
+            &["dump", image, "--address", "0", "--length", "1", "--output", "dumped"],
+            &["tables", image],
+            &[image],
+        ] {
+            place.run(arguments).failed(image);
+        }
+    }
+    assert_eq!(place.files(), before, "something was written");
+}
+
+#[test]
+fn an_image_name_reaches_the_terminal_only_escaped() {
+    let place = Place::new();
+    let ran = place.run(&["info", "a\x1b[2Jb\nc\u{202e}.lime"]);
+    ran.failed("a\\x1b[2Jb\\nc\\u{202e}.lime");
+    assert!(!ran.err.contains('\x1b'));
+}
+
+#[test]
+fn wrong_usage_is_told_apart_from_failure() {
+    let place = Place::new();
+    place.file("memory.raw", &[0; 8192]);
+    for (arguments, part) in [
+        (&["info"] as &[&str], "<IMAGE>"),
+        (&["query", "memory.raw"], "<TABLE>"),
+        (&["query", "memory.raw", "prosesses"], "kioku tables"),
+        (&["query", "memory.raw", "processes", "--format", "xml"], "xml"),
+        (&["query", "memory.raw", "processes", "--pid", "x"], "--pid"),
+        (&["read", "memory.raw", "ffff8000", "16"], "0x"),
+        (&["read", "memory.raw", "0", "-1"], "-1"),
+        (&["read", "memory.raw", "0", "1", "--physical", "--pid", "1"], "--pid"),
+        (&["dump", "memory.raw", "--pid", "1"], "--output"),
+        (&["dump", "memory.raw", "--output", "dumped"], "--pid"),
+        (&["dump", "memory.raw", "--start", "0", "--output", "dumped"], "--pid"),
+        (&["dump", "memory.raw", "--address", "0", "--output", "dumped"], "--length"),
+        (&["triage", "memory.raw"], "--output"),
+        (&["triage", "--output", "out"], "<IMAGE>"),
+        (&["memory.raw", "processes"], "processes"),
+        (&["memory.raw", "info", "memory.raw"], "COMMAND"),
+        (&["--demo", "plan9"], "plan9"),
+        (&["info", "memory.raw", "-q", "-v"], "--verbose"),
+    ] {
+        place.run(arguments).wrong_usage(part);
+    }
+    assert_eq!(place.files(), ["memory.raw"]);
+}
+
+#[test]
+fn a_result_never_goes_over_a_file_that_exists() {
+    let place = Place::new();
+    let image = place.file("memory.raw", b"evidence");
+    place.run(&["query", &image, "processes", "--output", &image]).failed("exists already");
+    place.run(&["tables", "--output", &image]).failed("exists already");
+    assert_eq!(std::fs::read(place.path().join(image)).unwrap(), b"evidence");
+    assert_eq!(place.files(), ["memory.raw"]);
+}
+
+#[test]
+fn help_and_version_are_results() {
+    let place = Place::new();
+    let help = place.run(&["--help"]);
+    assert_eq!((help.code, help.err.as_str()), (Some(0), ""));
+    assert!(help.out.contains("Exit status"));
+    let version = place.run(&["--version"]);
+    assert_eq!((version.code, version.out), (Some(0), format!("kioku {}\n", env!("CARGO_PKG_VERSION"))));
+}
+
+#[test]
+fn tables_are_listed_in_every_form() {
+    let place = Place::new();
+    let json = place.run(&["tables", "--format", "json"]);
+    let tables: Vec<serde_json::Value> = serde_json::from_str(&json.out).unwrap();
+    let names: Vec<_> = tables.iter().map(|table| table["name"].as_str().unwrap()).collect();
+    for name in ["processes", "pstree", "threads", "sockets", "regions", "suspicious", "modules", "open_files", "kernel_log"] {
+        assert!(names.contains(&name), "{name}");
+    }
+    for table in &tables {
+        assert!(!table["description"].as_str().unwrap().is_empty());
+        for column in table["columns"].as_array().unwrap() {
+            assert!(!column["description"].as_str().unwrap().is_empty(), "{table}");
+        }
+    }
+    assert_eq!(place.run(&["tables", "--format", "jsonl"]).out.lines().count(), tables.len());
+    let columns: usize = tables.iter().map(|table| table["columns"].as_array().unwrap().len()).sum();
+    assert_eq!(place.run(&["tables", "--format", "csv"]).out.lines().count(), columns + 1);
+    assert!(place.run(&["tables"]).out.contains("Volatility: pslist"));
+}
+
+/// `kioku ... | head` must not end in an error.
+#[cfg(unix)]
+#[test]
+fn a_reader_who_leaves_early_is_no_failure() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kioku"));
+    let mut child = command.arg("tables").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let ran = Ran::new(child.wait_with_output().unwrap());
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_full_disk_is_told() {
+    let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else { return };
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kioku"));
+    let ran = Ran::new(command.arg("tables").stdin(Stdio::null()).stdout(full).output().unwrap());
+    ran.failed("standard output");
+}
