@@ -33,3 +33,4 @@ mod paging;
 mod report;
 mod symbols;
 mod tui;
+mod windows;

@@ -1,6 +1,6 @@
 //! Memory as the hex view and `kioku read` show it: what is there, what is not, and where it comes from.
 
-use super::{Error, Session, System};
+use super::{Error, Session};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::ReadError;
 use crate::paging::AddressSpace;
@@ -49,13 +49,13 @@ impl Session {
     pub fn read(&self, space: Space, start: u64, length: usize) -> Result<Bytes, Error> {
         let room = usize::try_from(u64::MAX - start).unwrap_or(usize::MAX).saturating_add(1);
         let mut data = vec![0; length.min(MOST_BYTES).min(room)];
-        let System::Linux(linux) = self.system();
+        let system = self.system();
         let opened;
         let mapped: Option<&AddressSpace> = match space {
             Space::Physical => None,
-            Space::Kernel => Some(linux.space()),
+            Space::Kernel => Some(system.space()),
             Space::Process(process) => {
-                opened = linux.process_space(process).map_err(|why| Error(format!("process {process}: {why}")))?;
+                opened = system.process_space(process).map_err(|why| Error(format!("process {process}: {why}")))?;
                 Some(&opened)
             }
         };

@@ -7,6 +7,7 @@ use crate::facts::{
     Variable, Watch,
 };
 use crate::linux::{self, Linux};
+use crate::windows::Windows;
 use std::sync::Arc;
 
 /// Runs a walker; `started` is handed the growing answer.
@@ -17,13 +18,15 @@ pub struct Entry {
     /// Names of the same view in Volatility 3, without the system before them.
     pub aliases: &'static [&'static str],
     linux: Option<Run<Linux>>,
+    windows: Option<Run<Windows>>,
 }
 
 impl Entry {
     pub fn serves(&self) -> Serves {
-        match self.linux {
-            Some(_) => Serves::Linux,
-            None => Serves::Windows,
+        match (&self.linux, &self.windows) {
+            (Some(_), Some(_)) => Serves::Both,
+            (_, None) => Serves::Linux,
+            (None, _) => Serves::Windows,
         }
     }
     pub fn available(&self, origin: Origin) -> bool {
@@ -38,42 +41,54 @@ impl Entry {
     ) -> Option<Arc<dyn Rows>> {
         match system {
             System::Linux(linux) => self.linux.map(|run| run(linux, scope, watch, started)),
+            System::Windows(windows) => self.windows.map(|run| run(windows, scope, watch, started)),
         }
     }
 }
 
 macro_rules! catalog {
-    ($( $record:ident [$($alias:literal),*] linux: $linux:path; )*) => {
+    ($( $record:ident [$($alias:literal),*] $(linux: $linux:path,)? $(windows: $windows:path,)? ; )*) => {
         static CATALOG: &[Entry] = &[
             $( Entry {
                 table: const { &$record::TABLE },
                 aliases: &[$($alias),*],
-                linux: Some(|linux, scope, watch, started| {
-                    let mut sink = Sink::<$record>::new(Arc::clone(watch));
-                    started(sink.feed());
-                    $linux(linux, scope, &mut sink);
-                    sink.finish()
-                }),
+                linux: walker!($record $($linux)?),
+                windows: walker!($record $($windows)?),
             }, )*
         ];
     };
 }
 
+/// Runs a walker into a sink and hands out both ends of it.
+macro_rules! walker {
+    ($record:ident) => {
+        None
+    };
+    ($record:ident $walk:path) => {
+        Some(|system, scope, watch, started| {
+            let mut sink = Sink::<$record>::new(Arc::clone(watch));
+            started(sink.feed());
+            $walk(system, scope, &mut sink);
+            sink.finish()
+        })
+    };
+}
+
 catalog! {
-    Process ["pslist", "psscan", "psaux", "pidhashtable", "psxview"] linux: linux::processes;
-    TreeProcess ["pstree"] linux: linux::pstree;
-    Thread ["threads", "thrdscan"] linux: linux::threads;
-    Socket ["sockstat", "sockscan", "netstat", "netscan"] linux: linux::sockets;
-    Region ["maps", "proc.maps", "vadinfo"] linux: linux::regions;
-    Suspicious ["malfind", "malware.malfind"] linux: linux::suspicious;
-    Module ["lsmod", "hidden_modules", "modxview", "modules", "modscan"] linux: linux::modules;
-    OpenFile ["lsof"] linux: linux::open_files;
-    Variable ["envars"] linux: linux::environment;
-    Library ["library_list", "dlllist"] linux: linux::libraries;
-    Capabilities ["capabilities"] linux: linux::capabilities;
-    Mount ["mountinfo"] linux: linux::mounts;
-    LogRecord ["kmsg"] linux: linux::kernel_log;
-    ShellHistory ["bash"] linux: linux::shell_history;
+    Process ["pslist", "psscan", "psaux", "pidhashtable", "psxview"] linux: linux::processes,;
+    TreeProcess ["pstree"] linux: linux::pstree,;
+    Thread ["threads", "thrdscan"] linux: linux::threads,;
+    Socket ["sockstat", "sockscan", "netstat", "netscan"] linux: linux::sockets,;
+    Region ["maps", "proc.maps", "vadinfo"] linux: linux::regions,;
+    Suspicious ["malfind", "malware.malfind"] linux: linux::suspicious,;
+    Module ["lsmod", "hidden_modules", "modxview", "modules", "modscan"] linux: linux::modules,;
+    OpenFile ["lsof"] linux: linux::open_files,;
+    Variable ["envars"] linux: linux::environment,;
+    Library ["library_list", "dlllist"] linux: linux::libraries,;
+    Capabilities ["capabilities"] linux: linux::capabilities,;
+    Mount ["mountinfo"] linux: linux::mounts,;
+    LogRecord ["kmsg"] linux: linux::kernel_log,;
+    ShellHistory ["bash"] linux: linux::shell_history,;
 }
 
 pub fn catalog() -> &'static [Entry] {

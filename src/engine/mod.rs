@@ -10,9 +10,12 @@ pub use catalog::{Entry, catalog, find_table};
 pub use dump::{Dump, Extent};
 pub use job::{Job, Task};
 
-use crate::facts::{Answer, Feed, Info, Origin, Record, Rows, Scope, State, Watch};
+use crate::address::VirtAddr;
+use crate::facts::{Answer, Feed, Info, Origin, ReadError, Record, Rows, Scope, State, Watch};
 use crate::image::Image;
 use crate::linux::Linux;
+use crate::paging::AddressSpace;
+use crate::windows::Windows;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +40,41 @@ impl From<crate::image::OpenError> for Error {
 
 pub(crate) enum System {
     Linux(Box<Linux>),
+    Windows(Box<Windows>),
+}
+
+impl System {
+    /// What costs nothing comes first: the image's headers and its lowest megabyte. Then memory is swept for either kernel.
+    fn detect(image: &Arc<Image>, options: &Options, watch: &Watch) -> Result<Self, String> {
+        let windows = |windows| Self::Windows(Box::new(windows));
+        if let Some(found) = Windows::at_hand(image, &options.symbols) {
+            return found.map(windows);
+        }
+        let linux = Linux::detect(Arc::clone(image), &options.symbols, watch);
+        match linux {
+            Ok(linux) => Ok(Self::Linux(Box::new(linux))),
+            Err(why) => Windows::by_sweep(image, &options.symbols, watch).map_or(Err(why), |found| found.map(windows)),
+        }
+    }
+    fn info(&self) -> &Info {
+        match self {
+            Self::Linux(linux) => linux.info(),
+            Self::Windows(windows) => windows.info(),
+        }
+    }
+    /// The kernel's address space.
+    fn space(&self) -> &AddressSpace {
+        match self {
+            Self::Linux(linux) => linux.space(),
+            Self::Windows(windows) => windows.space(),
+        }
+    }
+    fn process_space(&self, process: VirtAddr) -> Result<AddressSpace, ReadError> {
+        match self {
+            Self::Linux(linux) => linux.process_space(process),
+            Self::Windows(windows) => windows.process_space(process),
+        }
+    }
 }
 
 /// An opened image with its answers. Cheap to clone.
@@ -66,9 +104,8 @@ impl Session {
 
     fn analyse(image: Image, name: String, options: &Options, watch: &Watch) -> Result<Self, Error> {
         let image = Arc::new(image);
-        let linux = Linux::detect(Arc::clone(&image), &options.symbols, watch).map_err(|why| Error(format!("{name}: {why}")))?;
-        let info = linux.info().clone();
-        let system = System::Linux(Box::new(linux));
+        let system = System::detect(&image, options, watch).map_err(|why| Error(format!("{name}: {why}")))?;
+        let info = system.info().clone();
         Ok(Self(Arc::new(Inner { name, info, image, system, answers: Mutex::default() })))
     }
 

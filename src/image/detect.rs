@@ -1,8 +1,10 @@
 //! Which format it is: by content, never by the file's name.
 
 use super::flat::{Layout, Piece};
+use super::flattened::{self, Flattened};
 use super::source::Source;
-use super::{Hints, Opened, Problem, elf, lime};
+use super::zstd::{self, Seekable};
+use super::{Hints, Opened, Problem, avml, elf, kdump, lime, qemu};
 use std::sync::Arc;
 
 /// Files that are often taken for memory images, and what to do with them.
@@ -44,7 +46,14 @@ const OTHERS: &[(usize, &[u8], &str)] = &[
 /// Enough to see what a file is.
 const HEAD: usize = 4096;
 
+/// Layers of packing that are taken off: a flattened file within a compressed one.
+const LAYERS: u8 = 2;
+
 pub(crate) fn open(source: Arc<dyn Source>) -> Result<Opened, Problem> {
+    recognise(source, LAYERS)
+}
+
+fn recognise(source: Arc<dyn Source>, layers: u8) -> Result<Opened, Problem> {
     let head = source.upto(0, HEAD)?;
     if head.is_empty() {
         return Err("the file is empty".into());
@@ -54,6 +63,26 @@ pub(crate) fn open(source: Arc<dyn Source>) -> Result<Opened, Problem> {
     }
     if head.starts_with(lime::MAGIC) {
         return lime::open(source);
+    }
+    if head.starts_with(avml::MAGIC) {
+        return avml::open(source);
+    }
+    if head.starts_with(qemu::MAGIC) {
+        return qemu::open(source, 0);
+    }
+    if head.starts_with(qemu::LIBVIRT_MAGIC) || head.starts_with(qemu::LIBVIRT_PARTIAL) {
+        return qemu::open_libvirt(source);
+    }
+    if head.starts_with(kdump::MAGIC) || head.starts_with(kdump::OLD_MAGIC) {
+        return kdump::open(source);
+    }
+    if head.starts_with(flattened::MAGIC) && layers != 0 {
+        let (plain, warnings) = Flattened::open(source)?;
+        return Ok(recognise(Arc::new(plain), layers - 1)?.wrapped("flattened", warnings));
+    }
+    if head.starts_with(zstd::MAGIC) && layers != 0 {
+        let plain = Seekable::open(source)?;
+        return Ok(recognise(Arc::new(plain), layers - 1)?.wrapped("seekable zstd", Vec::new()));
     }
     if let Some(other) = OTHERS.iter().find(|(at, magic, _)| head.get(*at..).is_some_and(|head| head.starts_with(magic))) {
         return Err(other.2.into());

@@ -63,6 +63,11 @@ impl Layout {
         self.pieces.len() >= MOST_PIECES
     }
 
+    /// The pieces alone, sorted.
+    pub fn into_pieces(self) -> Vec<Piece> {
+        self.pieces.into_values().collect()
+    }
+
     /// The memory, and what was odd about it.
     pub fn finish(mut self, source: Arc<dyn Source>) -> (Flat, Vec<String>) {
         if let Some(first) = self.first_missing {

@@ -13,13 +13,24 @@ use crate::facts::ReadError;
 use std::path::Path;
 use std::sync::Arc;
 
+mod avml;
+mod blocks;
 mod detect;
 mod elf;
 mod flat;
+mod flattened;
+mod kdump;
 mod lime;
+mod lzo;
 mod notes;
+mod pages;
+mod qemu;
 mod source;
 mod sweep;
+mod unpack;
+mod zstd;
+
+pub use sweep::{Chunk, Swept};
 
 use source::{Embedded, OnDisk, Source};
 
@@ -56,6 +67,13 @@ impl Opened {
             return Err(format!("{format} without any memory in it{why}").into());
         }
         Ok(Self { memory: Box::new(memory), format, hints, warnings })
+    }
+
+    /// The same, out of a packing that has a name and warnings of its own.
+    fn wrapped(mut self, packing: &str, warnings: Vec<String>) -> Self {
+        self.format = format!("{}, {packing}", self.format);
+        self.warnings.splice(0..0, warnings);
+        self
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::Linux;
 use super::clock::Clock;
+use super::pages::LinuxPages;
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Check, Info, Known, Origin, ReadError, Watch};
-use crate::image::Image;
+use crate::image::{Chunk, Image};
 use crate::paging::{AddressSpace, Levels};
 use crate::symbols::{Btf, Context, Profile, SymbolTable, TypeSource, VmcoreInfo, kallsyms};
 use memchr::memmem;
@@ -52,7 +53,10 @@ impl Linux {
         }
         found.tables.sort();
         for table in found.tables {
-            if let Some(linux) = attempt(Kernel::from_tables(&image, table)) {
+            // That a row of digits is no symbol table says nothing about the image.
+            if let Ok(kernel) = Kernel::from_tables(&image, table)
+                && let Some(linux) = attempt(Ok(kernel))
+            {
                 return Ok(linux);
             }
         }
@@ -87,7 +91,7 @@ impl Linux {
         }
         let direct_map = context.symbol("page_offset_base").and_then(|base| space.pointer(base));
         let direct_map = direct_map.unwrap_or(match space.levels() {
-            Levels::Four => VirtAddr(0xffff_8880_0000_0000),
+            Levels::Four | Levels::None => VirtAddr(0xffff_8880_0000_0000),
             Levels::Five => VirtAddr(0xff11_0000_0000_0000),
         });
         let text = context.symbol("_text").or_else(|_| context.symbol("_stext")).unwrap_or_default();
@@ -136,7 +140,7 @@ impl Kernel {
             None => &[Levels::Four, Levels::Five],
         };
         for levels in levels {
-            let space = AddressSpace::new(Arc::clone(image), root, *levels);
+            let space = space_at(image, root, *levels);
             if space.translate(table) != Ok(root) {
                 continue;
             }
@@ -160,7 +164,7 @@ impl Kernel {
         let roots = if root.0 & PAGE_SIZE == 0 { vec![root] } else { vec![PhysAddr(root.0 & !PAGE_SIZE), root] };
         for root in roots {
             for levels in [Levels::Four, Levels::Five] {
-                let space = AddressSpace::new(Arc::clone(image), root, levels);
+                let space = space_at(image, root, levels);
                 if let Some(decoded) = search(&space) {
                     let kernel = Self { space, symbols: decoded.symbols, how: "kallsyms, by the saved CR3".to_owned() };
                     return Ok(kernel.on_its_own_tables());
@@ -174,7 +178,7 @@ impl Kernel {
     fn on_its_own_tables(self) -> Self {
         let own = self.symbols.find("init_top_pgt").or_else(|_| self.symbols.find("swapper_pg_dir"));
         let Ok(root) = own.and_then(|table| self.space.translate(table)) else { return self };
-        Self { space: AddressSpace::new(Arc::clone(self.space.image()), root, self.space.levels()), ..self }
+        Self { space: self.space.with_root(root), ..self }
     }
 
     /// By the token table of kallsyms at a physical address. The kernel image is contiguous in physical memory, so the symbols that the
@@ -182,7 +186,7 @@ impl Kernel {
     fn from_tables(image: &Arc<Image>, table: PhysAddr) -> Result<Self, Failure> {
         let failed = |what: &str| format!("kallsyms at physical {table}: {what}");
         let run = image.runs().iter().find(|run| run.contains(table)).ok_or_else(|| failed("not in the image"))?;
-        let start = table.0.saturating_sub(kallsyms::BEFORE as u64).max(run.start.0);
+        let start = PhysAddr(table.0.saturating_sub(kallsyms::BEFORE as u64).max(run.start.0)).page().0.max(run.start.0);
         let end = table.0.saturating_add(kallsyms::AFTER as u64).min(run.end().0);
         let mut bytes = vec![0; (end - start) as usize];
         image.read(PhysAddr(start), &mut bytes).map_err(|why| failed(&why.to_string()))?;
@@ -202,16 +206,18 @@ impl Kernel {
         let top = decoded.symbols.get("init_top_pgt").or_else(|| decoded.symbols.get("swapper_pg_dir"));
         let root = PhysAddr(top.ok_or_else(|| failed("no page tables among its symbols"))?.0.wrapping_add(distance));
         for levels in [Levels::Four, Levels::Five] {
-            let space = AddressSpace::new(Arc::clone(image), root, levels);
+            let space = space_at(image, root, levels);
             if decoded.floating {
                 let mut place = None;
                 space.mapped(KERNEL_MAP, KERNEL_MAP_END, &mut |at, leaf, length| {
-                    if place.is_none() && (leaf.frame.0..leaf.frame.0 + length).contains(&table.0) {
-                        place = Some(at.0 + (table.0 - leaf.frame.0) - (table.0 - start));
+                    let Some(frame) = leaf.frame() else { return };
+                    if place.is_none() && (frame.0..frame.0 + length).contains(&table.0) {
+                        place = Some((at.0 + (table.0 - frame.0)).wrapping_sub(table.0 - start));
                     }
                 });
                 let Some(place) = place else { continue };
-                decoded.symbols.relocate(place);
+                decoded.symbols.shift(place);
+                decoded.floating = false;
             }
             if decoded.symbols.find("linux_banner").is_ok_and(|banner| space.bytes(banner) == Ok(*b"Linux version ")) {
                 return Ok(Self { space, symbols: decoded.symbols, how: "kallsyms, found in physical memory".to_owned() });
@@ -219,6 +225,10 @@ impl Kernel {
         }
         Err(failed("its kernel's page tables do not map it"))
     }
+}
+
+fn space_at(image: &Arc<Image>, root: PhysAddr, levels: Levels) -> AddressSpace {
+    AddressSpace::new(Arc::clone(image), root, levels, Arc::new(LinuxPages))
 }
 
 /// Looks for kallsyms in what an address space maps where the kernel image belongs.
@@ -264,7 +274,7 @@ fn survey(image: &Image, watch: &Watch) -> Survey {
     let found = Mutex::new(Survey::default());
     let table = memmem::Finder::new(kallsyms::SIGNATURE);
     // A note lies within a page or two; the overlap lets one that crosses a chunk's end be seen whole.
-    image.sweep(CHUNK, 2 * PAGE_SIZE as usize, watch, |start, bytes| {
+    image.sweep(CHUNK, 2 * PAGE_SIZE as usize, watch, |Chunk { at: start, bytes, .. }| {
         let notes: Vec<VmcoreInfo> = VmcoreInfo::notes(bytes).filter_map(|range| VmcoreInfo::parse(bytes.get(range)?)).collect();
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
         found.tables.extend(table.find_iter(bytes).map(|at| start.offset(at as u64)));

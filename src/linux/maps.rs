@@ -163,7 +163,7 @@ fn slots(context: Context<'_>, structure: &'static str, node: &[u8], most: u64) 
 pub fn resident(linux: &Linux, space: &AddressSpace, start: VirtAddr, end: VirtAddr) -> u64 {
     let mut pages = 0;
     space.mapped(start, end, &mut |_, leaf, length| {
-        if linux.holds(leaf.frame) {
+        if leaf.frame().is_some_and(|frame| linux.holds(frame)) {
             pages += length / PAGE_SIZE;
         }
     });

@@ -6,6 +6,7 @@ mod detect;
 mod environment;
 mod files;
 mod maps;
+mod pages;
 mod path;
 mod sockets;
 mod suspicious;
@@ -65,7 +66,7 @@ impl Linux {
             Some(mm) => self.space.translate(mm.pointer("pgd")?)?,
             None => self.space.root(),
         };
-        Ok(AddressSpace::new(Arc::clone(&self.image), root, self.space.levels()))
+        Ok(self.space.with_root(root))
     }
     /// The array of struct page (CONFIG_SPARSEMEM_VMEMMAP, as every distribution for x86-64 has it), and the size of one.
     fn page_array(&self) -> Result<(VirtAddr, u64), ReadError> {

@@ -200,7 +200,8 @@ impl Linux {
     /// Whether a frame holds a private page of a process, not one of the page cache: the lowest bit of its mapping
     /// (PAGE_MAPPING_ANON, include/linux/page-flags.h).
     fn is_anonymous(&self, leaf: Leaf) -> Result<bool, ReadError> {
-        Ok(self.page(leaf.frame)?.uint("mapping")? & 1 != 0)
+        let Some(frame) = leaf.frame() else { return Ok(false) };
+        Ok(self.page(frame)?.uint("mapping")? & 1 != 0)
     }
 
     /// The first bytes in which a page differs from the same page of its file in the page cache; None where it does not, or where the
@@ -210,7 +211,7 @@ impl Linux {
         let cached = self.cached_page(file, index)?;
         let (mut was, mut is) = ([0; PAGE_SIZE as usize], [0; PAGE_SIZE as usize]);
         self.image.read(cached, &mut was).ok()?;
-        self.image.read(leaf.frame, &mut is).ok()?;
+        self.image.read(leaf.frame()?, &mut is).ok()?;
         let first = was.iter().zip(&is).position(|(was, is)| was != is)?;
         let end = (first + 8).min(was.len());
         Some((at, first as u64, was[first..end].to_vec(), is[first..end].to_vec()))

@@ -1,8 +1,9 @@
 //! Task structures: the list that the system shows, the other roads to them, and what a scan of memory finds beside.
 
 use super::Linux;
-use crate::address::{PhysAddr, VirtAddr};
+use crate::address::VirtAddr;
 use crate::facts::{Known, Process, ProcessState, ReadError, Scope, Sink, Thread, Time, TreeProcess, Watch};
+use crate::image::Chunk;
 use crate::symbols::Object;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -317,7 +318,7 @@ impl Linux {
             return (Vec::new(), 0);
         };
         let found = Mutex::new(Vec::new());
-        let swept = self.image.sweep(1 << 20, 0, watch, |start: PhysAddr, bytes: &[u8]| {
+        let swept = self.image.sweep(1 << 20, 0, watch, |Chunk { at: start, bytes, .. }| {
             for (index, word) in bytes.as_chunks::<8>().0.iter().enumerate() {
                 let word = u64::from_le_bytes(*word);
                 if (lowest..=highest).contains(&word) && classes.contains(&word) {

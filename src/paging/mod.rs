@@ -14,17 +14,54 @@ mod x64;
 use cache::Cache;
 pub use x64::{Leaf, Levels};
 
-/// An address space: an image and a page-table root.
+/// Where the bytes of a page are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backing {
+    Ram(PhysAddr),
+    /// A page of the pagefile with this number.
+    Pagefile {
+        number: u8,
+        page: u64,
+    },
+    /// Never written: it would read as zeros.
+    Zero,
+}
+
+/// What a system makes of an entry that the processor finds not present, at the last level.
+pub trait Software: Send + Sync {
+    fn resolve(&self, at: VirtAddr, entry: u64) -> Result<Backing, ReadError>;
+    /// Writable, executable and for user code, where the entry itself tells; else the rights of the tables above count.
+    fn rights(&self, entry: u64) -> Option<(bool, bool, bool)> {
+        let _ = entry;
+        None
+    }
+    /// Reads from a pagefile.
+    fn fetch(&self, at: VirtAddr, number: u8, page: u64, offset: u64, out: &mut [u8]) -> Result<(), ReadError> {
+        let _ = (number, page, offset, out);
+        Err(ReadError::PagedOut(at))
+    }
+}
+
+/// An address space: an image, a page-table root, and the system's way with pages that are not present.
 pub struct AddressSpace {
     image: Arc<Image>,
     root: PhysAddr,
     levels: Levels,
+    software: Arc<dyn Software>,
     cache: Cache,
 }
 
 impl AddressSpace {
-    pub fn new(image: Arc<Image>, root: PhysAddr, levels: Levels) -> Self {
-        Self { image, root: root.page(), levels, cache: Cache::default() }
+    pub fn new(image: Arc<Image>, root: PhysAddr, levels: Levels, software: Arc<dyn Software>) -> Self {
+        Self { image, root: root.page(), levels, software, cache: Cache::default() }
+    }
+    /// The same memory seen through other page tables.
+    pub fn with_root(&self, root: PhysAddr) -> Self {
+        Self::new(Arc::clone(&self.image), root, self.levels, Arc::clone(&self.software))
+    }
+    /// Physical memory as an address space.
+    pub fn physical(&self) -> Self {
+        Self::new(Arc::clone(&self.image), PhysAddr(0), Levels::None, Arc::clone(&self.software))
     }
     pub fn image(&self) -> &Arc<Image> {
         &self.image
@@ -36,27 +73,47 @@ impl AddressSpace {
         self.levels
     }
 
-    /// The page that holds an address: its rights and size, and where it is in physical memory.
+    /// The page that holds an address: its rights and size, and where its bytes are.
     pub fn leaf(&self, at: VirtAddr) -> Result<Leaf, ReadError> {
-        x64::walk(&self.image, self.root, self.levels, at)
+        x64::walk(self, at)
     }
 
     /// Calls `found` with each mapped page of a range: its address, the page, and how much of it lies in the range.
     pub fn mapped(&self, start: VirtAddr, end: VirtAddr, found: &mut dyn FnMut(VirtAddr, Leaf, u64)) {
-        x64::mapped(&self.image, self.root, self.levels, start, end, found);
+        x64::mapped(self, start, end, found);
     }
 
-    pub fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
+    /// Where the page of an address is.
+    pub fn backing(&self, at: VirtAddr) -> Result<Backing, ReadError> {
         let page = at.page();
-        let frame = match self.cache.get(page) {
-            Some(frame) => frame,
-            None => {
-                let frame = self.leaf(page)?.frame_of(page);
-                self.cache.put(page, frame);
-                frame
+        if let Some(frame) = self.cache.get(page) {
+            return Ok(Backing::Ram(frame));
+        }
+        let backing = self.leaf(page)?.backing_of(page);
+        if let Backing::Ram(frame) = backing {
+            self.cache.put(page, frame);
+        }
+        Ok(backing)
+    }
+
+    /// The physical address, for a page in memory.
+    pub fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
+        match self.backing(at)? {
+            Backing::Ram(frame) => Ok(frame.offset(at.in_page())),
+            _ => Err(ReadError::PagedOut(at)),
+        }
+    }
+
+    /// Reads within one page.
+    fn read_in_page(&self, at: VirtAddr, out: &mut [u8]) -> Result<(), ReadError> {
+        match self.backing(at)? {
+            Backing::Ram(frame) => self.image.read(frame.offset(at.in_page()), out),
+            Backing::Pagefile { number, page } => self.software.fetch(at, number, page, at.in_page(), out),
+            Backing::Zero => {
+                out.fill(0);
+                Ok(())
             }
-        };
-        Ok(frame.offset(at.in_page()))
+        }
     }
 
     /// Copies memory; all of `out` or an error for the first address that is missing.
@@ -83,7 +140,7 @@ impl AddressSpace {
         while !rest.is_empty() {
             let length = ((PAGE_SIZE - at.in_page()) as usize).min(rest.len());
             let (piece, after) = rest.split_at_mut(length);
-            let read = self.translate(at).and_then(|physical| self.image.read(physical, piece));
+            let read = self.read_in_page(at, piece);
             told(at, read)?;
             at = at.offset(length as u64);
             rest = after;

@@ -1,6 +1,6 @@
 //! Page tables written by a builder, walked by the real code.
 
-use super::{AddressSpace, Leaf, Levels};
+use super::{AddressSpace, Backing, Leaf, Levels, Software};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::ReadError;
 use crate::image::Image;
@@ -11,10 +11,28 @@ const WRITE: u64 = 2;
 const USER: u64 = 4;
 const DIRTY: u64 = 1 << 6;
 const LARGE: u64 = 1 << 7;
-const PROT_NONE: u64 = 1 << 8;
 const NO_EXECUTE: u64 = 1 << 63;
 const ROOT: u64 = 0x1000;
 const ALL: u64 = PRESENT | WRITE | USER;
+
+/// A system with a page of each kind.
+struct Told;
+
+impl Software for Told {
+    fn resolve(&self, at: VirtAddr, entry: u64) -> Result<Backing, ReadError> {
+        match entry {
+            2 => Ok(Backing::Ram(PhysAddr(0x20_0000))),
+            4 => Ok(Backing::Pagefile { number: 1, page: 9 }),
+            6 => Ok(Backing::Zero),
+            _ => Err(ReadError::NotMapped(at)),
+        }
+    }
+    fn fetch(&self, _: VirtAddr, number: u8, page: u64, offset: u64, out: &mut [u8]) -> Result<(), ReadError> {
+        assert_eq!((number, page, offset), (1, 9, 0xffe));
+        out.fill(7);
+        Ok(())
+    }
+}
 
 /// Physical memory with page tables in it; new tables are taken from the top of what is used.
 struct Tables {
@@ -55,7 +73,7 @@ impl Tables {
     fn space(&mut self) -> AddressSpace {
         let bytes: &'static [u8] = Box::leak(std::mem::take(&mut self.memory).into_boxed_slice());
         let image = Image::open_bytes("tables", bytes).expect("a raw image");
-        AddressSpace::new(Arc::new(image), PhysAddr(ROOT), self.levels)
+        AddressSpace::new(Arc::new(image), PhysAddr(ROOT), self.levels, Arc::new(Told))
     }
 }
 
@@ -71,7 +89,7 @@ fn four_levels_map_pages_of_every_size() {
     assert_eq!(space.translate(VirtAddr(0x4000_0000 + 0x1f_f123)), Ok(PhysAddr(0x3f_f123)));
     assert_eq!(space.translate(VirtAddr(0x80_0000_0000 + 0x1234_5678)), Ok(PhysAddr(0x1234_5678)));
     let leaf = space.leaf(VirtAddr(0x4000_0000)).unwrap();
-    assert!(matches!(leaf, Leaf { size: 0x20_0000, writable: true, executable: true, user: true, dirty: true, accessible: true, .. }));
+    assert!(matches!(leaf, Leaf { size: 0x20_0000, writable: true, executable: true, user: true, dirty: true, present: true, .. }));
     assert!(!space.leaf(VirtAddr(0xffff_8880_1234_5000)).unwrap().executable);
 }
 
@@ -81,7 +99,7 @@ fn five_levels_reach_what_four_cannot() {
     let at = VirtAddr(0xff11_0000_0000_2000);
     let space = tables.map(at.0, 0, 0x30_0000 | ALL).space();
     assert_eq!(space.translate(at), Ok(PhysAddr(0x30_0000)));
-    let four = AddressSpace::new(Arc::clone(space.image()), PhysAddr(ROOT), Levels::Four);
+    let four = AddressSpace::new(Arc::clone(space.image()), PhysAddr(ROOT), Levels::Four, Arc::new(Told));
     assert_eq!(four.translate(at), Err(ReadError::NotMapped(at)), "not canonical with 48 bits");
 }
 
@@ -99,20 +117,15 @@ fn rights_are_those_of_all_levels_together() {
 }
 
 #[test]
-fn inaccessible_pages_keep_their_frames_inverted_or_not() {
+fn what_is_not_present_is_the_systems_affair() {
     let mut tables = Tables::new(Levels::Four);
-    let inverted = (!0x20_0000_u64 & 0x000f_ffff_ffff_f000) | PROT_NONE;
-    let space = tables.map(0x5000, 0, inverted).space();
-    assert_eq!(space.translate(VirtAddr(0x5010)), Ok(PhysAddr(0x20_0010)));
-    assert!(!space.leaf(VirtAddr(0x5000)).unwrap().accessible);
-}
-
-#[test]
-fn swapped_and_unmapped_are_told_apart() {
-    let mut tables = Tables::new(Levels::Four);
-    let space = tables.map(0x6000, 0, 0x1234_0000_0000_0000).space();
+    let space = tables.map(0x5000, 0, 2).map(0x6000, 0, 4).map(0x7000, 0, 6).space();
+    assert_eq!(space.backing(VirtAddr(0x5000)), Ok(Backing::Ram(PhysAddr(0x20_0000))));
+    assert!(!space.leaf(VirtAddr(0x5000)).unwrap().present);
+    assert_eq!(space.bytes(VirtAddr(0x6ffe)), Ok([7, 7]), "from the pagefile");
+    assert_eq!(space.bytes(VirtAddr(0x7000)), Ok([0; 8]));
     assert_eq!(space.translate(VirtAddr(0x6000)), Err(ReadError::PagedOut(VirtAddr(0x6000))));
-    assert_eq!(space.translate(VirtAddr(0x7000)), Err(ReadError::NotMapped(VirtAddr(0x7000))));
+    assert_eq!(space.translate(VirtAddr(0x8000)), Err(ReadError::NotMapped(VirtAddr(0x8000))));
 }
 
 #[test]

@@ -37,7 +37,7 @@ const MAX_CHAIN: u32 = 32;
 const KERNEL_TYPES: usize = 20_000;
 
 /// What kinds there are; numbers are those of the format.
-mod kind {
+pub(super) mod kind {
     pub const INT: u32 = 1;
     pub const PTR: u32 = 2;
     pub const ARRAY: u32 = 3;

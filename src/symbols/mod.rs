@@ -6,9 +6,12 @@ use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock};
 
 mod btf;
+mod btf_writer;
+pub mod isf;
 pub mod kallsyms;
 mod layout;
 mod object;
+mod packed;
 mod table;
 mod vmcoreinfo;
 

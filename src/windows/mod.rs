@@ -1,0 +1,49 @@
+//! Windows facts: the kernel found in an image, and what its structures say.
+
+mod detect;
+mod objects;
+mod pages;
+mod pe;
+mod pool;
+mod processes;
+mod text;
+
+use crate::address::{PhysAddr, VirtAddr};
+use crate::facts::{Info, ReadError};
+use crate::image::Image;
+use crate::paging::AddressSpace;
+use crate::symbols::{Context, Object, Profile};
+use std::sync::{Arc, OnceLock};
+
+/// A Windows kernel in an image.
+pub struct Windows {
+    image: Arc<Image>,
+    /// The System process's address space.
+    space: AddressSpace,
+    profile: Profile,
+    info: Info,
+    kernel: pe::Headers,
+    build: u32,
+    types: Result<objects::Types, ReadError>,
+    pools: OnceLock<Arc<pool::Pools>>,
+}
+
+impl Windows {
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+    pub fn space(&self) -> &AddressSpace {
+        &self.space
+    }
+    fn context(&self) -> Context<'_> {
+        Context { space: &self.space, profile: &self.profile }
+    }
+    /// The address space of a process, by its _EPROCESS.
+    pub fn process_space(&self, process: VirtAddr) -> Result<AddressSpace, ReadError> {
+        self.space_of(&self.context().object("_EPROCESS", process)?)
+    }
+    fn space_of(&self, process: &Object<'_>) -> Result<AddressSpace, ReadError> {
+        let root = process.inner("Pcb")?.uint("DirectoryTableBase")?;
+        Ok(self.space.with_root(PhysAddr(root & 0x000f_ffff_ffff_f000)))
+    }
+}

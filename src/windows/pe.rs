@@ -1,0 +1,95 @@
+//! Portable Executables as they lie mapped in memory (Microsoft PE/COFF specification): pages may be missing, sizes may lie.
+
+use crate::address::VirtAddr;
+use crate::facts::ReadError;
+use crate::paging::AddressSpace;
+
+/// Larger than any module: a limit for what a header may claim.
+const MOST_IMAGE: u32 = 1 << 30;
+const DEBUG_DIRECTORY: usize = 6;
+const MOST_DEBUG_ENTRIES: u64 = 32;
+const CODEVIEW: u64 = 2;
+
+/// The headers of a mapped module.
+#[derive(Clone, Debug)]
+pub struct Headers {
+    pub base: VirtAddr,
+    pub size: u32,
+    pub timestamp: u32,
+    pub is_64_bit: bool,
+    /// Start of the data directories.
+    directories: VirtAddr,
+    directory_count: u32,
+}
+
+/// The RSDS record: which PDB belongs to a module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PdbId {
+    pub name: String,
+    /// The GUID in upper-case hexadecimal, without dashes.
+    pub guid: String,
+    pub age: u32,
+}
+
+impl Headers {
+    pub fn read(space: &AddressSpace, base: VirtAddr) -> Result<Self, ReadError> {
+        let bad = ReadError::Implausible("PE header");
+        if space.bytes(base)? != *b"MZ" {
+            return Err(bad);
+        }
+        let new = space.uint(base.offset(0x3c), 4)?;
+        let nt = base.offset(new);
+        if new > 0x1000 || space.bytes(nt)? != *b"PE\0\0" {
+            return Err(bad);
+        }
+        let optional = nt.offset(0x18);
+        let is_64_bit = match space.uint(optional, 2)? {
+            0x20b => true,
+            0x10b => false,
+            _ => return Err(bad),
+        };
+        let size = space.uint(optional.offset(0x38), 4)? as u32;
+        let directories = optional.offset(if is_64_bit { 0x70 } else { 0x60 });
+        let directory_count = (space.uint(VirtAddr(directories.0 - 4), 4)? as u32).min(16);
+        if size == 0 || size > MOST_IMAGE {
+            return Err(bad);
+        }
+        Ok(Self { base, size, timestamp: space.uint(nt.offset(8), 4)? as u32, is_64_bit, directories, directory_count })
+    }
+
+    /// Address and size of a data directory.
+    pub fn directory(&self, space: &AddressSpace, index: usize) -> Result<Option<(VirtAddr, u32)>, ReadError> {
+        if index >= self.directory_count as usize {
+            return Ok(None);
+        }
+        let entry = self.directories.offset(index as u64 * 8);
+        let (rva, size) = (space.uint(entry, 4)? as u32, space.uint(entry.offset(4), 4)? as u32);
+        Ok((rva != 0 && rva < self.size).then(|| (self.base.offset(rva.into()), size)))
+    }
+
+    pub fn pdb(&self, space: &AddressSpace) -> Result<Option<PdbId>, ReadError> {
+        let Some((table, size)) = self.directory(space, DEBUG_DIRECTORY)? else { return Ok(None) };
+        for index in 0..u64::from(size / 28).min(MOST_DEBUG_ENTRIES) {
+            let entry = table.offset(index * 28);
+            if space.uint(entry.offset(12), 4)? == CODEVIEW {
+                let record = self.base.offset(space.uint(entry.offset(20), 4)?);
+                return PdbId::read(space, record).map(Some);
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl PdbId {
+    /// Reads an RSDS record: signature, GUID, age, file name.
+    pub fn read(space: &AddressSpace, at: VirtAddr) -> Result<Self, ReadError> {
+        if space.bytes(at)? != *b"RSDS" {
+            return Err(ReadError::Implausible("RSDS record"));
+        }
+        let guid: [u8; 16] = space.bytes(at.offset(4))?;
+        // The first three parts of a GUID are little-endian numbers.
+        let order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
+        let guid = order.iter().map(|index| format!("{:02X}", guid[*index])).collect();
+        Ok(Self { name: space.text(at.offset(24), 64)?, guid, age: space.uint(at.offset(20), 4)? as u32 })
+    }
+}
