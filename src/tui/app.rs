@@ -1,7 +1,7 @@
 //! The explorer's state, and how it changes. Draws nothing, reads no image: it answers messages, and asks for work by effects.
 
-use super::commands::{self, COMMANDS, Key, Pane};
-use super::panes::arrange::{Arranged, Ask};
+use super::commands::{self, COMMANDS, Command, Key, Pane};
+use super::panes::arrange::{Arranged, Ask, resemblance};
 use super::panes::hex::{HexView, Needle, Target, Wish, parse_target};
 use super::panes::overlay::{Line, Overlay};
 use super::panes::process_tree::ProcessTree;
@@ -9,10 +9,12 @@ use super::panes::record;
 use super::panes::table::{Link, TableView, Where};
 use super::text::counted;
 use super::theme::{Look, Role};
+use super::widgets::palette::Item;
 use crate::address::VirtAddr;
 use crate::engine::{Bytes, Entry, Space};
 use crate::facts::{Info, Rows, Scope};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
+use fuzzy_matcher::FuzzyMatcher;
 use ratatui::layout::Rect;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,11 +28,29 @@ pub enum Message {
     /// The interrupt of a terminal that is not ours alone.
     Interrupt,
     Opened(Box<Opened>),
-    Rows { slot: Slot, scope: Scope, rows: Arc<dyn Rows> },
-    Failed { slot: Slot, scope: Scope, why: String },
-    Arranged { table: usize, generation: u32, arranged: Arranged },
-    Bytes { wish: Wish, result: Result<Bytes, String> },
-    Found { serial: u32, result: Result<Option<u64>, String> },
+    Rows {
+        slot: Slot,
+        scope: Scope,
+        rows: Arc<dyn Rows>,
+    },
+    Failed {
+        slot: Slot,
+        scope: Scope,
+        why: String,
+    },
+    Arranged {
+        table: usize,
+        generation: u32,
+        arranged: Arranged,
+    },
+    Bytes {
+        wish: Wish,
+        result: Result<Bytes, String>,
+    },
+    Found {
+        serial: u32,
+        result: Result<Option<u64>, String>,
+    },
     /// Time has passed while work goes on.
     Tick,
 }
@@ -51,10 +71,24 @@ pub enum Slot {
 
 /// Work that the explorer wants done.
 pub enum Effect {
-    Query { slot: Slot, entry: &'static Entry, scope: Scope },
-    Arrange { table: usize, generation: u32, ask: Ask },
+    Query {
+        slot: Slot,
+        entry: &'static Entry,
+        scope: Scope,
+    },
+    Arrange {
+        table: usize,
+        generation: u32,
+        ask: Ask,
+    },
     Read(Wish),
-    Find { serial: u32, space: Space, from: u64, last: u64, needle: Vec<u8> },
+    Find {
+        serial: u32,
+        space: Space,
+        from: u64,
+        last: u64,
+        needle: Vec<u8>,
+    },
     /// Stop all that runs; what has been found so far stays.
     Cancel,
     Suspend,
@@ -82,6 +116,14 @@ enum Question {
     Search,
     Filter,
     Goto,
+    Command,
+}
+
+/// What can be chosen by name.
+#[derive(Clone, Copy)]
+enum Choice {
+    Command(&'static Command),
+    Table(usize),
 }
 
 struct Prompt {
@@ -89,6 +131,8 @@ struct Prompt {
     answer: String,
     /// The answer before it was changed, to which Esc returns.
     before: String,
+    /// Which of the choices is selected, where there are any.
+    choice: usize,
 }
 
 /// Where things were last drawn, for the mouse.
@@ -103,7 +147,7 @@ pub struct Places {
 /// Rows of another process are shown no longer than this.
 const STALE: Duration = Duration::from_millis(120);
 /// Below this width one pane has the screen.
-pub const TWO_PANES: u16 = 100;
+pub const TWO_PANES: u16 = 110;
 
 pub struct App {
     pub name: String,
@@ -274,9 +318,7 @@ impl App {
 
     fn scope(&self) -> Scope {
         match self.tree.current() {
-            Some(process) if !self.all => {
-                process.address.value().map_or(Scope::Pid(process.pid), |address| Scope::Process(*address))
-            }
+            Some(process) if !self.all => process.address.value().map_or(Scope::Pid(process.pid), |address| Scope::Process(*address)),
             _ => Scope::Machine,
         }
     }
@@ -362,7 +404,7 @@ impl App {
                 }
                 if over(self.places.tree) {
                     self.focus = Focus::Tree;
-                    self.tree.click(x, y);
+                    self.tree.click(y);
                 } else if over(self.places.right) {
                     self.focus = Focus::Tables;
                     self.click_right(x, y);
@@ -401,6 +443,7 @@ impl App {
             (Question::Search, _) => "search:",
             (Question::Filter, _) => "filter:",
             (Question::Goto, _) => "go to address:",
+            (Question::Command, _) => ":",
         };
         Some((question.to_owned(), prompt.answer.clone()))
     }
@@ -417,13 +460,26 @@ impl App {
             }),
             KeyCode::Backspace | KeyCode::Char('h') if key.code == KeyCode::Backspace || key.control => {
                 let empty = self.prompt.as_ref().is_some_and(|prompt| prompt.answer.is_empty());
-                if empty { self.reject() } else { self.answer(|answer| drop(answer.pop())) }
+                if empty {
+                    self.reject()
+                } else {
+                    self.answer(|answer| {
+                        answer.pop();
+                    })
+                }
             }
             KeyCode::Char('g') if self.prompt.as_ref().is_some_and(|it| it.question == Question::Goto && it.answer.is_empty()) => {
                 self.prompt = None;
-                self.to_end(false);
+                self.jump(false);
             }
             KeyCode::Char(c) if !key.control && !c.is_control() => self.answer(|answer| answer.push(c)),
+            KeyCode::Down | KeyCode::Up | KeyCode::Tab if self.asks_command() => {
+                let last = self.choices().len().saturating_sub(1);
+                if let Some(prompt) = &mut self.prompt {
+                    let up = key.code == KeyCode::Up;
+                    prompt.choice = if up { prompt.choice.saturating_sub(1) } else { (prompt.choice + 1).min(last) };
+                }
+            }
             KeyCode::Down | KeyCode::Up if self.pane() != Pane::Hex => self.by_rows(if key.code == KeyCode::Down { 1 } else { -1 }),
             _ => (),
         }
@@ -434,6 +490,7 @@ impl App {
         const LONGEST: usize = 200;
         if let Some(prompt) = &mut self.prompt {
             change(&mut prompt.answer);
+            prompt.choice = 0;
             while prompt.answer.len() > LONGEST {
                 prompt.answer.pop();
             }
@@ -457,7 +514,11 @@ impl App {
             (Question::Search | Question::Filter, Pane::Table) => {
                 let table = self.active;
                 if let Some(view) = self.table() {
-                    if question == Question::Search { view.search = answer } else { view.filter = answer }
+                    if question == Question::Search {
+                        view.search = answer
+                    } else {
+                        view.filter = answer
+                    }
                     self.arrange(table);
                 }
             }
@@ -467,7 +528,58 @@ impl App {
 
     fn ask(&mut self, question: Question, before: String) {
         let answer = if question == Question::Filter { before.clone() } else { String::new() };
-        self.prompt = Some(Prompt { question, answer, before });
+        self.prompt = Some(Prompt { question, answer, before, choice: 0 });
+    }
+    pub fn ask_command(&mut self) {
+        self.ask(Question::Command, String::new());
+    }
+    fn asks_command(&self) -> bool {
+        self.prompt.as_ref().is_some_and(|prompt| prompt.question == Question::Command)
+    }
+
+    /// The commands of this pane and the tables whose names resemble what was typed, the best first.
+    fn choices(&self) -> Vec<Choice> {
+        let Some(prompt) = self.prompt.as_ref().filter(|_| self.asks_command()) else { return Vec::new() };
+        let pane = self.pane();
+        let commands = COMMANDS.iter().filter(|command| command.panes.contains(&pane) && command.name != "command");
+        let all = commands.map(Choice::Command).chain((0..self.tables.len()).map(Choice::Table));
+        let typed = prompt.answer.trim();
+        if typed.is_empty() {
+            return all.collect();
+        }
+        let matcher = resemblance();
+        let score = |choice: Choice| {
+            let name = self.choice_name(choice);
+            // What begins with the letters is meant before what merely contains them.
+            let bonus = if name.starts_with(&typed.to_lowercase()) { 1000 } else { 0 };
+            Some((matcher.fuzzy_match(&name, typed)? + bonus, choice))
+        };
+        let mut scored: Vec<(i64, Choice)> = all.filter_map(score).collect();
+        scored.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
+        scored.into_iter().map(|(_, choice)| choice).collect()
+    }
+    fn choice_name(&self, choice: Choice) -> String {
+        match choice {
+            Choice::Command(command) => command.name.to_owned(),
+            Choice::Table(table) => self.tables.get(table).map(|view| view.title.to_lowercase()).unwrap_or_default(),
+        }
+    }
+
+    /// What is to be chosen from, and which of it is selected.
+    pub fn palette(&self) -> (Vec<Item>, usize) {
+        let item = |choice: Choice| {
+            let (keys, help) = match choice {
+                Choice::Command(command) => (commands::keys(command), command.help.to_owned()),
+                Choice::Table(table) => {
+                    let keys = if table < 9 { (table + 1).to_string() } else { String::new() };
+                    let doc = self.tables.get(table).map_or("", |view| view.entry.table.doc.trim());
+                    (keys, doc.to_owned())
+                }
+            };
+            Item { name: self.choice_name(choice), keys, help }
+        };
+        let selected = self.prompt.as_ref().map_or(0, |prompt| prompt.choice);
+        (self.choices().into_iter().map(item).collect(), selected)
     }
     pub fn ask_search(&mut self) {
         let before = match self.pane() {
@@ -495,8 +607,18 @@ impl App {
     }
 
     fn accept(&mut self) {
+        let choice = self.prompt.as_ref().and_then(|prompt| self.choices().get(prompt.choice).copied());
         let Some(prompt) = self.prompt.take() else { return };
         match (prompt.question, self.pane()) {
+            (Question::Command, _) => match choice {
+                Some(Choice::Command(command)) => {
+                    if let Some(key) = command.keys.first() {
+                        (command.run)(self, *key);
+                    }
+                }
+                Some(Choice::Table(table)) => self.show_table(table),
+                None => self.notice = Some((Role::Warning, format!("there is no command like {}", prompt.answer))),
+            },
             (Question::Search, Pane::Hex) => match Needle::parse(&prompt.answer) {
                 _ if prompt.answer.is_empty() => self.next_match(true),
                 Ok(needle) => {
@@ -557,7 +679,7 @@ impl App {
         let rows = (page.unwrap_or(1) / part).max(1);
         self.by_rows(pages.saturating_mul(rows));
     }
-    pub fn to_end(&mut self, bottom: bool) {
+    pub fn jump(&mut self, bottom: bool) {
         match self.pane() {
             Pane::Hex => {
                 if let Some(view) = self.hex.last_mut() {
@@ -649,12 +771,20 @@ impl App {
                 if view.filter.is_empty() && view.search.is_empty() {
                     self.focus = Focus::Tree;
                 } else {
-                    if view.search.is_empty() { view.filter.clear() } else { view.search.clear() }
+                    if view.search.is_empty() {
+                        view.filter.clear()
+                    } else {
+                        view.search.clear()
+                    }
                     self.arrange(table);
                 }
             }
             Pane::Tree => {
-                if self.tree.search.is_empty() { self.tree.filter.clear() } else { self.tree.search.clear() }
+                if self.tree.search.is_empty() {
+                    self.tree.filter.clear()
+                } else {
+                    self.tree.search.clear()
+                }
                 self.tree.arrange(&self.look);
             }
         }
@@ -747,7 +877,9 @@ impl App {
             Target::Relative(by) => match current.map(|(space, cursor)| (space, u64::try_from(i128::from(cursor) + by))) {
                 Some((space, Ok(at))) => (space, at),
                 Some((_, Err(_))) => return self.notice = Some((Role::Warning, "that is outside of the address space".to_owned())),
-                None => return self.notice = Some((Role::Warning, "+ and - count from the cursor of the bytes; open some first".to_owned())),
+                None => {
+                    return self.notice = Some((Role::Warning, "+ and - count from the cursor of the bytes; open some first".to_owned()));
+                }
             },
         };
         // Inside what is shown the cursor moves; beyond it a new view opens, from which Esc returns.
@@ -897,7 +1029,10 @@ impl App {
         lines.push(plain("host", text(info.hostname.value().cloned())));
         lines.push(plain("booted", text(info.boot_time.value().map(ToString::to_string))));
         lines.push(plain("captured", text(info.capture_time.value().map(ToString::to_string))));
-        lines.push(plain("format", format!("{}, {} bytes", info.format, super::text::grouped(usize::try_from(info.size).unwrap_or(usize::MAX)))));
+        lines.push(plain(
+            "format",
+            format!("{}, {} bytes", info.format, super::text::grouped(usize::try_from(info.size).unwrap_or(usize::MAX))),
+        ));
         lines.push(plain("paging", format!("{} levels, root {}", info.paging_levels, info.page_table_root)));
         lines.push(plain("kernel base", info.kernel_base.to_string()));
         lines.push(plain("symbols", info.symbol_source.clone()));

@@ -115,6 +115,7 @@ pub static COMMANDS: &[Command] = &[
     command!(LISTS "record" [char('v')] ("record", 20) "the whole row, every field and problem" => |app, _| app.record()),
     command!(LISTS "object" [char('x')] ("object", 10) "the bytes of the kernel's object behind the row" => |app, _| app.object()),
     command!(VIEWS "goto" [char('g')] ("go to", 45) "go to an address: 0x..., p:0x... physical, +0x... from here; g again goes to the top" => |app, _| app.ask_goto()),
+    command!(VIEWS "command" [char(':')] ("command", 12) "a command or a table by its name, or by what resembles it" => |app, _| app.ask_command()),
     command!(VIEWS "zoom" [char('z')] ("zoom", 25) "give the pane the whole screen, or take it back" => |app, _| app.zoom()),
     command!(VIEWS "info" [char('i')] ("image", 15) "what the image is, how sure that is, and what this view says about itself" => |app, _| app.info()),
     command!(TREE "open" [key(Right), char('l'), char('+')] ("", 0) "open the process, or step in" => |app, _| app.open_node()),
@@ -131,8 +132,8 @@ pub static COMMANDS: &[Command] = &[
     command!(ALL "page-up" [key(PageUp), control('b')] ("", 0) "one page up" => |app, _| app.by_pages(-1, 1)),
     command!(ALL "half-down" [control('d')] ("", 0) "half a page down" => |app, _| app.by_pages(1, 2)),
     command!(ALL "half-up" [control('u')] ("", 0) "half a page up" => |app, _| app.by_pages(-1, 2)),
-    command!(ALL "top" [key(Home)] ("", 0) "to the top" => |app, _| app.to_end(false)),
-    command!(ALL "bottom" [key(End), char('G')] ("", 0) "to the bottom" => |app, _| app.to_end(true)),
+    command!(ALL "top" [key(Home)] ("", 0) "to the top" => |app, _| app.jump(false)),
+    command!(ALL "bottom" [key(End), char('G')] ("", 0) "to the bottom" => |app, _| app.jump(true)),
     command!(ALL "cancel" [control('c')] ("", 0) "cancel what is running; twice quits" => |app, _| app.interrupt()),
     command!(ALL "suspend" [control('z')] ("", 0) "back to the shell; fg returns here" => |app, _| app.suspend()),
     command!(ALL "redraw" [control('l')] ("", 0) "draw the screen anew" => |app, _| app.redraw()),
@@ -146,8 +147,7 @@ pub fn find(pane: Pane, key: Key) -> Option<&'static Command> {
 
 /// The key bar of a pane: the first key of each command and its word, the most important first.
 pub fn bar(pane: Pane) -> Vec<(String, &'static str)> {
-    let mut commands: Vec<&Command> =
-        COMMANDS.iter().filter(|command| command.bar.1 > 0 && command.panes.contains(&pane)).collect();
+    let mut commands: Vec<&Command> = COMMANDS.iter().filter(|command| command.bar.1 > 0 && command.panes.contains(&pane)).collect();
     commands.sort_by_key(|command| std::cmp::Reverse(command.bar.1));
     commands.iter().filter_map(|command| Some((command.keys.first()?.to_string(), command.bar.0))).collect()
 }

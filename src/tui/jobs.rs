@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// How often the rows of a running query are looked at.
 const PARTIAL: Duration = Duration::from_millis(100);
 
+/// Where the bytes that were searched for begin, if they do.
+type Outcome = Result<Option<u64>, String>;
+
 pub struct Jobs {
     session: Session,
     lanes: HashMap<Slot, Lane>,
@@ -20,7 +23,7 @@ pub struct Jobs {
     reading: Option<(Wish, Task<Result<Bytes, String>>)>,
     /// A wish that came while another was read; only the newest counts.
     next_read: Option<Wish>,
-    finding: Option<(u32, Task<Result<Option<u64>, String>>)>,
+    finding: Option<(u32, Task<Outcome>)>,
     began: Option<Instant>,
 }
 
@@ -38,15 +41,7 @@ struct Running {
 
 impl Jobs {
     pub fn new(session: Session) -> Self {
-        Self {
-            session,
-            lanes: HashMap::new(),
-            arranging: HashMap::new(),
-            reading: None,
-            next_read: None,
-            finding: None,
-            began: None,
-        }
+        Self { session, lanes: HashMap::new(), arranging: HashMap::new(), reading: None, next_read: None, finding: None, began: None }
     }
 
     /// Begins a piece of work; what belongs to the program rather than to the image is not for us.
@@ -198,7 +193,7 @@ impl Lane {
 const STEP: usize = 1 << 20;
 
 /// Looks for bytes in steps, each of which overlaps the one before by almost a needle. Bytes that are missing match nothing.
-fn find(session: &Session, space: Space, from: u64, last: u64, needle: &[u8], watch: &Watch) -> Result<Option<u64>, String> {
+fn find(session: &Session, space: Space, from: u64, last: u64, needle: &[u8], watch: &Watch) -> Outcome {
     let finder = memchr::memmem::Finder::new(needle);
     let (mut at, total) = (from, last - from);
     loop {

@@ -13,9 +13,10 @@ mod commands;
 mod jobs;
 mod panes;
 mod screen;
-#[cfg(test)]
-mod tests;
 mod terminal;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 mod text;
 mod theme;
 mod widgets;
@@ -85,11 +86,7 @@ impl Explorer {
             if self.ended.is_some() {
                 continue;
             }
-            let input = if self.busy() {
-                inputs.recv_timeout(LOOK)
-            } else {
-                inputs.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            };
+            let input = if self.busy() { inputs.recv_timeout(LOOK) } else { inputs.recv().map_err(|_| RecvTimeoutError::Disconnected) };
             match input {
                 Ok(input) => self.input(input, screen),
                 Err(RecvTimeoutError::Timeout) => (),

@@ -4,8 +4,8 @@ use super::app::{App, Focus, TWO_PANES};
 use super::commands::{self, Pane};
 use super::text::{self, Cut};
 use super::theme::Role;
-use super::widgets::put;
 use super::widgets::status_line::{Left, StatusLine};
+use super::widgets::{palette, put};
 use crate::facts::{Info, Origin};
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
@@ -62,6 +62,8 @@ fn draw_on(app: &mut App, area: Rect, buffer: &mut Buffer) -> Option<(u16, u16)>
     if let Some(overlay) = &mut app.overlay {
         overlay.draw(Rect { height: area.height - 1, ..area }, buffer, &app.look);
     }
+    let (items, selected) = app.palette();
+    palette::draw(&items, selected, Rect { height: area.height - 1, ..area }, buffer, &app.look);
     draw_status(app, status, buffer)
 }
 
@@ -72,8 +74,8 @@ fn below(area: Rect) -> Rect {
 /// Lines for the selected row: a box where there is room, else two lines.
 fn detail_height(area: Rect) -> u16 {
     match area.height {
-        30.. => (area.height / 4).min(12),
-        24.. => 6,
+        44.. => 9,
+        24.. => 7,
         14.. => 3,
         _ => 0,
     }
@@ -93,11 +95,7 @@ fn draw_right(app: &mut App, area: Rect, buffer: &mut Buffer) {
         return;
     }
     let Some(view) = app.tables.get(app.active) else { return };
-    let title = [
-        (Role::Header, format!(" {} ", view.title)),
-        (Role::Text, app.subject(view)),
-        (Role::Text, " ".to_owned()),
-    ];
+    let title = [(Role::Header, format!(" {} ", view.title)), (Role::Text, app.subject(view)), (Role::Text, " ".to_owned())];
     let active = app.active;
     if let Some(view) = app.tables.get_mut(active) {
         view.draw(area, buffer, &title, focused, &app.look, detail_height(area));
@@ -190,9 +188,7 @@ fn draw_status(app: &App, area: Rect, buffer: &mut Buffer) -> Option<(u16, u16)>
         (Some((question, answer)), _) => Left::Prompt(question, answer),
         (None, Some((role, message))) => Left::Message(*role, message.clone()),
         (None, None) if app.info.is_none() => Left::Keys(vec![("q".to_owned(), "quit")]),
-        (None, None) if pane == Pane::Overlay => {
-            Left::Keys(vec![("Esc".to_owned(), "close"), ("Down".to_owned(), "scroll")])
-        }
+        (None, None) if pane == Pane::Overlay => Left::Keys(vec![("Esc".to_owned(), "close"), ("Down".to_owned(), "scroll")]),
         (None, None) => {
             // Where nothing can be gone back to, the key is not worth its room.
             let mut keys = commands::bar(pane);

@@ -79,8 +79,15 @@ pub enum Input {
 const ENTER: &str = "\x1b[?1049h\x1b[2J\x1b[?25l\x1b[?1000h\x1b[?1006h\x1b[?2004h";
 /// Clears first, for terminals that have no second screen to leave.
 const LEAVE: &str = "\x1b[?2026l\x1b[?2004l\x1b[?1006l\x1b[?1000l\x1b[0m\x1b[H\x1b[2J\x1b[?25h\x1b[?1049l";
+/// Around a frame that may arrive in pieces, so that the terminal shows it at once.
 const BEGIN_FRAME: &[u8] = b"\x1b[?2026h";
 const END_FRAME: &[u8] = b"\x1b[?2026l";
+/// What fits in a packet arrives in one piece anyway.
+const PACKET: usize = 1000;
+/// How ratatui ends each frame, and how it can be said.
+const LONG_END: &[u8] = b"\x1b[39m\x1b[49m\x1b[59m\x1b[0m";
+const HIDE: &[u8] = b"\x1b[?25l";
+const SHORT_END: &[u8] = b"\x1b[m";
 
 static ENTERED: AtomicBool = AtomicBool::new(false);
 
@@ -126,27 +133,38 @@ impl Write for Ink {
 pub struct Painter {
     terminal: Terminal<CrosstermBackend<Ink>>,
     ink: Ink,
+    /// Whether the cursor is hidden already.
+    hidden: bool,
 }
 
 impl Painter {
     pub fn new(viewport: Viewport) -> io::Result<Self> {
         let ink = Ink::default();
         let terminal = Terminal::with_options(CrosstermBackend::new(ink.clone()), TerminalOptions { viewport })?;
-        Ok(Self { terminal, ink })
+        Ok(Self { terminal, ink, hidden: false })
     }
 
     /// The bytes of one frame; none where the screen already shows it.
     pub fn paint(&mut self, draw: impl FnOnce(&mut Frame)) -> io::Result<Vec<u8>> {
-        self.ink.0.borrow_mut().clear();
-        self.ink.0.borrow_mut().extend_from_slice(BEGIN_FRAME);
         self.terminal.draw(draw)?;
-        let mut ink = self.ink.0.borrow_mut();
-        if !changes_something(ink.get(BEGIN_FRAME.len()..).unwrap_or_default()) {
-            ink.clear();
+        let mut bytes = std::mem::take(&mut *self.ink.0.borrow_mut());
+        let hides = bytes.ends_with(HIDE);
+        if hides && self.hidden {
+            bytes.truncate(bytes.len() - HIDE.len());
+        }
+        if !changes_something(&bytes) {
             return Ok(Vec::new());
         }
-        ink.extend_from_slice(END_FRAME);
-        Ok(std::mem::take(&mut ink))
+        self.hidden = hides;
+        if bytes.ends_with(LONG_END) {
+            bytes.truncate(bytes.len() - LONG_END.len());
+            bytes.extend_from_slice(SHORT_END);
+        }
+        if bytes.len() > PACKET {
+            bytes.splice(..0, BEGIN_FRAME.iter().copied());
+            bytes.extend_from_slice(END_FRAME);
+        }
+        Ok(bytes)
     }
 }
 
@@ -288,6 +306,7 @@ pub fn asked(signal: i32) -> Asked {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -64,7 +64,7 @@ pub fn arrange(ask: &Ask, watch: &Watch) -> Option<Arranged> {
         let rows_of = |place: u32| done.order.as_ref().map_or(Some(place), |order| order.get(place as usize).copied());
         let mut hits = Vec::new();
         for place in 0..u32::try_from(shown).unwrap_or(u32::MAX) {
-            if place as usize % STEP == 0 && watch.cancelled() {
+            if (place as usize).is_multiple_of(STEP) && watch.cancelled() {
                 return None;
             }
             if rows_of(place).is_some_and(|row| search.admits(rows, row as usize, &ask.columns, None)) {
@@ -84,7 +84,7 @@ fn keep(all: std::ops::Range<u32>, rows: &dyn Rows, ask: &Ask, terms: &Terms, wa
     let matcher = fuzzy.then(resemblance);
     let mut order = Vec::new();
     for row in all {
-        if row as usize % STEP == 0 {
+        if (row as usize).is_multiple_of(STEP) {
             if watch.cancelled() {
                 return None;
             }
@@ -192,7 +192,7 @@ enum Key {
 fn sorted(order: Vec<u32>, rows: &dyn Rows, sort: Sort, watch: &Watch) -> Option<Vec<u32>> {
     let mut keyed = Vec::with_capacity(order.len());
     for (index, row) in order.into_iter().enumerate() {
-        if index % STEP == 0 {
+        if index.is_multiple_of(STEP) {
             if watch.cancelled() {
                 return None;
             }

@@ -318,6 +318,7 @@ pub fn parse_target(typed: &str) -> Result<Target, String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::address::{PhysAddr, VirtAddr};

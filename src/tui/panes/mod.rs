@@ -34,6 +34,19 @@ pub fn words(cell: &Cell, look: &Look) -> String {
     }
 }
 
+/// The signs alone of a list of reasons: there is room for them in a column.
+pub fn signs(items: &[Cell]) -> String {
+    let sign = |item: &Cell| match item {
+        Cell::Object(fields) => {
+            let id = fields.first().map(|(_, id)| id.to_string().replace('_', " ")).unwrap_or_default();
+            let against = fields.get(1).is_some_and(|(_, detail)| detail.to_string().starts_with('-'));
+            Some(if against { format!("not: {id}") } else { id })
+        }
+        _ => None,
+    };
+    items.iter().filter_map(sign).collect::<Vec<_>>().join(", ")
+}
+
 /// One of the program's own words, such as a verdict; what comes from the image keeps its underscores.
 fn is_word(text: &str) -> bool {
     matches!(text, "likely_injected" | "likely_benign")
@@ -56,7 +69,6 @@ pub fn role_of(cell: &Cell, column: &str) -> Role {
             ("level", "emerg" | "alert" | "crit" | "err") => Role::Danger,
             ("level", "warn") => Role::Warning,
             ("protection", rights) if rights.contains('w') && rights.contains('x') => Role::Danger,
-            ("process" | "name", _) => Role::Name,
             _ => Role::Text,
         },
         Cell::Bool(true) if column == "deleted" => Role::Warning,
@@ -98,15 +110,16 @@ pub fn frame(area: Rect, buffer: &mut Buffer, title: &[(Role, String)], right: &
     let block = Block::bordered().border_set(look.symbols.border).border_style(style);
     let inner = block.inner(area);
     block.render(area, buffer);
+    // What narrows the view is said first; the title has the rest of the room.
+    let right = look.fit(right, usize::from(area.width - 2), Cut::End);
+    let wide = u16::try_from(super::text::width(&right)).unwrap_or(u16::MAX);
+    put(buffer, area.right().saturating_sub(wide + 1), area.y, &right, wide, look.style(Role::Warning));
+    let end = area.right().saturating_sub(if wide == 0 { 1 } else { wide + 2 });
     let mut x = area.x + 1;
     for (role, part) in title {
-        let room = area.right().saturating_sub(x + 1);
+        let room = end.saturating_sub(x);
         let part = look.fit(part, usize::from(room), Cut::End);
         x = put(buffer, x, area.y, &part, room, look.style(*role));
-    }
-    let wide = u16::try_from(super::text::width(right)).unwrap_or(u16::MAX);
-    if wide > 0 && x.saturating_add(wide).saturating_add(2) <= area.right() {
-        put(buffer, area.right() - wide - 1, area.y, right, wide, look.style(Role::Dim));
     }
     inner
 }

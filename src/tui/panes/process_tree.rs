@@ -1,11 +1,12 @@
 //! The process tree: who started whom. Identified by process object, for PIDs repeat.
 
 use super::arrange::{Terms, next_hit, resemblance};
-use super::{flow, frame, moment, record, words};
+use super::{flow, frame, moment, record};
 use crate::address::VirtAddr;
 use crate::facts::{Answer, Known, ProcessState, Rows, State, TreeProcess};
 use crate::tui::text::{self, Cut, counted, grouped};
 use crate::tui::theme::{Look, Role};
+use crate::tui::widgets::virtual_table::underline;
 use crate::tui::widgets::{put, thumb};
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
@@ -51,8 +52,12 @@ pub struct ProcessTree {
     pub failure: Option<String>,
     /// Where the rows were last drawn, header left out.
     pub body: Rect,
-    /// The day that most start times lie on, so that the time of day is enough.
+    /// Whether all start times lie on one day, so that the time of day is enough.
     one_day: bool,
+    /// Widths of the widest PID and of the widest name with its indent.
+    pid_width: u16,
+    name_width: u16,
+    marked: bool,
 }
 
 impl Default for ProcessTree {
@@ -74,6 +79,9 @@ impl Default for ProcessTree {
             failure: None,
             body: Rect::ZERO,
             one_day: true,
+            pid_width: 3,
+            name_width: 16,
+            marked: false,
         }
     }
 }
@@ -120,6 +128,17 @@ impl ProcessTree {
             self.nodes.push(Node { id, row, parent, children: Vec::new() });
         }
         self.one_day = days.len() <= 1;
+        let processes = || self.answer.iter().flat_map(Answer::iter);
+        let wide = |text: &str| text::width(&text::fit(text, 40, Cut::End, text::Charset::Ascii));
+        let pid = processes().map(|process| process.pid.to_string().len()).max().unwrap_or(3).max(3);
+        // The kernel's threads have long names and are folded away; their names are cut rather than all the rest moved aside.
+        let name = processes().zip(&depths).filter(|(process, _)| process.kernel_thread.value() != Some(&true));
+        let name = name.map(|(process, depth)| depth * 2 + wide(&process.name)).max().unwrap_or(0);
+        let marked = processes().any(|process| process.state != ProcessState::Running || !process.problems.is_empty());
+        // Room for the symbol before the name and the count of what is folded after it.
+        self.name_width = u16::try_from(name + 7).unwrap_or(u16::MAX).clamp(16, 44);
+        self.pid_width = u16::try_from(pid).unwrap_or(10);
+        self.marked = marked;
     }
 
     fn node(&self, index: usize) -> Option<&Node> {
@@ -143,8 +162,8 @@ impl ProcessTree {
             let Some(node) = self.node(index) else { continue };
             let is_kernel = |row| self.process(row).is_some_and(|process| process.kernel_thread.value() == Some(&true));
             let children = !node.children.is_empty();
-            let folded = is_kernel(node.row)
-                && node.children.iter().all(|child| self.node(*child).is_some_and(|child| is_kernel(child.row)));
+            let folded =
+                is_kernel(node.row) && node.children.iter().all(|child| self.node(*child).is_some_and(|child| is_kernel(child.row)));
             let id = node.id;
             if children && self.met.insert(id) && !folded {
                 let path = self.path(index);
@@ -206,7 +225,9 @@ impl ProcessTree {
 
     fn keep_selection(&mut self, keep: Option<&[bool]>) {
         let shown = |index: usize| keep.is_none_or(|keep| keep.get(index) == Some(&true));
-        match self.selected().filter(|index| shown(*index)) {
+        let matches = keep.map(|_| self.matches(&Terms::parse(&self.filter), self.resembling));
+        let itself = |index: usize| matches.as_ref().is_none_or(|matches| matches.get(index) == Some(&true));
+        match self.selected().filter(|index| shown(*index) && itself(*index)) {
             // Its place among the ancestors may have changed.
             Some(index) => {
                 let path = self.path(index);
@@ -214,10 +235,7 @@ impl ProcessTree {
             }
             None => {
                 // The first that matches itself, not its ancestor.
-                let first = keep.and_then(|_| {
-                    let terms = Terms::parse(&self.filter);
-                    self.matches(&terms, self.resembling).iter().position(|found| *found)
-                });
+                let first = matches.and_then(|matches| matches.iter().position(|found| *found));
                 let first = first.or(self.roots.iter().copied().find(|root| shown(*root)));
                 let path = first.map(|first| self.path(first)).unwrap_or_default();
                 self.state.select(path);
@@ -357,12 +375,15 @@ impl ProcessTree {
         }
     }
 
-    pub fn click(&mut self, x: u16, y: u16) -> bool {
+    pub fn click(&mut self, y: u16) -> bool {
         self.visible_at(y).is_some_and(|path| {
             // Anywhere on the row selects; a click on the selected one opens or closes it.
             let again = path == self.state.selected();
-            if again { self.state.toggle_selected() } else { self.state.select(path) };
-            let _ = x;
+            if again {
+                self.state.toggle_selected()
+            } else {
+                self.state.select(path)
+            };
             true
         })
     }
@@ -390,7 +411,12 @@ impl ProcessTree {
             _ => format!("{} of {}", grouped(self.matching), grouped(all)),
         };
         if !self.search.is_empty() {
-            text.push_str(&format!("  /{}", counted(self.hits.len(), "hit", "hits")));
+            let at = self.selected().and_then(|index| self.hits.iter().position(|hit| *hit as usize == index));
+            let hits = self.hits.len();
+            text.push_str(&match at {
+                Some(at) => format!("  /{} of {}", grouped(at + 1), grouped(hits)),
+                None => format!("  /{}", counted(hits, "hit", "hits")),
+            });
         }
         text
     }
@@ -481,8 +507,7 @@ impl ProcessTree {
     fn draw_names(&mut self, area: Rect, buffer: &mut Buffer, look: &Look) {
         let Ok(tree) = Tree::new(&self.items) else { return };
         let symbols = look.symbols;
-        let tree =
-            tree.node_open_symbol(symbols.open).node_closed_symbol(symbols.closed).node_no_children_symbol(symbols.leaf);
+        let tree = tree.node_open_symbol(symbols.open).node_closed_symbol(symbols.closed).node_no_children_symbol(symbols.leaf);
         let mut apart = Buffer::empty(area);
         StatefulWidget::render(tree, area, &mut apart, &mut self.state);
         for position in area.positions() {
@@ -495,6 +520,7 @@ impl ProcessTree {
     /// PID, mark, times and the rest beside the names, line by line as the widget laid them.
     fn draw_columns(&self, body: Rect, columns: &[TreeColumn], buffer: &mut Buffer, focused: bool, look: &Look) {
         let mut last: Option<&[Id]> = None;
+        let sought = self.search.trim().to_lowercase();
         for y in body.top()..body.bottom() {
             let x = columns.iter().find(|column| column.part == Part::Name).map_or(body.x, |column| column.x);
             let Some(path) = self.state.rendered_at(Position { x, y }) else { break };
@@ -514,11 +540,17 @@ impl ProcessTree {
                     }
                     let row = Rect { x: column.x, y, width: column.width, height: 1 };
                     buffer.set_style(row, look.style(role));
+                    let shift = column.x.saturating_add(u16::try_from(path.len() * 2).unwrap_or(u16::MAX));
+                    let name = look.fit(&process.name, usize::from(column.width).saturating_sub(path.len() * 2), Cut::End);
+                    underline(buffer, shift, y, &name, &sought, look.style(Role::Match));
                     continue;
                 }
                 let text = look.fit(&text, usize::from(column.width), Cut::End);
                 let text = if column.right { format!("{text:>0$}", usize::from(column.width)) } else { text };
                 put(buffer, column.x, y, &text, column.width, look.style(role));
+                if column.part == Part::Command {
+                    underline(buffer, column.x, y, &text, &sought, look.style(Role::Match));
+                }
             }
             if path == self.state.selected() {
                 let role = if focused { Role::Selected } else { Role::Resting };
@@ -580,12 +612,8 @@ impl ProcessTree {
 
     /// Which columns there is room for: PID, name and mark always, the rest as it fits.
     fn columns(&self, area: Rect) -> Vec<TreeColumn> {
-        let pid = self.answer.iter().flat_map(Answer::iter).map(|process| process.pid.to_string().len()).max().unwrap_or(1).max(3);
-        let pid = u16::try_from(pid).unwrap_or(10);
-        let deepest = self.nodes.iter().map(|node| text::width(&self.process(node.row).map_or("", |it| &it.name).to_owned())).max();
-        let name = u16::try_from(deepest.unwrap_or(0) + 12).unwrap_or(40).clamp(16, 40);
-        let any_mark = self.answer.iter().flat_map(Answer::iter).any(|it| it.state != ProcessState::Running || !it.problems.is_empty());
-        let mark = if any_mark { 8 } else { 1 };
+        let (pid, name) = (self.pid_width, self.name_width);
+        let mark = if self.marked { 8 } else { 1 };
         let start = if self.one_day { 8 } else { 11 };
         let mut room = area.width.saturating_sub(pid + 2);
         let fixed_name = room.min(name);
@@ -600,7 +628,7 @@ impl ProcessTree {
                 after.push((part, title, width, right));
             }
         }
-        let command = if room >= 16 { room - 1 } else { 0 };
+        let command = if room >= 12 { room - 1 } else { 0 };
         let name = if command == 0 { fixed_name + room } else { fixed_name };
         parts.push((Part::Name, "NAME", name, false));
         parts.extend(after);
@@ -653,7 +681,6 @@ impl ProcessTree {
                 (name, value, role)
             }));
         }
-        let _ = words;
         flow(area, buffer, &parts, look);
     }
 }

@@ -1,10 +1,10 @@
 //! The pane of every table: one view over [`Rows`], whatever they are.
 
 use super::arrange::{Arranged, Ask, Sort, next_hit};
-use super::{flow, frame, record, role_of, words};
-use crate::engine::{Entry, Space};
-use crate::facts::{Cell, Rows, Scope, State, Table};
+use super::{flow, frame, record, role_of, signs, words};
 use crate::address::VirtAddr;
+use crate::engine::{Entry, Space};
+use crate::facts::{Cell, Kind, Rows, Scope, State, Table};
 use crate::tui::text::{Cut, counted, grouped};
 use crate::tui::theme::{Look, Role};
 use crate::tui::widgets::virtual_table::{Grid, KEEP, ListState, Painted, VirtualTable, Want, place};
@@ -20,10 +20,15 @@ struct Show {
     header: &'static str,
     /// Which columns give way first on a narrow screen; 9 never does.
     priority: u8,
+    /// A column that is written behind this one, as a port behind its address.
+    joined: &'static str,
 }
 
 const fn show(column: &'static str, header: &'static str, priority: u8) -> Show {
-    Show { column, header, priority }
+    Show { column, header, priority, joined: "" }
+}
+const fn with(column: &'static str, joined: &'static str, header: &'static str, priority: u8) -> Show {
+    Show { column, header, priority, joined }
 }
 
 /// Before the columns of every table whose rows belong to processes.
@@ -33,10 +38,8 @@ const OWNER: &[Show] = &[show("pid", "PID", KEEP), show("process", "PROCESS", KE
 fn shows(table: &str) -> Option<&'static [Show]> {
     const SOCKETS: &[Show] = &[
         show("protocol", "PROTO", 8),
-        show("local_address", "LOCAL", 8),
-        show("local_port", "PORT", 8),
-        show("remote_address", "REMOTE", 8),
-        show("remote_port", "PORT", 8),
+        with("local_address", "local_port", "LOCAL", 8),
+        with("remote_address", "remote_port", "REMOTE", 8),
         show("state", "STATE", 7),
         show("fd", "FD", 4),
         show("inode", "INODE", 3),
@@ -56,9 +59,9 @@ fn shows(table: &str) -> Option<&'static [Show]> {
     const SUSPICIOUS: &[Show] = &[
         show("score", "SCORE", 8),
         show("verdict", "VERDICT", 8),
-        show("start", "START", 8),
+        show("start", "START", 6),
         show("protection", "RIGHTS", 7),
-        show("indicators", "WHY", 6),
+        show("indicators", "WHY", 8),
         show("file", "FILE", 3),
     ];
     const THREADS: &[Show] = &[
@@ -77,12 +80,7 @@ fn shows(table: &str) -> Option<&'static [Show]> {
         show("position", "POSITION", 3),
         show("inode", "INODE", 2),
     ];
-    const LIBRARIES: &[Show] = &[
-        show("base", "BASE", 8),
-        show("size", "SIZE", 5),
-        show("name", "NAME", 8),
-        show("path", "PATH", 6),
-    ];
+    const LIBRARIES: &[Show] = &[show("base", "BASE", 8), show("size", "SIZE", 5), show("name", "NAME", 8), show("path", "PATH", 6)];
     const ENVIRONMENT: &[Show] = &[show("name", "NAME", 8), show("value", "VALUE", 8)];
     const CAPABILITIES: &[Show] = &[
         show("effective", "EFFECTIVE", 8),
@@ -107,7 +105,8 @@ fn shows(table: &str) -> Option<&'static [Show]> {
         show("namespace", "MNTNS", 4),
         show("id", "ID", 3),
     ];
-    const KERNEL_LOG: &[Show] = &[show("sequence", "NO", 3), show("time", "TIME UTC", 7), show("level", "LEVEL", 8), show("text", "MESSAGE", KEEP)];
+    const KERNEL_LOG: &[Show] =
+        &[show("sequence", "NO", 3), show("time", "TIME UTC", 7), show("level", "LEVEL", 8), show("text", "MESSAGE", KEEP)];
     const SHELL_HISTORY: &[Show] = &[show("time", "TIME UTC", 8), show("command", "COMMAND", KEEP)];
     const PROCESSES: &[Show] = &[
         show("pid", "PID", KEEP),
@@ -140,37 +139,50 @@ fn shows(table: &str) -> Option<&'static [Show]> {
     })
 }
 
+/// The order in which a table is of most use; None is the order in which the rows were found.
+fn first_order(table: &'static Table) -> Option<Sort> {
+    let column = if table.name == "suspicious" { table.column("score") } else { None };
+    column.map(|column| Sort { column, descending: true })
+}
+
 /// One column of a view: which, under what name, and how wide its texts have been so far.
 struct Column {
     index: usize,
+    joined: Option<usize>,
     header: String,
     priority: u8,
     right: bool,
     cut: Cut,
-    flexible: bool,
+    /// The width from which it reads well; None for what is useless when cut, such as a number.
+    comfort: Option<u16>,
     widest: u16,
 }
 
 fn columns(table: &'static Table) -> Vec<Column> {
-    let make = |index: usize, header: String, priority: u8| {
+    let make = |index: usize, joined: Option<usize>, header: String, priority: u8| {
         let column = table.columns.get(index)?;
         let cut = if matches!(column.name, "path" | "file") { Cut::Start } else { Cut::End };
         let kind = column.kind;
-        let flexible = matches!(kind, crate::facts::Kind::Text | crate::facts::Kind::List | crate::facts::Kind::Bytes);
+        let long = matches!(column.name, "path" | "file" | "command_line" | "command" | "indicators" | "value" | "text" | "options");
+        let comfort = match kind {
+            Kind::Text | Kind::List | Kind::Bytes => Some(if long { 24 } else { 15 }),
+            _ => None,
+        };
         let widest = u16::try_from(header.len()).unwrap_or(u16::MAX);
-        Some(Column { index, header, priority, right: kind.aligns_right(), cut, flexible, widest })
+        Some(Column { index, joined, header, priority, right: kind.aligns_right(), cut, comfort, widest })
     };
     match shows(table.name) {
         Some(shows) => {
-            let owner = if table.column("process").is_some() { OWNER } else { &[] };
+            let owner = if table.name == "processes" { &[] } else { OWNER };
             let all = owner.iter().chain(shows);
-            all.filter_map(|show| make(table.column(show.column)?, show.header.to_owned(), show.priority)).collect()
+            let column = |show: &Show| make(table.column(show.column)?, table.column(show.joined), show.header.to_owned(), show.priority);
+            all.filter_map(column).collect()
         }
         // A table that this file does not know yet: all columns, the first ones most important.
         None => (0..table.columns.len().saturating_sub(1))
             .filter_map(|index| {
                 let header = table.columns.get(index)?.name.replace('_', " ").to_uppercase();
-                make(index, header, (8 - index.min(8)) as u8)
+                make(index, None, header, (8 - index.min(7)) as u8)
             })
             .collect(),
     }
@@ -180,8 +192,17 @@ fn columns(table: &'static Table) -> Vec<Column> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Link {
     /// Bytes: where, first and last address, and what they are.
-    Bytes { space: Where, first: u64, last: u64, at: u64, what: String },
-    Process { address: Option<VirtAddr>, pid: Option<u32> },
+    Bytes {
+        space: Where,
+        first: u64,
+        last: u64,
+        at: u64,
+        what: String,
+    },
+    Process {
+        address: Option<VirtAddr>,
+        pid: Option<u32>,
+    },
 }
 
 /// The memory that an address belongs to, where the row may not name the process object.
@@ -208,6 +229,8 @@ pub struct TableView {
     pub search: String,
     pub sort: Option<Sort>,
     pub arranged: Arranged,
+    /// Rows that the user has not moved in yet: the cursor stays at the top however they are ordered.
+    fresh: bool,
     /// Counts the arrangements asked for, so that a late one is known as such.
     pub generation: u32,
     columns: Vec<Column>,
@@ -240,8 +263,9 @@ impl TableView {
             list: ListState::default(),
             filter: String::new(),
             search: String::new(),
-            sort: None,
+            sort: first_order(entry.table),
             arranged: Arranged::default(),
+            fresh: true,
             generation: 0,
             columns: columns(entry.table),
             measured: 0,
@@ -256,7 +280,9 @@ impl TableView {
             self.list = ListState { height: self.list.height, ..ListState::default() };
             self.arranged = Arranged::default();
             self.measured = 0;
+            self.fresh = true;
         }
+        self.fresh &= self.list.cursor == 0;
         self.failure = None;
         self.measure(rows.as_ref());
         self.rows = Some(rows);
@@ -289,8 +315,9 @@ impl TableView {
                 Cell::Time(_) => 19,
                 Cell::Bool(_) => 3,
                 Cell::Bytes(bytes) => bytes.len() * 3,
-                Cell::Text(text) => text.len().min(WIDEST.into()),
-                Cell::List(items) => items.iter().map(|item| item.to_string().len() + 2).sum(),
+                Cell::Text(text) => text.len().min(WIDEST.into()) + if column.joined.is_some() { 8 } else { 0 },
+                Cell::List(items) if matches!(items.first(), Some(Cell::Object(_))) => signs(&items).len(),
+                Cell::List(items) => items.iter().map(|item| item.to_string().len() + 2).sum::<usize>().saturating_sub(2),
                 other => other.to_string().len(),
             };
             column.widest = column.widest.max(u16::try_from(wide).unwrap_or(WIDEST)).min(WIDEST);
@@ -325,13 +352,14 @@ impl TableView {
     pub fn ask(&mut self) -> Option<Ask> {
         self.generation = self.generation.wrapping_add(1);
         let rows = self.rows.clone()?;
-        let keep = self.selected().and_then(|row| u32::try_from(row).ok());
+        self.fresh &= self.list.cursor == 0;
+        let keep = self.selected().filter(|_| !self.fresh).and_then(|row| u32::try_from(row).ok());
         if self.filter.trim().is_empty() && self.search.trim().is_empty() && self.sort.is_none() {
             self.arranged = Arranged::default();
             self.list.cursor = keep.map_or(0, |row| row as usize);
             return None;
         }
-        let columns = self.columns.iter().map(|column| column.index).collect();
+        let columns = self.columns.iter().flat_map(|column| [Some(column.index), column.joined]).flatten().collect();
         Some(Ask { rows, columns, filter: self.filter.clone(), search: self.search.clone(), sort: self.sort, keep })
     }
 
@@ -476,10 +504,7 @@ impl TableView {
         };
         if !rows.is_empty() {
             let (term, total) = (self.filter.trim(), rows.len());
-            return vec![
-                (Role::Text, format!("0 of {} match \"{term}\"", grouped(total))),
-                (Role::Dim, "Esc clears the filter".into()),
-            ];
+            return vec![(Role::Text, format!("0 of {} match \"{term}\"", grouped(total))), (Role::Dim, "Esc clears the filter".into())];
         }
         if rows.state() == State::Running {
             return vec![(Role::Dim, "reading...".into())];
@@ -531,8 +556,8 @@ impl TableView {
         if note_height > 0 {
             let more = if notes.len() > 1 { format!(" (+{}, i shows all)", notes.len() - 1) } else { String::new() };
             let room = usize::from(body.width.saturating_sub(1)).saturating_sub(more.len());
-            let note = look.fit(&notes.first().cloned().unwrap_or_default(), room.saturating_sub(2), Cut::End);
-            put(buffer, body.x, body.bottom(), &format!("! {note}{more}"), body.width, look.style(Role::Warning));
+            let note = look.fit(&notes.first().cloned().unwrap_or_default(), room.saturating_sub(6), Cut::End);
+            put(buffer, body.x + 1, body.bottom(), &format!("note: {note}{more}"), body.width - 1, look.style(Role::Dim));
         }
         if detail > 0 {
             let rest = Rect { y: body.bottom() + note_height, height: detail, ..inner };
@@ -556,10 +581,17 @@ impl TableView {
             // What is not to be seen in the table comes first where there is little room.
             let columns = rows.table().columns;
             let in_sight = |name: &String| columns.iter().any(|column| column.name.replace('_', " ") == *name && whole(column.name));
-            parts.retain(|(name, value, _)| !in_sight(name) && value != look.symbols.dash);
-            parts.sort_by_key(|(_, _, role)| *role != Role::Warning);
+            let said = |name: &str| self.one_process() && matches!(name, "pid" | "process");
+            let seldom = |name: &str| name == "process address";
+            parts.retain(|(name, value, _)| !in_sight(name) && !said(name) && !seldom(name) && value != look.symbols.dash);
+            parts.sort_by_key(|(name, _, role)| (*role != Role::Warning, name != "indicators"));
         }
         flow(area, buffer, &parts, look);
+    }
+
+    /// Whether all rows belong to the process that the title names.
+    fn one_process(&self) -> bool {
+        !self.machine_only && matches!(self.asked, Some(Scope::Process(_) | Scope::Pid(_)))
     }
 
     fn place_columns(&mut self, room: u16) {
@@ -570,20 +602,30 @@ impl TableView {
                 }
             }
         }
-        let one_process = matches!(self.asked, Some(Scope::Process(_) | Scope::Pid(_)));
+        let one_process = self.one_process();
         let wants: Vec<Want> = self
             .columns
             .iter()
             .map(|column| {
                 let table = self.entry.table;
-                let redundant = one_process
-                    && !self.machine_only
-                    && table.columns.get(column.index).is_some_and(|column| matches!(column.name, "pid" | "process"));
-                let least = if column.flexible { column.widest.min(10) } else { column.widest };
-                Want { natural: column.widest, least, priority: if redundant { 0 } else { column.priority } }
+                let redundant =
+                    one_process && table.columns.get(column.index).is_some_and(|column| matches!(column.name, "pid" | "process"));
+                let (comfort, least) = column.comfort.map_or((column.widest, column.widest), |comfort| (comfort, comfort.min(8)));
+                // What the title says already takes no column.
+                let priority = if redundant { 0 } else { column.priority };
+                Want { natural: column.widest, comfort, least, priority }
             })
             .collect();
         self.placed = place(&wants, room);
+    }
+}
+
+/// An address with its port, if it has one.
+fn address(text: &str, port: Option<i128>) -> String {
+    match port {
+        Some(port) if text.contains(':') => format!("[{text}]:{port}"),
+        Some(port) => format!("{text}:{port}"),
+        None => text.to_owned(),
     }
 }
 
@@ -609,8 +651,11 @@ impl Grid for Shown<'_> {
         };
         let cell = rows.cell(row, column.index);
         let name = rows.table().columns.get(column.index).map_or("", |column| column.name);
+        let port = column.joined.map(|joined| rows.cell(row, joined)).and_then(|port| port.number());
         let text = match &cell {
+            Cell::Text(text) if column.joined.is_some() => self.look.fit(&address(text, port), room, column.cut),
             Cell::Text(text) if !text.contains('_') => self.look.fit(text, room, column.cut),
+            Cell::List(items) if matches!(items.first(), Some(Cell::Object(_))) => self.look.fit(&signs(items), room, column.cut),
             cell => self.look.fit(&words(cell, self.look), room, column.cut),
         };
         Painted { text, role: role_of(&cell, name) }

@@ -41,9 +41,7 @@ impl Shape {
     }
     /// Which byte of a row stands in a column.
     pub fn byte_at(self, column: usize) -> Option<usize> {
-        (0..self.bytes).find(|&index| {
-            (self.pair(index)..self.pair(index) + 2).contains(&column) || column == self.character(index)
-        })
+        (0..self.bytes).find(|&index| (self.pair(index)..self.pair(index) + 2).contains(&column) || column == self.character(index))
     }
 }
 
@@ -72,9 +70,8 @@ impl HexGrid<'_> {
     }
 
     fn row(&self, start: u64, first: bool, area: Rect, buffer: &mut Buffer) {
-        let bytes: Vec<Byte> = (0..self.shape.bytes as u64)
-            .map(|index| start.checked_add(index).map_or(Byte::Outside, |at| self.source.byte(at)))
-            .collect();
+        let bytes: Vec<Byte> =
+            (0..self.shape.bytes as u64).map(|index| start.checked_add(index).map_or(Byte::Outside, |at| self.source.byte(at))).collect();
         if bytes.iter().all(|byte| *byte == Byte::Outside) {
             return;
         }

@@ -1,6 +1,7 @@
 //! Pieces of the screen that know no forensics.
 
 pub mod hex_grid;
+pub mod palette;
 pub mod status_line;
 pub mod virtual_table;
 

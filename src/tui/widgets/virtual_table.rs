@@ -42,13 +42,17 @@ impl ListState {
 pub struct Want {
     /// Width of its widest text so far.
     pub natural: u16,
+    /// The width from which it reads well: columns of less priority come in only when this one has it.
+    pub comfort: u16,
     /// The least that is of any use.
     pub least: u16,
-    /// Columns of lower priority give way first; those of [`KEEP`] never do.
+    /// Columns of lower priority give way first; those of [`KEEP`] never do, those of 0 are not shown at all.
     pub priority: u8,
 }
 
 pub const KEEP: u8 = 9;
+/// From this priority on a column would rather be narrow than away.
+const RATHER_NARROW: u8 = 8;
 const GAP: u16 = 2;
 
 /// Chooses the columns that fit and their widths: `(column, x, width)` from left to right.
@@ -59,22 +63,40 @@ pub fn place(wants: &[Want], room: u16) -> Vec<(usize, u16, u16)> {
     let mut used = 0u16;
     for &index in &by_priority {
         let (Some(want), Some(slot)) = (wants.get(index), widths.get_mut(index)) else { continue };
-        let least = want.least.min(want.natural).max(1);
-        let gap = if used == 0 { 0 } else { GAP };
-        if used.saturating_add(gap).saturating_add(least) <= room || want.priority >= KEEP {
-            *slot = Some(least);
-            used = used.saturating_add(gap).saturating_add(least);
-        } else {
-            // What follows is less important still; a gap in the middle of the priorities would puzzle.
+        if want.priority == 0 {
             break;
         }
+        let gap = if used == 0 { 0 } else { GAP };
+        let left = room.saturating_sub(used.saturating_add(gap));
+        let (comfort, least) = (want.comfort.min(want.natural).max(1), want.least.min(want.natural).max(1));
+        let width = match want.priority {
+            _ if comfort <= left => comfort,
+            KEEP.. => least.max(left.min(comfort)),
+            RATHER_NARROW.. if least <= left => left,
+            // What follows is less important still; a gap in the middle of the priorities would puzzle.
+            _ => break,
+        };
+        *slot = Some(width);
+        used = used.saturating_add(gap).saturating_add(width);
     }
+    // What is left goes to the most important that are still cut, in equal parts among equals.
     let mut spare = room.saturating_sub(used);
-    for &index in &by_priority {
-        if let (Some(want), Some(Some(width))) = (wants.get(index), widths.get_mut(index)) {
-            let more = want.natural.saturating_sub(*width).min(spare);
-            *width += more;
-            spare -= more;
+    for priority in (1..=KEEP).rev() {
+        loop {
+            let before = spare;
+            for (want, width) in wants.iter().zip(&mut widths) {
+                if let Some(width) = width
+                    && want.priority == priority
+                    && *width < want.natural
+                    && spare > 0
+                {
+                    *width += 1;
+                    spare -= 1;
+                }
+            }
+            if spare == before {
+                break;
+            }
         }
     }
     let mut x = 0u16;
@@ -157,7 +179,7 @@ impl VirtualTable<'_> {
 
 /// Marks where the sought text stands in a cell.
 pub fn underline(buffer: &mut Buffer, x: u16, y: u16, text: &str, sought: &str, style: Style) {
-    if sought.is_empty() || !text.is_char_boundary(0) {
+    if sought.is_empty() {
         return;
     }
     let lower = text.to_ascii_lowercase();
@@ -175,16 +197,18 @@ pub fn underline(buffer: &mut Buffer, x: u16, y: u16, text: &str, sought: &str, 
 mod tests {
     use super::*;
 
-    fn want(natural: u16, least: u16, priority: u8) -> Want {
-        Want { natural, least, priority }
+    fn want(natural: u16, comfort: u16, priority: u8) -> Want {
+        Want { natural, comfort, least: comfort.min(8), priority }
     }
 
     #[test]
     fn columns_give_way_by_priority() {
-        let wants = [want(7, 7, KEEP), want(16, 8, KEEP), want(30, 8, 5), want(12, 12, 3)];
-        assert_eq!(place(&wants, 80), [(0, 0, 7), (1, 9, 16), (2, 27, 30), (3, 59, 12)]);
-        assert_eq!(place(&wants, 50), [(0, 0, 7), (1, 9, 16), (2, 27, 9), (3, 38, 12)]);
-        assert_eq!(place(&wants, 30), [(0, 0, 7), (1, 9, 11), (2, 22, 8)]);
+        let wants = [want(7, 7, KEEP), want(16, 16, KEEP), want(60, 20, 8), want(12, 12, 3)];
+        assert_eq!(place(&wants, 120), [(0, 0, 7), (1, 9, 16), (2, 27, 60), (3, 89, 12)]);
+        assert_eq!(place(&wants, 70), [(0, 0, 7), (1, 9, 16), (2, 27, 29), (3, 58, 12)]);
+        assert_eq!(place(&wants, 50), [(0, 0, 7), (1, 9, 16), (2, 27, 23)], "comfort before company");
+        assert_eq!(place(&wants, 40), [(0, 0, 7), (1, 9, 16), (2, 27, 13)]);
+        assert_eq!(place(&wants, 30), [(0, 0, 7), (1, 9, 16)]);
         assert_eq!(place(&wants, 10), [(0, 0, 7), (1, 9, 1)], "the name stays, cut");
         assert_eq!(place(&wants, 0), []);
     }
