@@ -112,12 +112,17 @@ impl Run {
         })?;
         self.note(&format!("{}: where every byte comes from", dump.manifest.display()));
         if left_out > 0 {
-            self.note(&format!("{left_out} regions were left out; the manifest says why"));
+            self.note(&format!("regions left out: {left_out}; the manifest says why"));
         }
         if missing > 0 {
             self.note(&format!("{missing} bytes are not in the image; they are zero in the files and listed in the manifest"));
         }
-        if dump.complete { Ok(()) } else { Err(Stop::Interrupted) }
+        let present: u64 = dump.files.iter().map(|row| row.present).sum();
+        match dump.complete {
+            false => Err(Stop::Interrupted),
+            true if present == 0 => Err(Stop::Failed(format!("{}: nothing of it is in the image", session.name()))),
+            true => Ok(()),
+        }
     }
 
     /// Makes a folder that was not there.
