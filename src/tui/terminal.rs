@@ -339,4 +339,40 @@ mod tests {
         assert!(changes_something(b"\x1b[3;4Hx\x1b[0m"));
         assert!(changes_something(b"\x1b[0m\x1b[?25h"));
     }
+
+    /// Run by the test below as a program of its own.
+    #[test]
+    #[ignore = "panics"]
+    fn panic_on_the_screen() {
+        let capabilities = of(&[("TERM", "xterm")]).unwrap();
+        let mut screen = Screen::enter(&capabilities).unwrap();
+        screen.frame(|frame| frame.render_widget("something", frame.area())).unwrap();
+        let worker = std::thread::spawn(|| panic!("a worker's panic is its job's business"));
+        assert!(worker.join().is_err());
+        panic!("on purpose");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_panic_gives_the_terminal_back_and_is_then_reported() {
+        use portable_pty::{CommandBuilder, PtySize, native_pty_system};
+        let pair = native_pty_system().openpty(PtySize::default()).unwrap();
+        let mut command = CommandBuilder::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "tui::terminal::tests::panic_on_the_screen", "--ignored", "--nocapture"]);
+        command.env("RUST_BACKTRACE", "0");
+        let mut child = pair.slave.spawn_command(command).unwrap();
+        drop(pair.slave);
+        let mut reader = pair.master.try_clone_reader().unwrap();
+        let mut bytes = Vec::new();
+        // Linux ends the reading with an error when the last writer has gone.
+        let _ = io::Read::read_to_end(&mut reader, &mut bytes);
+        assert!(!child.wait().unwrap().success());
+        let text = String::from_utf8_lossy(&bytes);
+        let (entered, left, told) = (text.find(ENTER), text.find(LEAVE), text.find("on purpose"));
+        assert!(entered.is_some() && entered < left && left < told, "{text:?}");
+        assert!(!text.contains("a worker's panic"));
+        let mut parser = vt100::Parser::default();
+        parser.process(&bytes);
+        assert!(!parser.screen().alternate_screen() && parser.screen().contents().contains("on purpose"));
+    }
 }
