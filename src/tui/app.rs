@@ -146,6 +146,8 @@ pub struct Places {
 
 /// Rows of another process are shown no longer than this.
 const STALE: Duration = Duration::from_millis(120);
+/// How far a search goes in a space without end.
+const FARTHEST: u64 = 4 << 30;
 /// Below this width one pane has the screen.
 pub const TWO_PANES: u16 = 110;
 
@@ -887,7 +889,17 @@ impl App {
             Some(view) if view.space == space && (view.first..=view.last).contains(&at) => view.to(at),
             _ => {
                 let owner = self.owner(space);
-                self.hex.push(HexView::new(space, format!("{at:#x}"), owner, 0, u64::MAX, at));
+                let last = match (space, &self.info) {
+                    (Space::Physical, Some(info)) => {
+                        info.memory.iter().map(|range| range.end().0).max().map_or(u64::MAX, |end| end.saturating_sub(1))
+                    }
+                    _ => u64::MAX,
+                };
+                if at > last {
+                    self.notice = Some((Role::Warning, format!("{at:#x} lies behind the last physical page, {last:#x}")));
+                    return;
+                }
+                self.hex.push(HexView::new(space, format!("{at:#x}"), owner, 0, last, at));
             }
         }
         self.focus = Focus::Tables;
@@ -919,7 +931,9 @@ impl App {
         };
         self.serial = self.serial.wrapping_add(1);
         self.finding = Some(self.serial);
-        let (space, last, needle) = (view.space, view.last, view.needle.bytes.clone());
+        // A region is searched to its end; where there is none, no farther than one is ready to wait.
+        let last = if view.bounded() { view.last } else { view.last.min(from.saturating_add(FARTHEST)) };
+        let (space, needle) = (view.space, view.needle.bytes.clone());
         self.effects.push(Effect::Find { serial: self.serial, space, from, last, needle });
     }
     fn stop_finding(&mut self) {
@@ -938,7 +952,10 @@ impl App {
                 view.found = Some(at);
                 view.to(at);
             }
-            Ok(None) => self.notice = Some((Role::Warning, format!("\"{}\" is not found from here to the end", view.needle.typed))),
+            Ok(None) => {
+                let far = if view.bounded() { "from here to the end" } else { "in the next 4 GiB" };
+                self.notice = Some((Role::Warning, format!("\"{}\" is not found {far}", view.needle.typed)));
+            }
             Err(why) => self.notice = Some((Role::Warning, why)),
         }
     }
@@ -1109,7 +1126,7 @@ impl App {
     }
 
     /// What a table is about, for its title.
-    pub fn subject(&self, view: &TableView) -> String {
+    pub fn subject(&self, view: &TableView) -> Vec<(Role, String)> {
         let total = view.rows.as_ref().map(|rows| {
             let running = if rows.state() == crate::facts::State::Running { "..." } else { "" };
             let cancelled = if rows.state() == crate::facts::State::Cancelled { ", cancelled" } else { "" };
@@ -1120,7 +1137,11 @@ impl App {
             Some(process) if !self.all => Some(format!("{} {}", self.look.clean(&process.name), process.pid)),
             _ => Some("all processes".to_owned()),
         };
-        let parts: Vec<String> = owner.into_iter().chain(total).collect();
-        parts.join(self.look.symbols.dot)
+        let mut parts: Vec<(Role, String)> = owner.into_iter().chain(total).map(|part| (Role::Text, part)).collect();
+        if view.hidden > 0 && view.stale.is_none() {
+            parts.push((Role::Danger, format!("{} hidden", view.hidden)));
+        }
+        let dot = (Role::Text, self.look.symbols.dot.to_owned());
+        parts.into_iter().flat_map(|part| [dot.clone(), part]).skip(1).collect()
     }
 }

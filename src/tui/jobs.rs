@@ -4,6 +4,7 @@
 use super::app::{Effect, Message, Slot, Work};
 use super::panes::arrange::{Arranged, arrange};
 use super::panes::hex::Wish;
+use crate::address::PhysAddr;
 use crate::engine::{Bytes, Entry, Job, Session, Space, Task};
 use crate::facts::{Scope, Watch};
 use std::collections::HashMap;
@@ -201,6 +202,14 @@ fn find(session: &Session, space: Space, from: u64, last: u64, needle: &[u8], wa
             return Err("search cancelled".to_owned());
         }
         watch.progress(at - from, total);
+        // Nothing is in the holes between the pieces of physical memory, and they can be terabytes long.
+        if space == Space::Physical && !session.info().memory.iter().any(|range| range.contains(PhysAddr(at))) {
+            let next = session.info().memory.iter().map(|range| range.start.0).filter(|start| *start > at).min();
+            match next.filter(|next| *next <= last) {
+                Some(next) => at = next,
+                None => return Ok(None),
+            }
+        }
         let length = usize::try_from((last - at).saturating_add(1)).unwrap_or(usize::MAX).min(STEP + needle.len() - 1);
         let bytes = session.read(space, at, length).map_err(|why| why.0)?;
         let whole = |found: usize| (0..needle.len()).all(|index| bytes.get(found + index).is_some());

@@ -95,7 +95,9 @@ fn draw_right(app: &mut App, area: Rect, buffer: &mut Buffer) {
         return;
     }
     let Some(view) = app.tables.get(app.active) else { return };
-    let title = [(Role::Header, format!(" {} ", view.title)), (Role::Text, app.subject(view)), (Role::Text, " ".to_owned())];
+    let mut title = vec![(Role::Header, format!(" {} ", view.title))];
+    title.extend(app.subject(view));
+    title.push((Role::Text, " ".to_owned()));
     let active = app.active;
     if let Some(view) = app.tables.get_mut(active) {
         view.draw(area, buffer, &title, focused, &app.look, detail_height(area));
@@ -105,14 +107,13 @@ fn draw_right(app: &mut App, area: Rect, buffer: &mut Buffer) {
 /// Where we are, and at the right what the image is.
 fn draw_crumbs(app: &App, area: Rect, buffer: &mut Buffer) {
     let look = &app.look;
-    let mut x = put(buffer, area.x + 1, area.y, "kioku", area.width, look.style(Role::Key)) + 2;
+    let x = put(buffer, area.x + 1, area.y, "kioku", area.width, look.style(Role::Key)) + 2;
     let facts = app.info.as_ref().map(|info| facts(info, look.symbols.dot)).unwrap_or_default();
     let facts = if area.width >= TWO_PANES { look.fit(&facts, usize::from(area.width / 2), Cut::End) } else { String::new() };
     let wide = text::width(&facts) as u16;
     let room = area.right().saturating_sub(x + wide + 2);
     let crumbs = look.fit(&app.crumbs().join(look.symbols.crumb), usize::from(room), Cut::Start);
-    x = put(buffer, x, area.y, &crumbs, room, look.style(Role::Header));
-    let _ = x;
+    put(buffer, x, area.y, &crumbs, room, look.style(Role::Header));
     put(buffer, area.right().saturating_sub(wide + 1), area.y, &facts, wide, look.style(Role::Dim));
 }
 

@@ -491,7 +491,7 @@ fn sorting_and_filtering_a_table() {
 #[test]
 fn a_row_leads_to_its_bytes_and_back() {
     let mut desk = desk();
-    desk.keys("a 3 Enter").shows("Bytes region 0x7f7d3e58a000").shows("of bash 812").shows("7f 45 4c 46").shows("+0x0");
+    desk.keys("a 3 Enter").shows("Bytes · region 0x7f7d3e58a000 of bash 812").shows("7f 45 4c 46").shows("+0x0");
     desk.keys("/ secret Enter").shows("0x7f7d3e58a123 +0x123");
     desk.keys("Esc").shows("Suspicious all processes");
     desk.keys("p");
@@ -501,8 +501,8 @@ fn a_row_leads_to_its_bytes_and_back() {
 #[test]
 fn an_address_can_be_gone_to_from_anywhere() {
     let mut desk = desk();
-    desk.keys("g 0xffffffff81000000 Enter").shows("kernel").shows("ffffffff81000000");
-    desk.keys("g p:1000 Enter").shows("physical");
+    desk.keys("g 0xffffffff81000000 Enter").shows("kernel memory").shows("ffffffff81000000");
+    desk.keys("g p:1000 Enter").shows("physical memory");
     desk.keys("g +10 Enter").shows("0x1010");
     desk.keys("Esc").shows("ffffffff81000000");
     desk.keys("Esc").shows("Sockets");
@@ -557,7 +557,7 @@ fn the_mouse_selects_scrolls_and_sorts() {
     desk.send(mouse(MouseEventKind::Down(MouseButton::Left), body.x + 2, body.y + 2));
     desk.send(mouse(MouseEventKind::Down(MouseButton::Left), body.x + 2, body.y + 2));
     desk.draw();
-    desk.shows("Bytes region");
+    desk.shows("Bytes · region");
 }
 
 #[test]

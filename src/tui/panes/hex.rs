@@ -178,10 +178,13 @@ impl HexView {
         Some(u64::from_le_bytes(bytes?.try_into().ok()?))
     }
 
+    /// Whether it is a region with an end rather than a whole space.
+    pub fn bounded(&self) -> bool {
+        self.last - self.first != u64::MAX
+    }
     /// Where the cursor is, in the region and in the machine.
     pub fn position(&self) -> String {
-        let bounded = self.last - self.first != u64::MAX;
-        let offset = if bounded { format!(" +{:#x}", self.cursor - self.first) } else { String::new() };
+        let offset = if self.bounded() && self.first > 0 { format!(" +{:#x}", self.cursor - self.first) } else { String::new() };
         format!("{:#x}{offset}", self.cursor)
     }
 
@@ -209,15 +212,13 @@ impl HexView {
 
     pub fn draw(&mut self, area: Rect, buffer: &mut Buffer, focused: bool, look: &Look) {
         let space = match self.space {
-            Space::Physical => "physical",
-            Space::Kernel => "kernel",
-            Space::Process(_) => "",
+            Space::Physical => "physical memory ".to_owned(),
+            Space::Kernel => "kernel memory ".to_owned(),
+            Space::Process(_) => format!("of {} ", self.owner),
         };
-        let mut title = vec![(Role::Header, " Bytes ".to_owned()), (Role::Text, format!("{} ", self.what))];
-        if !self.owner.is_empty() || !space.is_empty() {
-            let of = if space.is_empty() { format!("of {} ", self.owner) } else { format!("{space} ") };
-            title.push((Role::Dim, of));
-        }
+        let dot = if matches!(self.space, Space::Process(_)) { " " } else { look.symbols.dot };
+        let title =
+            [(Role::Header, " Bytes".to_owned()), (Role::Text, format!("{}{}{dot}", look.symbols.dot, self.what)), (Role::Text, space)];
         let right = match self.needle.typed.as_str() {
             "" => String::new(),
             typed => format!(" /{} ", look.fit(typed, 24, Cut::End)),

@@ -9,6 +9,7 @@ pub mod table;
 use super::text::Cut;
 use super::theme::{Look, Role};
 use super::widgets::put;
+use crate::facts::text::size;
 use crate::facts::{Cell, Rows, Time};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -45,6 +46,14 @@ pub fn signs(items: &[Cell]) -> String {
         _ => None,
     };
     items.iter().filter_map(sign).collect::<Vec<_>>().join(", ")
+}
+
+/// A value under the name of its column: sizes in units.
+pub fn value(cell: &Cell, column: &str, look: &Look) -> String {
+    match cell {
+        Cell::Number(bytes) if column == "size" => u64::try_from(*bytes).map_or_else(|_| bytes.to_string(), size),
+        cell => words(cell, look),
+    }
 }
 
 /// One of the program's own words, such as a verdict; what comes from the image keeps its underscores.
@@ -94,6 +103,9 @@ pub fn record(rows: &dyn Rows, row: usize, look: &Look) -> Vec<(String, String, 
             }
             Cell::Unreadable(why) => lines.push((name, format!("?? {why}"), Role::Missing)),
             Cell::Time(time) => lines.push((name, time.to_string(), Role::Text)),
+            Cell::Number(bytes) if column.name == "size" => {
+                lines.push((name, format!("{bytes} ({})", value(&cell, column.name, look)), Role::Text));
+            }
             cell => lines.push((name, words(cell, look), role_of(cell, column.name))),
         }
     }

@@ -1,7 +1,7 @@
 //! The process tree: who started whom. Identified by process object, for PIDs repeat.
 
 use super::arrange::{Terms, next_hit, resemblance};
-use super::{flow, frame, moment, record};
+use super::{flow, frame, moment};
 use crate::address::VirtAddr;
 use crate::facts::{Answer, Known, ProcessState, Rows, State, TreeProcess};
 use crate::tui::text::{self, Cut, counted, grouped};
@@ -653,35 +653,46 @@ impl ProcessTree {
         put(buffer, area.x, area.y, &line, area.width, look.style(Role::Frame));
         let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
         let Some(process) = self.current() else { return };
-        let mut parts = Vec::new();
-        if let (Known::Value(command), true) = (&process.command_line, area.height < 4) {
-            parts.push(("command".to_owned(), command.clone(), Role::Text));
+        let short = area.height < 4;
+        let mut parts: Vec<(&str, String, Role)> = Vec::new();
+        match &process.command_line {
+            Known::Value(line) if short => {
+                // One line at most, so that the rest is seen as well.
+                parts.push(("command", look.fit(line, usize::from(area.width.saturating_sub(9)), Cut::End), Role::Text));
+            }
+            Known::Value(line) => parts.push(("command", line.clone(), Role::Text)),
+            Known::Absent => (),
+            Known::Unreadable(why) => parts.push(("command", format!("?? {why}"), Role::Missing)),
         }
-        let parent = self.selected().and_then(|index| self.node(index)?.parent).and_then(|parent| self.process(self.node(parent)?.row));
-        let ppid = process.ppid.value().map_or("??".to_owned(), ToString::to_string);
-        let state = if parent.is_some_and(|parent| parent.state != ProcessState::Running) { " (gone)" } else { "" };
-        let parent = parent.map_or(format!("{ppid} (not found)"), |parent| format!("{} {}{state}", parent.name, parent.pid));
-        parts.push(("parent".to_owned(), if process.ppid.value() == Some(&0) { "none".to_owned() } else { parent }, Role::Text));
-        if let Some((rows, row)) = self.current_row() {
-            let skip = ["depth", "parent", "pid", "ppid", "name", "kernel thread"];
-            let lines = record(rows, row, look).into_iter().filter(|(name, value, role)| {
-                let short = area.height < 4;
-                let boring = value == look.symbols.dash || (short && matches!(name.as_str(), "address" | "command line" | "threads"));
-                !skip.contains(&name.as_str()) && (!boring || *role == Role::Warning)
-            });
-            parts.extend(lines.map(|(name, value, role)| {
-                let name = match name.as_str() {
-                    "sources" => "seen by".to_owned(),
-                    "create time" => "started".to_owned(),
-                    "exit time" => "ended".to_owned(),
-                    "command line" => "command".to_owned(),
-                    _ => name,
-                };
-                let value = if name == "state" { state_in_words(process.state).to_owned() } else { value };
-                (name, value, role)
-            }));
-        }
+        parts.extend(process.problems.iter().map(|problem| ("problem", problem.clone(), Role::Warning)));
+        parts.push(("parent", self.parent_in_words(process), Role::Text));
+        let role = if process.state == ProcessState::Hidden { Role::Danger } else { Role::Text };
+        parts.push(("state", state_in_words(process.state).to_owned(), role));
+        parts.push(("seen by", process.sources.join(", "), Role::Text));
+        let known = |name: &'static str, value: Option<String>| value.map(|value| (name, value, Role::Text));
+        parts.extend(known("started", process.create_time.value().map(|time| moment(*time))));
+        parts.extend(known("ended", process.exit_time.value().map(|time| moment(*time))));
+        parts.extend(known("uid", process.uid.value().map(ToString::to_string)));
+        parts.extend(known("threads", process.threads.value().filter(|_| !short).map(ToString::to_string)));
+        parts.extend(known("object", process.address.value().map(ToString::to_string)));
+        let parts: Vec<_> = parts.into_iter().map(|(name, value, role)| (name.to_owned(), value, role)).collect();
         flow(area, buffer, &parts, look);
+    }
+}
+
+impl ProcessTree {
+    fn parent_in_words(&self, process: &TreeProcess) -> String {
+        let parent = self.selected().and_then(|index| self.node(index)?.parent).and_then(|parent| self.process(self.node(parent)?.row));
+        match (parent, &process.ppid) {
+            (Some(parent), _) => {
+                let gone = if matches!(parent.state, ProcessState::Exited | ProcessState::Zombie) { " (gone)" } else { "" };
+                format!("{} {}{gone}", parent.name, parent.pid)
+            }
+            (None, Known::Value(0)) => "none".to_owned(),
+            (None, Known::Value(ppid)) => format!("{ppid} (not found)"),
+            (None, Known::Absent) => "not known".to_owned(),
+            (None, Known::Unreadable(why)) => format!("?? {why}"),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The pane of every table: one view over [`Rows`], whatever they are.
 
 use super::arrange::{Arranged, Ask, Sort, next_hit};
-use super::{flow, frame, record, role_of, signs, words};
+use super::{flow, frame, record, role_of, signs, value};
 use crate::address::VirtAddr;
 use crate::engine::{Entry, Space};
 use crate::facts::{Cell, Kind, Rows, Scope, State, Table};
@@ -141,8 +141,13 @@ fn shows(table: &str) -> Option<&'static [Show]> {
 
 /// The order in which a table is of most use; None is the order in which the rows were found.
 fn first_order(table: &'static Table) -> Option<Sort> {
-    let column = if table.name == "suspicious" { table.column("score") } else { None };
-    column.map(|column| Sort { column, descending: true })
+    let (column, descending) = match table.name {
+        "suspicious" => ("score", true),
+        // Hidden stands before loaded.
+        "modules" => ("state", false),
+        _ => return None,
+    };
+    table.column(column).map(|column| Sort { column, descending })
 }
 
 /// One column of a view: which, under what name, and how wide its texts have been so far.
@@ -233,6 +238,8 @@ pub struct TableView {
     fresh: bool,
     /// Counts the arrangements asked for, so that a late one is known as such.
     pub generation: u32,
+    /// How many rows say that they are hidden, of those that are worth counting while they load.
+    pub hidden: usize,
     columns: Vec<Column>,
     measured: usize,
     /// Where the body was last drawn, and the columns in it, for the mouse.
@@ -267,6 +274,7 @@ impl TableView {
             arranged: Arranged::default(),
             fresh: true,
             generation: 0,
+            hidden: 0,
             columns: columns(entry.table),
             measured: 0,
             body: Rect::ZERO,
@@ -285,6 +293,10 @@ impl TableView {
         self.fresh &= self.list.cursor == 0;
         self.failure = None;
         self.measure(rows.as_ref());
+        self.hidden = rows.table().column("state").map_or(0, |state| {
+            let hidden = |row: &usize| matches!(rows.cell(*row, state), Cell::Text(text) if text == "hidden");
+            (0..rows.len().min(20_000)).filter(hidden).count()
+        });
         self.rows = Some(rows);
     }
 
@@ -656,7 +668,7 @@ impl Grid for Shown<'_> {
             Cell::Text(text) if column.joined.is_some() => self.look.fit(&address(text, port), room, column.cut),
             Cell::Text(text) if !text.contains('_') => self.look.fit(text, room, column.cut),
             Cell::List(items) if matches!(items.first(), Some(Cell::Object(_))) => self.look.fit(&signs(items), room, column.cut),
-            cell => self.look.fit(&words(cell, self.look), room, column.cut),
+            cell => self.look.fit(&value(cell, name, self.look), room, column.cut),
         };
         Painted { text, role: role_of(&cell, name) }
     }
