@@ -15,6 +15,7 @@ mod module;
 mod process;
 mod region;
 mod socket;
+mod symbols;
 
 pub use answer::{Answer, Feed, Rows, Scope, Sink, State, Watch};
 pub use cell::{Cell, Hex, ToCell};
@@ -27,4 +28,5 @@ pub use process::{Process, ProcessState, Thread, TreeProcess};
 pub use record::{Column, Kind, Record, Serves, Table};
 pub use region::{Indicator, Protection, Region, Suspicious, Verdict};
 pub use socket::Socket;
+pub use symbols::{SymbolFile, SymbolNeed};
 pub use time::Time;

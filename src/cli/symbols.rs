@@ -1,0 +1,64 @@
+//! `kioku symbols`: what an image needs, what files hold, and profiles made of them.
+
+use super::Run;
+use super::args::SymbolsCommand;
+use super::console::Stop;
+use crate::engine::{build_profile, symbol_files};
+use crate::facts::text::size;
+use crate::facts::{Sink, SymbolNeed};
+use crate::report;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+impl Run {
+    pub(super) fn symbols(&self, command: SymbolsCommand) -> Result<(), Stop> {
+        match command {
+            SymbolsCommand::Build { source } => self.build(&source),
+            SymbolsCommand::Identify { image } => self.identify(&image),
+            SymbolsCommand::List => self.list(),
+        }
+    }
+
+    fn build(&self, source: &Path) -> Result<(), Stop> {
+        let Some(output) = &self.common.output else {
+            return Err(Stop::Usage("symbols build needs --output FILE".to_owned()));
+        };
+        self.refuse_existing_output()?;
+        let progress = self.progress(format!("building a profile of {}", source.display()));
+        let profile = build_profile(source)?;
+        drop(progress);
+        if self.interrupts.watch.cancelled() {
+            return Err(Stop::Interrupted);
+        }
+        self.write(|out| out.write_all(&profile))?;
+        self.note(&format!("{}: {}, for use with --symbols", output.display(), size(profile.len() as u64)));
+        Ok(())
+    }
+
+    fn identify(&self, image: &Path) -> Result<(), Stop> {
+        let session = self.open(image)?;
+        let info = session.info();
+        let mut sink = Sink::new(Arc::default());
+        sink.push(SymbolNeed {
+            image: session.name().to_owned(),
+            kernel: info.kernel.clone(),
+            source: info.symbol_source.clone(),
+            passed: info.checks.iter().filter(|check| check.passed).count() as u64,
+            checks: info.checks.len() as u64,
+            problems: Vec::new(),
+        });
+        self.write(|out| report::write_rows(&*sink.finish(), None, self.format(), out))
+    }
+
+    fn list(&self) -> Result<(), Stop> {
+        self.refuse_existing_output()?;
+        let rows = symbol_files(&self.common.symbols);
+        if self.common.symbols.is_empty() {
+            self.note("no profiles are packed with this version; name files or folders with --symbols");
+        }
+        self.write(|out| report::write_rows(&*rows, None, self.format(), out))?;
+        rows.notes().iter().for_each(|note| self.note(note));
+        Ok(())
+    }
+}
