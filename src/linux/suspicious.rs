@@ -218,7 +218,7 @@ impl Linux {
     }
 
     /// The frame of a file's page in the page cache.
-    fn cached_page(&self, file: &Object<'_>, index: u64) -> Option<crate::address::PhysAddr> {
+    pub(super) fn cached_page(&self, file: &Object<'_>, index: u64) -> Option<crate::address::PhysAddr> {
         let cache = file.follow_some("f_mapping").ok()?;
         let pages = cache.inner(if cache.has("i_pages") { "i_pages" } else { "page_tree" }).ok()?;
         let (start, page) = super::xarray::at(&pages, index).ok()??;

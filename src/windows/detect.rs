@@ -8,7 +8,7 @@ use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Check, Info, Known, Origin, ReadError, Time, Watch};
 use crate::image::{Chunk, Image};
 use crate::paging::{AddressSpace, Levels};
-use crate::symbols::{Context, Profile, isf::Isf};
+use crate::symbols::{Context, Found, Profile, open_symbols};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -65,12 +65,12 @@ impl Windows {
 
     fn on(image: &Arc<Image>, space: AddressSpace, files: &[PathBuf]) -> Result<Self, Failure> {
         let (headers, pdb) = kernel(&space).ok_or("Windows page tables, but no kernel image with a debug record in the memory they map")?;
-        let isf = from_files(files, &pdb).ok_or_else(|| {
+        let given = from_files(files, &pdb).and_then(|found| found.types.zip(found.symbols));
+        let (types, mut symbols) = given.ok_or_else(|| {
             format!("no symbols for the kernel {} {} age {}; give its ISF file with --symbols", pdb.name, pdb.guid, pdb.age)
         })?;
-        let mut symbols = isf.symbols;
         symbols.shift(headers.base.0);
-        let profile = Profile::new(Box::new(isf.types), symbols, format!("ISF of {} {} age {}", pdb.name, pdb.guid, pdb.age));
+        let profile = Profile::new(types, symbols, format!("ISF of {} {} age {}", pdb.name, pdb.guid, pdb.age));
         let system = {
             let context = Context { space: &space, profile: &profile };
             let read = || -> Result<PhysAddr, ReadError> {
@@ -169,13 +169,11 @@ fn kernel(space: &AddressSpace) -> Option<(Headers, PdbId)> {
     found
 }
 
-/// The ISF file for a PDB among files and folders: by its name as Volatility lays it out, else by what it says of itself.
-fn from_files(files: &[PathBuf], pdb: &PdbId) -> Option<Isf> {
-    let matches = |isf: &Isf| isf.pdb.as_ref().is_some_and(|found| found.guid.eq_ignore_ascii_case(&pdb.guid) && found.age == pdb.age);
-    files.iter().filter_map(|path| named(path, pdb)).find_map(|path| {
-        let isf = Isf::parse(&std::fs::read(path).ok()?).ok()?;
-        matches(&isf).then_some(isf)
-    })
+/// The symbols for a PDB among files and folders: by name as Volatility lays them out, and by what the file says of itself.
+fn from_files(files: &[PathBuf], pdb: &PdbId) -> Option<Found> {
+    let matches = |found: &Found| found.pdb.as_ref().is_some_and(|own| own.guid.eq_ignore_ascii_case(&pdb.guid) && own.age == pdb.age);
+    let open = |path: PathBuf| open_symbols(&path, None).ok().flatten().filter(matches);
+    files.iter().filter_map(|path| named(path, pdb)).find_map(open)
 }
 
 fn named(path: &Path, pdb: &PdbId) -> Option<PathBuf> {
