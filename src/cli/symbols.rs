@@ -7,7 +7,6 @@ use crate::engine::{build_profile, symbol_files};
 use crate::facts::text::size;
 use crate::facts::{Sink, SymbolNeed};
 use crate::report;
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 

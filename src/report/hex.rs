@@ -107,6 +107,7 @@ impl HexDump {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::address::{PhysAddr, VirtAddr};
