@@ -2,6 +2,7 @@
 
 mod answer;
 mod cell;
+mod exhibit;
 mod info;
 mod known;
 pub mod linux;
@@ -19,6 +20,7 @@ mod symbols;
 
 pub use answer::{Answer, Feed, Rows, Scope, Sink, State, Watch};
 pub use cell::{Cell, Hex, ToCell};
+pub use exhibit::{Backing, Change, Exhibit};
 pub use info::{Check, Info, Origin};
 pub use known::{Known, ReadError};
 pub use library::{Library, Variable};

@@ -25,8 +25,12 @@ mod lzo;
 mod notes;
 mod pages;
 mod qemu;
+#[cfg(test)]
+mod samples;
 mod source;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod unpack;
 mod zstd;
 
