@@ -8,13 +8,13 @@ mod triage;
 
 use crate::engine::{Options, Session, catalog, find_table};
 use crate::facts::{Process, ProcessState, Rows, Scope, State};
-use crate::report;
+use crate::{report, tui};
 use args::{Cli, Command, Common};
 use clap::Parser;
 use console::{Interrupts, Progress, Stop, say};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
@@ -94,6 +94,16 @@ impl Run {
     }
 
     fn explore(&self, image: Option<&Path>, demo: Option<args::System>) -> Result<(), Stop> {
+        if io::stdin().is_terminal() && io::stdout().is_terminal() {
+            let system = demo.unwrap_or(args::System::Linux);
+            let name = image.map_or_else(|| "demo".to_owned(), |image| image.display().to_string());
+            let (image, options) = (image.map(Path::to_owned), Options { symbols: self.common.symbols.clone() });
+            tui::run(&name, move |watch| match image {
+                Some(image) => Session::open(&image, &options, watch),
+                None => Session::demo(system.into(), watch),
+            })?;
+            return Ok(());
+        }
         let session = match image {
             Some(image) => self.open(image)?,
             None => Session::demo(demo.unwrap_or(args::System::Linux).into(), &self.interrupts.watch)?,
