@@ -15,8 +15,8 @@ const RULE: &[(&str, &[&str])] = &[
     ("linux", &["symbols", "paging", "image", "facts", "address"]),
     ("windows", &["symbols", "paging", "image", "facts", "address"]),
     // Judgements and event records know no structure layout.
-    ("findings", &["facts", "address"]),
-    ("events", &["image", "facts", "address"]),
+    ("findings", &["linux", "windows", "facts", "address"]),
+    ("events", &["linux", "windows", "image", "facts", "address"]),
     ("engine", &["findings", "events", "linux", "windows", "symbols", "paging", "image", "facts", "address"]),
     ("report", &["engine", "facts", "address"]),
     ("tui", &["engine", "facts", "address"]),

@@ -122,7 +122,11 @@ fn judge_file(exhibit: &Exhibit, case: &mut Case) {
         case.add(35, "rewritten_code", format!("{count} of its pages differ from the file: at {} was {was}, is {is}", change.at));
     } else if let Some(at) = exhibit.copies.first() {
         let count = exhibit.copies.len();
-        case.add(30, "private_code_pages", format!("{count} of its pages are private copies, the first at {at}: something wrote to the code"));
+        case.add(
+            30,
+            "private_code_pages",
+            format!("{count} of its pages are private copies, the first at {at}: something wrote to the code"),
+        );
     }
 }
 

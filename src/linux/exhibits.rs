@@ -30,7 +30,12 @@ pub fn exhibits<T: Record>(linux: &Linux, scope: Scope, out: &mut Sink<T>, mut s
     out.note(format!("{} processes were looked at; regions that show no sign are not listed", tasks.len()));
 }
 
-fn of_task<T: Record>(linux: &Linux, task: &Task<'_>, out: &mut Sink<T>, show: &mut impl FnMut(Exhibit, &mut Sink<T>)) -> Result<(), ReadError> {
+fn of_task<T: Record>(
+    linux: &Linux,
+    task: &Task<'_>,
+    out: &mut Sink<T>,
+    show: &mut impl FnMut(Exhibit, &mut Sink<T>),
+) -> Result<(), ReadError> {
     let Some(mm) = task.object.follow("mm")? else { return Ok(()) };
     let space = linux.space_of(&task.object)?;
     let (mappings, _) = maps::mappings(&mm, out.watch());
