@@ -152,6 +152,12 @@ impl Image {
     pub fn runs(&self) -> &[PhysRange] {
         self.memory.runs()
     }
+    /// Whether the image has the bytes of an address.
+    pub fn holds(&self, at: PhysAddr) -> bool {
+        let runs = self.runs();
+        let after = runs.partition_point(|run| run.start <= at);
+        after.checked_sub(1).and_then(|index| runs.get(index)).is_some_and(|run| run.contains(at))
+    }
     pub fn hints(&self) -> &Hints {
         &self.hints
     }

@@ -9,9 +9,8 @@ use crate::facts::{Backing, Change, Exhibit, Known, ReadError, Record, Scope, Si
 use crate::paging::{AddressSpace, Leaf};
 use crate::symbols::Object;
 
-/// Bytes kept of a region's start, and of each page with content.
+/// Bytes kept of a region's start.
 const HEAD: usize = 64;
-const CONTENT: usize = 256;
 /// Pages of one region that are looked into.
 const MOST_PAGES: u64 = 4096;
 
@@ -87,7 +86,7 @@ impl Linux {
             head,
         };
         match &mapping.file {
-            None => gather_content(space, mapping, &mut exhibit),
+            None => (exhibit.content, exhibit.pages, exhibit.unread) = space.content(mapping.start, mapping.end, MOST_PAGES),
             Some(file) => self.gather_changes(space, mapping, file, &mut exhibit),
         }
         exhibit
@@ -136,22 +135,4 @@ impl Linux {
         let (start, page) = super::xarray::at(&pages, index).ok()??;
         self.frame_of(page).ok().map(|frame| frame.offset((index - start) * PAGE_SIZE))
     }
-}
-
-fn gather_content(space: &AddressSpace, mapping: &Mapping<'_>, exhibit: &mut Exhibit) {
-    space.mapped(mapping.start, mapping.end, &mut |at, _, length| {
-        for page in 0..length / PAGE_SIZE {
-            if exhibit.pages >= MOST_PAGES {
-                return;
-            }
-            exhibit.pages += 1;
-            let mut bytes = [0; PAGE_SIZE as usize];
-            let at = at.offset(page * PAGE_SIZE);
-            match space.read(at, &mut bytes) {
-                Ok(()) if bytes.iter().any(|byte| *byte != 0) => exhibit.content.push((at, bytes[..CONTENT].to_vec())),
-                Ok(()) => {}
-                Err(_) => exhibit.unread += 1,
-            }
-        }
-    });
 }

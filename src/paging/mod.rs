@@ -83,6 +83,24 @@ impl AddressSpace {
         x64::mapped(self, start, end, found);
     }
 
+    /// What a range holds: the address and first bytes of each page that is not all zero, the number of mapped pages, and how many of
+    /// them cannot be read. Looks at no more than `most` pages.
+    pub fn content(&self, start: VirtAddr, end: VirtAddr, most: u64) -> (Vec<(VirtAddr, Vec<u8>)>, u64, u64) {
+        const KEPT: usize = 256;
+        let (mut content, mut pages, mut unread) = (Vec::new(), 0, 0);
+        self.mapped(start, end, &mut |at, _, length| {
+            for at in (0..length).step_by(PAGE_SIZE as usize).map(|page| at.offset(page)).take((most - pages) as usize) {
+                pages += 1;
+                match self.bytes::<{ PAGE_SIZE as usize }>(at) {
+                    Ok(bytes) if bytes.iter().any(|byte| *byte != 0) => content.push((at, bytes[..KEPT].to_vec())),
+                    Ok(_) => {}
+                    Err(_) => unread += 1,
+                }
+            }
+        });
+        (content, pages, unread)
+    }
+
     /// Where the page of an address is.
     pub fn backing(&self, at: VirtAddr) -> Result<Backing, ReadError> {
         let page = at.page();

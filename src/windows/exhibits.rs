@@ -3,13 +3,11 @@
 use super::Windows;
 use super::processes::Task;
 use super::vads::Vad;
-use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Backing, Exhibit, Known, ReadError, Record, Scope, Sink};
 use crate::paging::AddressSpace;
 
-/// Bytes kept of a region's start, and of each page with content.
+/// Bytes kept of a region's start.
 const HEAD: usize = 64;
-const CONTENT: usize = 256;
 /// Pages of one region that are looked into.
 const MOST_PAGES: u64 = 4096;
 
@@ -28,7 +26,12 @@ pub fn exhibits<T: Record>(windows: &Windows, scope: Scope, out: &mut Sink<T>, m
     out.note(format!("{} processes were looked at; regions that show no sign are not listed", tasks.len()));
 }
 
-fn of_task<T: Record>(windows: &Windows, task: &Task<'_>, out: &mut Sink<T>, show: &mut impl FnMut(Exhibit, &mut Sink<T>)) -> Result<(), ReadError> {
+fn of_task<T: Record>(
+    windows: &Windows,
+    task: &Task<'_>,
+    out: &mut Sink<T>,
+    show: &mut impl FnMut(Exhibit, &mut Sink<T>),
+) -> Result<(), ReadError> {
     let space = windows.space_of(&task.object)?;
     let (vads, _) = windows.vads(&task.object, out.watch());
     for vad in vads.iter().filter(|vad| vad.protection.execute) {
@@ -54,7 +57,11 @@ fn exhibit(task: &Task<'_>, space: &AddressSpace, vad: &Vad<'_>) -> Exhibit {
         start: vad.start,
         end: vad.end,
         protection: vad.protection,
-        backing: if matches!(file, Ok(None)) { Backing::Private } else { Backing::File { program: false, deleted: false, anonymous: false } },
+        backing: if matches!(file, Ok(None)) {
+            Backing::Private
+        } else {
+            Backing::File { program: false, deleted: false, anonymous: false }
+        },
         file: file.into(),
         pages: 0,
         unread: 0,
@@ -64,25 +71,7 @@ fn exhibit(task: &Task<'_>, space: &AddressSpace, vad: &Vad<'_>) -> Exhibit {
         head,
     };
     if exhibit.backing == Backing::Private {
-        gather_content(space, vad, &mut exhibit);
+        (exhibit.content, exhibit.pages, exhibit.unread) = space.content(vad.start, vad.end.offset(1), MOST_PAGES);
     }
     exhibit
-}
-
-fn gather_content(space: &AddressSpace, vad: &Vad<'_>, exhibit: &mut Exhibit) {
-    space.mapped(vad.start, VirtAddr(vad.end.0 + 1), &mut |at, _, length| {
-        for page in 0..length / PAGE_SIZE {
-            if exhibit.pages >= MOST_PAGES {
-                return;
-            }
-            exhibit.pages += 1;
-            let mut bytes = [0; PAGE_SIZE as usize];
-            let at = at.offset(page * PAGE_SIZE);
-            match space.read(at, &mut bytes) {
-                Ok(()) if bytes.iter().any(|byte| *byte != 0) => exhibit.content.push((at, bytes[..CONTENT].to_vec())),
-                Ok(()) => {}
-                Err(_) => exhibit.unread += 1,
-            }
-        }
-    });
 }

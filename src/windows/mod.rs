@@ -1,12 +1,17 @@
 //! Windows facts: the kernel found in an image, and what its structures say.
 
 mod detect;
+mod exhibits;
 mod objects;
 mod pages;
 mod pe;
 mod pool;
 mod processes;
 mod text;
+mod vads;
+
+pub use exhibits::exhibits;
+pub use vads::regions;
 
 use crate::address::{PhysAddr, VirtAddr};
 use crate::facts::{Info, ReadError};

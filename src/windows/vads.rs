@@ -196,7 +196,9 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Region>) -> Result
                 _ => "mapped",
             },
             file: vad.file_name().into(),
-            tag: Known::Value(vad.tag.iter().map(|byte| char::from(*byte)).filter(|letter| letter.is_ascii_graphic() || *letter == ' ').collect()),
+            tag: Known::Value(
+                vad.tag.iter().map(|byte| char::from(*byte)).filter(|letter| letter.is_ascii_graphic() || *letter == ' ').collect(),
+            ),
             committed_pages: vad.committed.into(),
             resident_pages: Known::Value(resident),
             address: vad.short.address,
