@@ -82,7 +82,7 @@ catalog! {
     Socket ["sockstat", "sockscan", "netstat", "netscan"] linux: linux::sockets,;
     Region ["maps", "proc.maps", "vadinfo"] linux: linux::regions, windows: windows::regions,;
     Suspicious ["malfind", "malware.malfind"] linux: findings::of_linux, windows: findings::of_windows,;
-    Module ["lsmod", "hidden_modules", "modxview", "modules", "modscan"] linux: linux::modules,;
+    Module ["lsmod", "hidden_modules", "modxview", "modules", "modscan"] linux: linux::modules, windows: windows::modules,;
     OpenFile ["lsof"] linux: linux::open_files,;
     Variable ["envars"] linux: linux::environment, windows: windows::environment,;
     Library ["library_list", "dlllist"] linux: linux::libraries,;

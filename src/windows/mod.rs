@@ -3,6 +3,7 @@
 mod detect;
 mod exhibits;
 mod files;
+mod modules;
 mod objects;
 mod pages;
 mod pe;
@@ -14,6 +15,7 @@ mod threads;
 mod vads;
 
 pub use exhibits::exhibits;
+pub use modules::modules;
 pub use peb::environment;
 pub use processes::{processes, pstree};
 pub use threads::threads;
