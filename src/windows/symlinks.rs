@@ -1,0 +1,33 @@
+//! Symbolic links of the object manager, such as drive letters.
+
+use super::{Windows, text};
+use crate::address::VirtAddr;
+use crate::facts::windows::SymbolicLink;
+use crate::facts::{Known, ReadError, Scope, Sink};
+
+/// _OBJECT_SYMBOLIC_LINK.Flags: a routine of the kernel finds the target (Windows 10 and later).
+const BY_CALLBACK: u64 = 0x10;
+
+pub fn symlinks(windows: &Windows, scope: Scope, out: &mut Sink<SymbolicLink>) {
+    for (address, sources) in windows.objects(b"Symb", "SymbolicLink", scope, out) {
+        match windows.symlink(address, sources) {
+            Ok(row) => out.push(row),
+            Err(why) => out.note(format!("symbolic link {address}: {why}")),
+        }
+    }
+}
+
+impl Windows {
+    fn symlink(&self, address: VirtAddr, sources: Vec<&'static str>) -> Result<SymbolicLink, ReadError> {
+        let link = self.context().object("_OBJECT_SYMBOLIC_LINK", address)?;
+        let by_callback = link.has("Callback") && link.uint("Flags")? & BY_CALLBACK != 0;
+        Ok(SymbolicLink {
+            name: self.object_path(&self.header(address)?).into(),
+            target: if by_callback { Known::Absent } else { link.inner("LinkTarget").and_then(|target| text::unicode(&target)).into() },
+            create_time: link.inner("CreationTime").and_then(|time| time.uint("QuadPart")).map(text::filetime).into(),
+            address,
+            sources,
+            ..SymbolicLink::default()
+        })
+    }
+}
