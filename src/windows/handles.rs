@@ -128,6 +128,8 @@ impl Windows {
                 let (tid, pid) = (id.uint("UniqueThread")?, id.uint("UniqueProcess")?);
                 Ok(Some(format!("Tid {tid} Pid {pid} {}", process(&owner)?)))
             }
+            // A desktop belongs to its window station, not to a directory.
+            "Desktop" => self.object_name(header),
             "Token" => tokens::user(&context.object("_TOKEN", body)?),
             _ => match self.object_path(header)? {
                 Some(path) => Ok(Some(path)),

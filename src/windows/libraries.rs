@@ -2,6 +2,7 @@
 //! kernel has mapped there.
 
 use super::processes::Task;
+use super::vads::Vad;
 use super::{Windows, text};
 use crate::address::VirtAddr;
 use crate::facts::{Known, Library, ReadError, Scope, Sink, Time};
@@ -70,8 +71,9 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Library>) -> Resul
         loader.trouble.push(why);
     }
     let (vads, unread) = windows.vads(&task.object, out.watch());
+    let mapped = |vad: &Vad<'_>| Known::from(vad.file().and_then(|file| file.map(|file| windows.file_path(&file)).transpose()));
     let mut images: BTreeMap<VirtAddr, (u64, Known<String>)> =
-        vads.iter().filter(|vad| vad.image).map(|vad| (vad.start, (vad.end.0 - vad.start.0 + 1, vad.file_name().into()))).collect();
+        vads.iter().filter(|vad| vad.image).map(|vad| (vad.start, (vad.end.0 - vad.start.0 + 1, mapped(vad)))).collect();
     let row = |base, size, listed: [bool; 3], mapped: Known<String>| {
         let [in_load, in_init, in_memory] = std::array::from_fn(|list| match (loader.there, listed.get(list), loader.broken.get(list)) {
             (false, ..) => Known::Absent,

@@ -23,7 +23,9 @@ impl Windows {
     fn mutant(&self, address: VirtAddr, sources: Vec<&'static str>) -> Result<Option<Mutant>, ReadError> {
         let context = self.context();
         let mutant = context.object("_KMUTANT", address)?;
-        if mutant.inner("Header")?.uint("Type")? != MUTANT_OBJECT {
+        let header = mutant.inner("Header")?;
+        // The size is kept in words of 4 bytes.
+        if header.uint("Type")? != MUTANT_OBJECT || header.uint("Size")? != u64::from(mutant.layout().size / 4) {
             return Ok(None);
         }
         let owner = mutant.pointer("OwnerThread")?;

@@ -11,23 +11,26 @@ const BY_CALLBACK: u64 = 0x10;
 pub fn symlinks(windows: &Windows, scope: Scope, out: &mut Sink<SymbolicLink>) {
     for (address, sources) in windows.objects(b"Symb", "SymbolicLink", scope, out) {
         match windows.symlink(address, sources) {
-            Ok(row) => out.push(row),
+            Ok(Some(row)) => out.push(row),
+            Ok(None) => {}
             Err(why) => out.note(format!("symbolic link {address}: {why}")),
         }
     }
 }
 
 impl Windows {
-    fn symlink(&self, address: VirtAddr, sources: Vec<&'static str>) -> Result<SymbolicLink, ReadError> {
+    /// None where the bytes are no link: none is made without a time.
+    fn symlink(&self, address: VirtAddr, sources: Vec<&'static str>) -> Result<Option<SymbolicLink>, ReadError> {
         let link = self.context().object("_OBJECT_SYMBOLIC_LINK", address)?;
+        let Some(time) = text::filetime(link.inner("CreationTime")?.uint("QuadPart")?) else { return Ok(None) };
         let by_callback = link.has("Callback") && link.uint("Flags")? & BY_CALLBACK != 0;
-        Ok(SymbolicLink {
+        Ok(Some(SymbolicLink {
             name: self.object_path(&self.header(address)?).into(),
             target: if by_callback { Known::Absent } else { link.inner("LinkTarget").and_then(|target| text::unicode(&target)).into() },
-            create_time: link.inner("CreationTime").and_then(|time| time.uint("QuadPart")).map(text::filetime).into(),
+            create_time: Known::Value(time),
             address,
             sources,
             ..SymbolicLink::default()
-        })
+        }))
     }
 }
