@@ -16,6 +16,7 @@ mod registry;
 mod sid;
 mod symlinks;
 mod text;
+mod threads;
 mod tokens;
 mod vads;
 
@@ -25,7 +26,9 @@ pub use handles::handles;
 pub use libraries::libraries;
 pub use mutants::mutants;
 pub use peb::environment;
+pub use processes::{processes, pstree};
 pub use symlinks::symlinks;
+pub use threads::threads;
 pub use tokens::{privileges, sids};
 pub use vads::regions;
 
@@ -41,12 +44,15 @@ pub struct Windows {
     image: Arc<Image>,
     /// The System process's address space.
     space: AddressSpace,
+    pages: pages::WindowsPages,
     profile: Profile,
     info: Info,
     kernel: pe::Headers,
     build: u32,
     types: Result<objects::Types, ReadError>,
     pools: OnceLock<Arc<pool::Pools>>,
+    listed: OnceLock<processes::Roster>,
+    roster: OnceLock<Arc<processes::Roster>>,
 }
 
 impl Windows {
