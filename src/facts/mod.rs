@@ -10,6 +10,7 @@ pub mod linux;
 pub(crate) mod record;
 pub mod text;
 pub mod time;
+pub mod windows;
 
 mod library;
 mod memory;

@@ -21,7 +21,8 @@ pub fn modules(windows: &Windows, _: Scope, out: &mut Sink<Module>) {
         Ok(pooled) => pooled.iter().for_each(|address| found.entry(*address).or_default()[1] = true),
         Err(why) => out.note(format!("the pools were not searched for modules: {why}")),
     }
-    let mut rows: Vec<Module> = found.into_iter().filter_map(|(address, found_by)| windows.module(address, found_by).ok().flatten()).collect();
+    let mut rows: Vec<Module> =
+        found.into_iter().filter_map(|(address, found_by)| windows.module(address, found_by).ok().flatten()).collect();
     rows.sort_by_key(|row| row.base.value().copied());
     out.extend(rows);
 }
