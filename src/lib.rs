@@ -27,6 +27,7 @@ pub mod address;
 pub mod cli;
 pub mod engine;
 pub mod facts;
+mod findings;
 mod image;
 mod linux;
 mod paging;

@@ -4,7 +4,7 @@ use super::console::Stop;
 use super::{Run, exists};
 use crate::address::VirtAddr;
 use crate::engine::{Bytes, Extent, MOST_BYTES, Session, Space};
-use crate::facts::{Backing, Dumped, Known, Memory, Sink};
+use crate::facts::{Dumped, Known, Memory, PageOrigin, Sink};
 use crate::report::{self, Format, HexDump};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -112,12 +112,17 @@ impl Run {
         })?;
         self.note(&format!("{}: where every byte comes from", dump.manifest.display()));
         if left_out > 0 {
-            self.note(&format!("{left_out} regions were left out; the manifest says why"));
+            self.note(&format!("regions left out: {left_out}; the manifest says why"));
         }
         if missing > 0 {
             self.note(&format!("{missing} bytes are not in the image; they are zero in the files and listed in the manifest"));
         }
-        if dump.complete { Ok(()) } else { Err(Stop::Interrupted) }
+        let present: u64 = dump.files.iter().map(|row| row.present).sum();
+        match dump.complete {
+            false => Err(Stop::Interrupted),
+            true if present == 0 => Err(Stop::Failed(format!("{}: nothing of it is in the image", session.name()))),
+            true => Ok(()),
+        }
     }
 
     /// Makes a folder that was not there.
@@ -186,7 +191,7 @@ fn pieces(bytes: &Bytes) -> impl Iterator<Item = Memory> {
         Memory {
             address: VirtAddr(piece.address),
             length: piece.length as u64,
-            physical_address: piece.origin.ok().and_then(Backing::physical).into(),
+            physical_address: piece.origin.ok().and_then(PageOrigin::physical).into(),
             origin: piece.origin.map(origin).into(),
             bytes: piece.origin.map(|_| data.to_vec()).into(),
             problems: Vec::new(),
@@ -194,9 +199,9 @@ fn pieces(bytes: &Bytes) -> impl Iterator<Item = Memory> {
     })
 }
 
-fn origin(backing: Backing) -> String {
+fn origin(backing: PageOrigin) -> String {
     match backing {
-        Backing::Pagefile { number, page } => format!("pagefile {number} page {page:#x}"),
+        PageOrigin::Pagefile { number, page } => format!("pagefile {number} page {page:#x}"),
         other => other.kind().to_owned(),
     }
 }

@@ -33,8 +33,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if why.use_stderr() { USAGE } else { 0 });
         }
     };
-    let verbose = cli.common.verbose;
-    if !verbose {
+    if !cli.common.verbose {
         // A panic becomes one line like any other error.
         std::panic::set_hook(Box::new(|_| ()));
     }
@@ -64,7 +63,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             say(&format!("kioku: {why} (kioku --help)"));
             ExitCode::from(USAGE)
         }
-        Stop::Interrupted | Stop::Unread => ExitCode::from(INTERRUPTED),
+        Stop::Interrupted | Stop::Unread => {
+            say("kioku: interrupted");
+            ExitCode::from(INTERRUPTED)
+        }
     }
 }
 
@@ -124,6 +126,12 @@ impl Run {
         let progress = self.progress(format!("{name} of {}", session.name()));
         let rows = session.query(entry, scope, &self.interrupts.watch)?;
         drop(progress);
+        if rows.is_empty() && rows.notes().is_empty() {
+            self.note(&match self.common.pid {
+                Some(pid) => format!("{name}: there is none for PID {pid}; `kioku query {} processes` lists the PIDs", session.name()),
+                None => format!("{name}: none found"),
+            });
+        }
         self.detail(&format!("{name}: {} rows in {:.2?}", rows.len(), started.elapsed()));
         self.write(|out| report::write_rows(&*rows, Some(session.info().os), self.format(), out))?;
         // The note that tells of damage becomes the error.
@@ -155,7 +163,7 @@ impl Run {
         }
         let passed = info.checks.iter().filter(|check| check.passed).count();
         self.detail(&format!(
-            "{}: {}, symbols from {}, {passed} of {} checks passed, opened in {:.2?}",
+            "{}: {}; {}; {passed} of {} checks passed, opened in {:.2?}",
             session.name(),
             info.format,
             info.symbol_source,

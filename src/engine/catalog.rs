@@ -6,8 +6,9 @@ use crate::facts::{
     Feed, Library, Module, Origin, Process, Record, Region, Rows, Scope, Serves, Sink, Socket, Suspicious, Table, Thread, TreeProcess,
     Variable, Watch,
 };
+use crate::findings;
 use crate::linux::{self, Linux};
-use crate::windows::Windows;
+use crate::windows::{self, Windows};
 use std::sync::Arc;
 
 /// Runs a walker; `started` is handed the growing answer.
@@ -75,12 +76,12 @@ macro_rules! walker {
 }
 
 catalog! {
-    Process ["pslist", "psscan", "psaux", "pidhashtable", "psxview"] linux: linux::processes,;
-    TreeProcess ["pstree"] linux: linux::pstree,;
-    Thread ["threads", "thrdscan"] linux: linux::threads,;
+    Process ["pslist", "psscan", "psaux", "pidhashtable", "psxview"] linux: linux::processes, windows: windows::processes,;
+    TreeProcess ["pstree"] linux: linux::pstree, windows: windows::pstree,;
+    Thread ["threads", "thrdscan"] linux: linux::threads, windows: windows::threads,;
     Socket ["sockstat", "sockscan", "netstat", "netscan"] linux: linux::sockets,;
-    Region ["maps", "proc.maps", "vadinfo"] linux: linux::regions,;
-    Suspicious ["malfind", "malware.malfind"] linux: linux::suspicious,;
+    Region ["maps", "proc.maps", "vadinfo"] linux: linux::regions, windows: windows::regions,;
+    Suspicious ["malfind", "malware.malfind"] linux: findings::of_linux, windows: findings::of_windows,;
     Module ["lsmod", "hidden_modules", "modxview", "modules", "modscan"] linux: linux::modules,;
     OpenFile ["lsof"] linux: linux::open_files,;
     Variable ["envars"] linux: linux::environment,;

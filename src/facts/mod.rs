@@ -1,8 +1,8 @@
 //! Plain records that cross the boundary between the analysis and its readers. Nothing here reads memory.
 
 mod answer;
-mod backing;
 mod cell;
+mod exhibit;
 mod info;
 mod known;
 pub mod linux;
@@ -13,19 +13,21 @@ pub mod time;
 mod library;
 mod memory;
 mod module;
+mod page_origin;
 mod process;
 mod region;
 mod socket;
 
 pub use answer::{Answer, Feed, Rows, Scope, Sink, State, Watch};
-pub use backing::Backing;
 pub use cell::{Cell, Hex, ToCell};
+pub use exhibit::{Backing, Change, Exhibit};
 pub use info::{Check, Info, Origin};
 pub use known::{Known, ReadError};
 pub use library::{Library, Variable};
 pub use memory::{Dumped, Hole, Memory};
 pub use module::Module;
-pub use process::{Process, ProcessState, Thread, TreeProcess};
+pub use page_origin::PageOrigin;
+pub use process::{Process, ProcessState, Thread, TreeProcess, tree};
 pub use record::{Column, Kind, Record, Serves, Table};
 pub use region::{Indicator, Protection, Region, Suspicious, Verdict};
 pub use socket::Socket;

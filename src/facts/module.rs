@@ -15,7 +15,7 @@ record! {
         path: Known<String>,
         /// Methods that found it.
         sources: Vec<&'static str>,
-        /// loaded, or hidden: in memory, yet missing from the list.
+        /// loaded, loading, unloading, or hidden: at work, yet missing from the list.
         state: &'static str,
         /// Address of the struct module.
         address: VirtAddr,

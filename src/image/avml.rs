@@ -32,7 +32,7 @@ struct Range {
     offset: u64,
     packed: u64,
     /// Where in the range each chunk begins; read at the first use.
-    chunks: OnceLock<Result<Box<[Chunk]>, ReadError>>,
+    chunks: OnceLock<Box<[Chunk]>>,
 }
 
 struct Chunk {
@@ -80,7 +80,8 @@ fn header(source: &dyn Source, at: u64) -> Result<(u64, u64), Problem> {
     if !header.starts_with(MAGIC) || header[4..8] != [2, 0, 0, 0] {
         return Err(format!("no AVML header of version 2 at offset {at:#x}").into());
     }
-    match word(16).checked_sub(word(8)).and_then(|length| length.checked_add(1)) {
+    let length = word(16).checked_sub(word(8)).and_then(|length| length.checked_add(1));
+    match length.filter(|length| word(8).checked_add(*length).is_some()) {
         Some(length) => Ok((word(8), length)),
         None => Err(format!("the AVML header at offset {at:#x} gives the range {:#x} to {:#x}", word(8), word(16)).into()),
     }
@@ -123,8 +124,11 @@ fn from_the_front(source: &dyn Source, warnings: &mut Vec<String>) -> Result<Vec
         if held < length {
             warnings.push(format!("the range at {start:#x} ends at file offset {end:#x}; {} bytes of it are missing", length - held));
         }
-        let range = Range { start, length: held.min(length), offset, packed: end - offset, chunks: OnceLock::from(Ok(chunks)) };
+        let range = Range { start, length: held.min(length), offset, packed: end - offset, chunks: OnceLock::from(chunks) };
         ranges.push(range);
+        if held < length {
+            break;
+        }
         at = end + TRAILER;
     }
     Ok(ranges)
@@ -134,7 +138,8 @@ fn from_the_front(source: &dyn Source, warnings: &mut Vec<String>) -> Result<Vec
 fn chunks(source: &dyn Source, at: u64, end: u64, wanted: u64) -> (Box<[Chunk]>, u64) {
     let mut chunks = Vec::new();
     let (mut at, mut start) = (at, 0);
-    while start < wanted {
+    // Nothing but damage makes chunks tiny; their list must not fill our memory.
+    while start < wanted && (chunks.len() as u64) < wanted / 512 + 16 {
         let Ok(header) = source.array::<4>(at) else { break };
         let packed = u32::from_le_bytes(header) >> 8;
         let next = at + CHUNK_HEADER + u64::from(packed);
@@ -161,14 +166,8 @@ fn chunks(source: &dyn Source, at: u64, end: u64, wanted: u64) -> (Box<[Chunk]>,
 
 impl Avml {
     /// The chunks of a range, read when they are needed first.
-    fn chunks<'a>(&self, range: &'a Range) -> Result<&'a [Chunk], ReadError> {
-        let chunks = range.chunks.get_or_init(|| {
-            let (chunks, end) = chunks(&*self.source, range.offset, range.offset.saturating_add(range.packed), range.length);
-            // Nothing but damage makes chunks tiny; they must not fill our memory.
-            let most = range.length / 512 + 16;
-            if chunks.len() as u64 > most { Err(ReadError::File(end)) } else { Ok(chunks) }
-        });
-        chunks.as_ref().map(|chunks| &**chunks).map_err(|why| *why)
+    fn chunks<'a>(&self, range: &'a Range) -> &'a [Chunk] {
+        range.chunks.get_or_init(|| chunks(&*self.source, range.offset, range.offset.saturating_add(range.packed), range.length).0)
     }
 
     fn unpack(&self, chunk: &Chunk, out: &mut [u8], at: PhysAddr) -> Result<(), ReadError> {
@@ -194,7 +193,7 @@ impl Memory for Avml {
             let range = after.checked_sub(1).and_then(|index| self.ranges.get(index));
             let range = range.filter(|range| at - range.start < range.length).ok_or(ReadError::NotInImage(PhysAddr(at)))?;
             let place = at - range.start;
-            let chunks = self.chunks(range)?;
+            let chunks = self.chunks(range);
             let after = chunks.partition_point(|chunk| chunk.start <= place);
             let chunk = after.checked_sub(1).and_then(|index| chunks.get(index));
             let chunk = chunk.filter(|chunk| place - chunk.start < u64::from(chunk.length)).ok_or(ReadError::Damaged(PhysAddr(at)))?;

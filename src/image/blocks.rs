@@ -90,3 +90,58 @@ fn copy(block: &[u8], from: usize, out: &mut [u8]) -> Result<(), ReadError> {
     out.copy_from_slice(bytes);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn a_block_is_made_once_and_kept_within_the_budget() {
+        let blocks = Blocks::new(1000, 16_000);
+        let made = AtomicUsize::new(0);
+        let read = |key: u64| {
+            let mut out = [0; 2];
+            let make = || {
+                made.fetch_add(1, Ordering::Relaxed);
+                Ok(vec![key as u8; 1000].into_boxed_slice())
+            };
+            assert_eq!(blocks.read(key, 998, &mut out, make), Ok(()));
+            assert_eq!(out, [key as u8; 2]);
+        };
+        (0..5).for_each(|_| read(7));
+        assert_eq!(made.load(Ordering::Relaxed), 1);
+        (0..200).for_each(read);
+        let kept: usize = blocks.sets.iter().map(|set| set.lock().map_or(0, |set| set.ways.len())).sum();
+        assert!(kept <= 16, "{kept}");
+    }
+
+    #[test]
+    fn errors_are_kept_and_lengths_checked() {
+        let blocks = Blocks::new(1000, 16_000);
+        let mut out = [0; 8];
+        assert_eq!(blocks.read(1, 0, &mut out, || Err(ReadError::File(5))), Err(ReadError::File(5)));
+        assert_eq!(blocks.read(1, 0, &mut out, || Ok(Box::default())), Err(ReadError::File(5)));
+        assert!(blocks.read(2, 997, &mut out, || Ok(vec![0; 1000].into())).is_err());
+    }
+
+    /// Each waits within its own block until the other has begun: one after the other would never end.
+    #[test]
+    fn two_threads_make_two_blocks_at_once() {
+        let blocks = Blocks::new(32 << 20, 1);
+        let both = Barrier::new(2);
+        std::thread::scope(|scope| {
+            for key in 0..2 {
+                let (blocks, both) = (&blocks, &both);
+                scope.spawn(move || {
+                    let make = || {
+                        both.wait();
+                        Ok(vec![0; 8].into_boxed_slice())
+                    };
+                    assert_eq!(blocks.read(key, 0, &mut [0; 8], make), Ok(()));
+                });
+            }
+        });
+    }
+}

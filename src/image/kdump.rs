@@ -33,8 +33,6 @@ struct Kdump {
     /// Pages that were left out because they were zero, where nothing else was left out.
     zero: PageSet,
     descriptors: u64,
-    /// Dumped pages before the first one of this file (of several).
-    skipped: u64,
     runs: Vec<PhysRange>,
     blocks: Blocks,
 }
@@ -72,9 +70,7 @@ pub(crate) fn open(source: Arc<dyn Source>) -> Result<Opened, Problem> {
     let mut dumped = bitmap(second)?;
     let descriptors = bitmaps + length;
 
-    let mut skipped = 0;
     if sub.split {
-        skipped = dumped.rank(sub.first_page);
         dumped = dumped.keep(sub.first_page, sub.end_page);
         warnings.push(format!(
             "one of several files of a split dump: only the memory from {:#x} to {:#x} is in it",
@@ -103,7 +99,7 @@ pub(crate) fn open(source: Arc<dyn Source>) -> Result<Opened, Problem> {
     }
 
     let runs = dumped.with(&zero).runs(page_size);
-    let kdump = Kdump { source, page_size, dumped, zero, descriptors, skipped, runs, blocks: Blocks::new(page_size as usize, BUDGET) };
+    let kdump = Kdump { source, page_size, dumped, zero, descriptors, runs, blocks: Blocks::new(page_size as usize, BUDGET) };
     warnings.extend(kdump.cut_off());
     let format = match status & (ZLIB | LZO | SNAPPY | ZSTD) {
         ZLIB => "kdump (zlib)",
@@ -153,8 +149,7 @@ struct Descriptor {
 
 impl Kdump {
     fn descriptor(&self, page: u64) -> Result<Descriptor, ReadError> {
-        let index = self.dumped.rank(page).saturating_sub(self.skipped);
-        self.descriptor_at(index)
+        self.descriptor_at(self.dumped.rank(page))
     }
 
     fn descriptor_at(&self, index: u64) -> Result<Descriptor, ReadError> {

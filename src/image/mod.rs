@@ -27,8 +27,12 @@ mod notes;
 mod pagefile;
 mod pages;
 mod qemu;
+#[cfg(test)]
+mod samples;
 mod source;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod unpack;
 mod vmware;
 mod zstd;
@@ -180,6 +184,12 @@ impl Image {
     }
     pub fn runs(&self) -> &[PhysRange] {
         self.memory.runs()
+    }
+    /// Whether the image has the bytes of an address.
+    pub fn holds(&self, at: PhysAddr) -> bool {
+        let runs = self.runs();
+        let after = runs.partition_point(|run| run.start <= at);
+        after.checked_sub(1).and_then(|index| runs.get(index)).is_some_and(|run| run.contains(at))
     }
     pub fn hints(&self) -> &Hints {
         &self.hints

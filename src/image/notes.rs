@@ -30,7 +30,7 @@ pub(crate) struct Found {
 pub(crate) fn walk(bytes: &[u8]) -> Found {
     let mut found = Found::default();
     let mut rest = bytes;
-    while let Some((name, kind, description, after)) = note(rest) {
+    while let Some(Note { name, kind, description, after }) = note(rest) {
         match name {
             b"QEMU" => {
                 found.writer = Some("QEMU");
@@ -58,8 +58,14 @@ pub(crate) fn walk(bytes: &[u8]) -> Found {
     found
 }
 
-/// The first note: its name, type and description, and what follows.
-fn note(bytes: &[u8]) -> Option<(&[u8], u32, &[u8], &[u8])> {
+struct Note<'a> {
+    name: &'a [u8],
+    kind: u32,
+    description: &'a [u8],
+    after: &'a [u8],
+}
+
+fn note(bytes: &[u8]) -> Option<Note<'_>> {
     let (header, rest) = bytes.split_first_chunk::<12>()?;
     let word = |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     let (name_size, size, kind) = (word(0) as usize, word(4) as usize, word(8));
@@ -69,7 +75,7 @@ fn note(bytes: &[u8]) -> Option<(&[u8], u32, &[u8], &[u8])> {
     // The last description may lack its padding.
     let after = rest.get(size.checked_next_multiple_of(4)?..).unwrap_or_default();
     let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-    Some((name, kind, description, after))
+    Some(Note { name, kind, description, after })
 }
 
 fn root(hints: &mut Hints, description: &[u8], at: usize) {
@@ -77,5 +83,56 @@ fn root(hints: &mut Hints, description: &[u8], at: usize) {
     let root = PhysAddr(u64::from_le_bytes(*cr3) & CR3_ADDRESS);
     if !root.is_null() && !hints.page_table_roots.contains(&root) && hints.page_table_roots.len() < 4096 {
         hints.page_table_roots.push(root);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn note(name: &[u8], kind: u32, description: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        [name.len() as u32, description.len() as u32, kind].iter().for_each(|word| bytes.extend(word.to_le_bytes()));
+        for part in [name, description] {
+            bytes.extend(part);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
+        bytes
+    }
+
+    #[test]
+    fn every_processor_is_read_and_none_twice() {
+        let cpu = |cr3: u64, at: usize| {
+            let mut state = vec![0; at + 16];
+            state[at..at + 8].copy_from_slice(&cr3.to_le_bytes());
+            state
+        };
+        let notes = [
+            note(b"QEMU\0", 0, &cpu(0x5000, QEMU_CR3)),
+            note(b"QEMU\0", 0, &cpu(0x5fff, QEMU_CR3)),
+            note(b"QEMU\0", 0, &cpu(0, QEMU_CR3)),
+            note(b"QEMU\0", 0, &cpu(0x8000_0000_0000_7000, QEMU_CR3)),
+        ];
+        let found = walk(&notes.concat());
+        assert_eq!((found.writer, found.hints.page_table_roots), (Some("QEMU"), vec![PhysAddr(0x5000), PhysAddr(0x7000)]));
+        let found = walk(&[note(b"VBCORE\0", 0xb00, &[0; 24]), note(b"VBCPU\0", 0xb01, &cpu(0x9000, VBOX_CR3))].concat());
+        assert_eq!((found.writer, found.hints.page_table_roots), (Some("VirtualBox"), vec![PhysAddr(0x9000)]));
+    }
+
+    #[test]
+    fn a_note_that_reaches_too_far_ends_the_walk() {
+        let good = note(b"VMCOREINFO\0", 0, b"A=1\n");
+        let mut lying = note(b"QEMU\0", 0, &[0; 440]);
+        lying[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+        let found = walk(&[good, lying].concat());
+        assert_eq!((found.hints.vmcoreinfo.as_deref(), found.writer), (Some("A=1\n"), None));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            walk(&bytes);
+        }
     }
 }

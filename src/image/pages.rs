@@ -3,8 +3,8 @@
 use super::flat::merged;
 use crate::address::{PhysAddr, PhysRange};
 
-/// More memory than machines have (16 TiB in 4 KiB pages); a lying header must not make us allocate for it.
-pub(crate) const MOST_PAGES: u64 = 1 << 32;
+/// More memory than machines have (8 TiB in 4 KiB pages); a lying header must not make us allocate for it.
+pub(crate) const MOST_PAGES: u64 = 1 << 31;
 
 const WORDS: usize = 8;
 

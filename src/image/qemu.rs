@@ -44,7 +44,8 @@ pub(crate) fn open_libvirt(source: Arc<dyn Source>) -> Result<Opened, Problem> {
     let mut opened = match compressed {
         0 => open(source, 92 + u64::from(length))?,
         kind => {
-            let name = ["", "gzip", "bzip2", "xz", "lzop", "zstd"].get(kind as usize).copied().unwrap_or("an unknown method");
+            let name =
+                ["", "gzip", "bzip2", "xz", "lzop", "zstd", "holes (sparse)"].get(kind as usize).copied().unwrap_or("an unknown method");
             let skip = 92 + u64::from(length);
             return Err(format!(
                 "a libvirt save image compressed with {name}; its stream begins at offset {skip}: cut it out, decompress it and open that"
@@ -269,11 +270,12 @@ impl Walk<'_> {
                 self.stream.skip(8)?;
             }
             left = left.checked_sub(length).ok_or_else(|| format!("the memory blocks at offset {at:#x} exceed their sum"))?;
-            if length > MOST_PAGES * PAGE_SIZE || self.blocks.len() == MOST_BLOCKS {
+            let wanted = is_ram(&name) || name == BIOS;
+            let known: u64 = self.blocks.iter().filter(|block| block.wanted).map(|block| block.length).sum();
+            if wanted && length > MOST_PAGES * PAGE_SIZE - known || self.blocks.len() == MOST_BLOCKS {
                 return Err(format!("memory block {name:?} of {length:#x} bytes at offset {at:#x}").into());
             }
             if !self.blocks.iter().any(|block| block.name == name) {
-                let wanted = is_ram(&name) || name == BIOS;
                 self.blocks.push(Block { name, length, wanted, pages: Index::default() });
             }
         }
@@ -306,6 +308,15 @@ impl Index {
         }
         let group = self.0[group].get_or_insert_with(|| Box::new([ABSENT; NEIGHBOURS]));
         group[page as usize % NEIGHBOURS] = entry;
+    }
+
+    /// The pages that are there. Where none is for long, none is looked at.
+    fn pages(&self) -> impl Iterator<Item = u64> {
+        let groups = self.0.iter().enumerate().filter_map(|(index, group)| Some((index, group.as_ref()?)));
+        groups.flat_map(|(index, group)| {
+            let first = (index * NEIGHBOURS) as u64;
+            group.iter().zip(first..).filter(|(entry, _)| **entry != ABSENT).map(|(_, page)| page)
+        })
     }
 
     fn get(&self, page: u64) -> u64 {
@@ -378,11 +389,10 @@ impl Ram {
         windows.sort_by_key(|window| window.start);
         let blocks: Vec<Index> = blocks.into_iter().map(|block| block.pages).collect();
         let pages = windows.iter().flat_map(|window| {
-            let index = &blocks[window.block];
-            (0..window.length.div_ceil(PAGE_SIZE)).filter_map(move |page| {
-                let there = index.get(window.from / PAGE_SIZE + page) != ABSENT;
-                let start = PhysAddr(window.start + page * PAGE_SIZE);
-                there.then(|| PhysRange { start, length: PAGE_SIZE.min(window.length - page * PAGE_SIZE) })
+            let end = window.from + window.length;
+            blocks[window.block].pages().map(|page| page * PAGE_SIZE).filter(move |at| (window.from..end).contains(at)).map(move |at| {
+                let start = PhysAddr(window.start + (at - window.from));
+                PhysRange { start, length: PAGE_SIZE.min(end - at) }
             })
         });
         let runs = flat::merged(pages);

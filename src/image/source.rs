@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use crate::facts::ReadError;
-use memmap2::{Advice, MmapOptions, MmapRaw};
+use memmap2::{MmapOptions, MmapRaw};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -92,8 +92,11 @@ impl From<&Metadata> for Identity {
 impl OnDisk {
     pub fn open(path: &Path) -> io::Result<Self> {
         // Opening a pipe would wait for its writer.
-        if !std::fs::metadata(path)?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file; copy the memory to a file first"));
+        let refuse = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        match std::fs::metadata(path)?.file_type() {
+            kind if kind.is_dir() => return refuse("a folder, not a memory image; name a file in it"),
+            kind if !kind.is_file() => return refuse("a device or pipe, not a file; copy the memory to a file first"),
+            _ => {}
         }
         let file = File::open(path)?;
         let opened = Identity::from(&file.metadata()?);
@@ -177,7 +180,7 @@ struct Map {
 impl Map {
     /// None where the file cannot be mapped, or the kernel cannot populate (before Linux 5.14).
     fn new(file: &File, length: u64) -> Option<Self> {
-        if length == 0 || !Advice::PopulateRead.is_supported() {
+        if length == 0 || !populate::is_supported() {
             return None;
         }
         let map = MmapOptions::new().len(usize::try_from(length).ok()?).map_raw_read_only(file).ok()?;
@@ -214,11 +217,37 @@ impl Map {
     fn bring_in(&self, granule: u64, word: &AtomicU64, bit: u64) -> bool {
         let start = granule * GRANULE;
         let length = GRANULE.min(self.length - start);
-        let there = self.map.advise_range(Advice::PopulateRead, start as usize, length as usize).is_ok();
+        let there = populate::range(&self.map, start as usize, length as usize);
         if there {
             word.fetch_or(bit, Ordering::Relaxed);
         }
         there
+    }
+}
+
+/// Asks the kernel to bring pages in, and to say so where it cannot.
+#[cfg(target_os = "linux")]
+mod populate {
+    use memmap2::{Advice, MmapRaw};
+
+    pub fn is_supported() -> bool {
+        Advice::PopulateRead.is_supported()
+    }
+    pub fn range(map: &MmapRaw, start: usize, length: usize) -> bool {
+        map.advise_range(Advice::PopulateRead, start, length).is_ok()
+    }
+}
+
+/// Other kernels have no such call: there the file is read with `pread` alone.
+#[cfg(not(target_os = "linux"))]
+mod populate {
+    use memmap2::MmapRaw;
+
+    pub fn is_supported() -> bool {
+        false
+    }
+    pub fn range(_: &MmapRaw, _: usize, _: usize) -> bool {
+        false
     }
 }
 

@@ -61,7 +61,7 @@ impl Seekable {
         for entry in table.chunks_exact(entry as usize) {
             let word = |at: usize| u32::from_le_bytes([entry[at], entry[at + 1], entry[at + 2], entry[at + 3]]);
             let (packed, length) = (word(0), word(4));
-            if length > MOST_IN_FRAME {
+            if length.max(packed) > MOST_IN_FRAME {
                 return Err(
                     format!("a zstd file with a frame of {length} bytes, too large to seek in; decompress it first (zstd -d)").into()
                 );

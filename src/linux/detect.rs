@@ -7,7 +7,7 @@ use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Check, Info, Known, Origin, ReadError, Watch};
 use crate::image::{Chunk, Image};
 use crate::paging::{AddressSpace, Levels};
-use crate::symbols::{Btf, Context, Profile, SymbolTable, TypeSource, VmcoreInfo, kallsyms};
+use crate::symbols::{Btf, Context, Found, Profile, SymbolTable, TypeSource, VmcoreInfo, kallsyms, open_symbols};
 use memchr::memmem;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ impl Linux {
         };
         let hints = image.hints();
         if let Some(note) = hints.vmcoreinfo.as_deref().and_then(|text| VmcoreInfo::parse(text.as_bytes()))
-            && let Some(linux) = attempt(Kernel::from_note(&image, &note))
+            && let Some(linux) = attempt(Kernel::from_note(&image, &note, files))
         {
             return Ok(linux);
         }
@@ -47,7 +47,7 @@ impl Linux {
         }
         let mut found = survey(&image, watch);
         for note in found.notes {
-            if let Some(linux) = attempt(Kernel::from_note(&image, &note)) {
+            if let Some(linux) = attempt(Kernel::from_note(&image, &note, files)) {
                 return Ok(linux);
             }
         }
@@ -75,7 +75,7 @@ impl Linux {
         let Kernel { space, symbols, how } = kernel;
         let banner = symbols.find("linux_banner").and_then(|banner| space.text(banner, 512)).unwrap_or_default();
         let banner = banner.trim_end().to_owned();
-        let (types, from) = types(&space, &symbols, &banner, files)?;
+        let (types, from, useless) = types(&space, &symbols, &banner, files)?;
         let profile = Profile::new(types, symbols, format!("{from}; symbols: {how}"));
         let context = Context { space: &space, profile: &profile };
         let clock = Clock::read(context);
@@ -91,7 +91,7 @@ impl Linux {
         }
         let direct_map = context.symbol("page_offset_base").and_then(|base| space.pointer(base));
         let direct_map = direct_map.unwrap_or(match space.levels() {
-            Levels::Four => VirtAddr(0xffff_8880_0000_0000),
+            Levels::Four | Levels::None => VirtAddr(0xffff_8880_0000_0000),
             Levels::Five => VirtAddr(0xff11_0000_0000_0000),
         });
         let text = context.symbol("_text").or_else(|_| context.symbol("_stext")).unwrap_or_default();
@@ -111,7 +111,7 @@ impl Linux {
             symbol_source: profile.source.clone(),
             checks,
             memory: image.runs().to_vec(),
-            warnings: image.warnings().to_vec(),
+            warnings: image.warnings().iter().cloned().chain(useless).collect(),
         };
         let boot_time = clock.ok().map(|clock| clock.boot);
         Ok(Self { image, space, profile, info, direct_map, boot_time, listed: OnceLock::new(), roster: OnceLock::new() })
@@ -127,7 +127,7 @@ struct Kernel {
 
 impl Kernel {
     /// By a VMCOREINFO note: it tells where the page tables are and, since 6.0, where kallsyms is.
-    fn from_note(image: &Arc<Image>, note: &VmcoreInfo) -> Result<Self, Failure> {
+    fn from_note(image: &Arc<Image>, note: &VmcoreInfo, files: &[PathBuf]) -> Result<Self, Failure> {
         let release = note.release().unwrap_or("?");
         let table = note.symbol("swapper_pg_dir").or_else(|| note.symbol("init_top_pgt")).zip(note.phys_base());
         let Some((table, phys_base)) = table else {
@@ -150,12 +150,26 @@ impl Kernel {
                 kallsyms::Anchors::from_vmcoreinfo(note).and_then(|anchors| kallsyms::decode(&anchors, &read, &prove).ok())
             };
             let how = if told.is_some() { "kallsyms, by VMCOREINFO" } else { "kallsyms, found in the kernel VMCOREINFO points to" };
-            let decoded = told
-                .or_else(|| search(&space))
-                .ok_or_else(|| format!("kernel {release}: no kallsyms found in its memory; give --symbols"))?;
-            return Ok(Self { space, symbols: decoded.symbols, how: how.to_owned() });
+            return match told.or_else(|| search(&space)) {
+                Some(decoded) => Ok(Self { space, symbols: decoded.symbols, how: how.to_owned() }),
+                None => Self::from_files(space, note, files),
+            };
         }
         Err(format!("the VMCOREINFO note of kernel {release} does not fit this image: no page tables at {root}"))
+    }
+
+    /// By the symbols in a file, moved by what the note says of KASLR: for kernels without kallsyms.
+    fn from_files(space: AddressSpace, note: &VmcoreInfo, files: &[PathBuf]) -> Result<Self, Failure> {
+        let release = note.release().unwrap_or("?");
+        let banner = banner_in(&space, release).unwrap_or_default();
+        for found in fitting(files, &banner, &mut Vec::new()) {
+            let Some(mut symbols) = found.symbols else { continue };
+            symbols.relocate(note.kernel_offset().unwrap_or(0));
+            if symbols.find("linux_banner").is_ok_and(|at| space.bytes(at) == Ok(*b"Linux version ")) {
+                return Ok(Self { space, symbols, how: found.description });
+            }
+        }
+        Err(format!("kernel {release}: no kallsyms in its memory, and no file given with --symbols has its symbols"))
     }
 
     /// By a processor's CR3. With page-table isolation, user code runs on the second of two adjacent roots (bit 12).
@@ -231,17 +245,36 @@ fn space_at(image: &Arc<Image>, root: PhysAddr, levels: Levels) -> AddressSpace 
     AddressSpace::new(Arc::clone(image), root, levels, Arc::new(LinuxPages))
 }
 
-/// Looks for kallsyms in what an address space maps where the kernel image belongs.
-fn search(space: &AddressSpace) -> Option<kallsyms::Decoded> {
+/// The stretches that an address space maps where the kernel image belongs.
+fn kernel_runs(space: &AddressSpace) -> Vec<(VirtAddr, u64)> {
     let mut runs: Vec<(VirtAddr, u64)> = Vec::new();
     space.mapped(KERNEL_MAP, KERNEL_MAP_END, &mut |at, _, length| match runs.last_mut() {
         Some((start, run)) if start.0 + *run == at.0 => *run += length,
         _ => runs.push((at, length)),
     });
+    runs
+}
+
+/// The banner of a release somewhere in the kernel's memory.
+fn banner_in(space: &AddressSpace, release: &str) -> Option<String> {
+    let wanted = format!("Linux version {release} (");
+    kernel_runs(space).into_iter().find_map(|(start, length)| {
+        (0..length).step_by(CHUNK).find_map(|offset| {
+            let mut bytes = vec![0; (CHUNK + 512).min((length - offset) as usize)];
+            space.read_available(start.offset(offset), &mut bytes, |_, _| ());
+            let found = memmem::find(&bytes, wanted.as_bytes())?;
+            let text = bytes.get(found..)?.split(|byte| *byte == 0).next()?;
+            Some(String::from_utf8_lossy(text).trim_end().to_owned())
+        })
+    })
+}
+
+/// Looks for kallsyms in what an address space maps where the kernel image belongs.
+fn search(space: &AddressSpace) -> Option<kallsyms::Decoded> {
     let read = |at: VirtAddr, out: &mut [u8]| space.read(at, out);
     let prove = kallsyms::prove_by_banner(&read);
     let mut window = vec![0; CHUNK + kallsyms::SIGNATURE.len()];
-    for (start, length) in runs {
+    for (start, length) in kernel_runs(space) {
         let mut offset = 0;
         while offset < length {
             let size = window.len().min((length - offset) as usize);
@@ -284,9 +317,19 @@ fn survey(image: &Image, watch: &Watch) -> Survey {
     found.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The kernel's types: from a file that fits, if one was given, else from the BTF in the image.
-fn types(space: &AddressSpace, symbols: &SymbolTable, banner: &str, files: &[PathBuf]) -> Result<(Box<dyn TypeSource>, String), Failure> {
-    let _ = (banner, files);
+/// The kernel's types: from a file that fits, if one was given, else from the BTF in the image. Also says where they are from, and which
+/// files were of no use.
+fn types(
+    space: &AddressSpace,
+    symbols: &SymbolTable,
+    banner: &str,
+    files: &[PathBuf],
+) -> Result<(Box<dyn TypeSource>, String, Vec<String>), Failure> {
+    let mut useless = Vec::new();
+    let given = fitting(files, banner, &mut useless).find_map(|found| found.types.zip(Some(found.description)));
+    if let Some((types, description)) = given {
+        return Ok((types, format!("types: {description}"), useless));
+    }
     let btf = || -> Result<Btf, String> {
         let find = |names: [&'static str; 2]| symbols.find(names[0]).or_else(|_| symbols.find(names[1])).map_err(|why| why.to_string());
         let start = find(["__start_BTF", "_binary__btf_vmlinux_bin_start"])?;
@@ -297,11 +340,30 @@ fn types(space: &AddressSpace, symbols: &SymbolTable, banner: &str, files: &[Pat
         Btf::parse(bytes).map_err(str::to_owned)
     };
     match btf() {
-        Ok(btf) => Ok((Box::new(btf), "types: BTF in the image".to_owned())),
-        Err(why) => Err(format!(
-            "the kernel's types are not in the image ({why}); give its ISF file, its vmlinux with debug information, or a profile made of that with --symbols ({banner})"
-        )),
+        Ok(btf) => Ok((Box::new(btf), "types: BTF in the image".to_owned(), useless)),
+        Err(why) => {
+            let mut failure = format!(
+                "{banner}: its types are not in the image ({why}); give its ISF file, its vmlinux with debug information, or a profile made of that, with --symbols"
+            );
+            useless.iter().for_each(|file| failure.push_str(&format!("; {file}")));
+            Err(failure)
+        }
     }
+}
+
+/// The symbol files that belong to a kernel, by its banner where they tell one. What is wrong with the others goes to `useless`.
+fn fitting<'a>(files: &'a [PathBuf], banner: &'a str, useless: &'a mut Vec<String>) -> impl Iterator<Item = Found> + 'a {
+    files.iter().filter_map(move |path| match open_symbols(path, Some(banner)) {
+        Ok(Some(found)) if found.banner.as_deref().is_none_or(|own| own.trim() == banner) && found.pdb.is_none() => Some(found),
+        Ok(_) => {
+            useless.push(format!("{} is not used: it is not for this kernel", path.display()));
+            None
+        }
+        Err(why) => {
+            useless.push(format!("not used: {why}"));
+            None
+        }
+    })
 }
 
 /// Kernels carry 4 to 10 MB of BTF.

@@ -2,7 +2,7 @@
 
 use super::tasks::Task;
 use super::{Linux, path};
-use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
+use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Known, Protection, ReadError, Region, Scope, Sink, Watch};
 use crate::paging::AddressSpace;
 use crate::symbols::{Context, Object};
@@ -163,7 +163,7 @@ fn slots(context: Context<'_>, structure: &'static str, node: &[u8], most: u64) 
 pub fn resident(linux: &Linux, space: &AddressSpace, start: VirtAddr, end: VirtAddr) -> u64 {
     let mut pages = 0;
     space.mapped(start, end, &mut |_, leaf, length| {
-        if leaf.frame().is_some_and(|frame| linux.holds(frame)) {
+        if leaf.frame().is_some_and(|frame| linux.image.holds(frame)) {
             pages += length / PAGE_SIZE;
         }
     });
@@ -270,13 +270,4 @@ fn of_task(linux: &Linux, task: &Task<'_>, out: &mut Sink<Region>) -> Result<(),
         });
     }
     Ok(())
-}
-
-impl Linux {
-    /// Whether the image holds a frame.
-    pub fn holds(&self, frame: PhysAddr) -> bool {
-        let runs = self.image.runs();
-        let after = runs.partition_point(|run| run.start <= frame);
-        after.checked_sub(1).and_then(|index| runs.get(index)).is_some_and(|run| run.contains(frame))
-    }
 }

@@ -4,25 +4,35 @@ mod capabilities;
 mod clock;
 mod detect;
 mod environment;
+mod exhibits;
 mod files;
+mod kernel_log;
+mod libraries;
 mod maps;
+mod modules;
+mod mounts;
 mod pages;
 mod path;
+mod rbtree;
+mod shell_history;
 mod sockets;
-mod suspicious;
 mod tasks;
 mod xarray;
 
 pub use capabilities::capabilities;
 pub use environment::environment;
+pub use exhibits::exhibits;
 pub use files::open_files;
+pub use kernel_log::kernel_log;
+pub use libraries::libraries;
 pub use maps::regions;
+pub use modules::modules;
+pub use mounts::mounts;
+pub use shell_history::shell_history;
 pub use sockets::sockets;
-pub use suspicious::suspicious;
 pub use tasks::{processes, pstree, threads};
 
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::facts::linux::{LogRecord, Mount, ShellHistory};
 use crate::facts::*;
 use crate::image::Image;
 use crate::paging::AddressSpace;
@@ -85,5 +95,3 @@ impl Linux {
         Ok(PhysAddr(index.wrapping_mul(PAGE_SIZE)))
     }
 }
-macro_rules! stub { ($($n:ident $t:ty;)*) => { $(pub fn $n(_: &Linux, _: Scope, _: &mut Sink<$t>) {})* } }
-stub! { modules Module; libraries Library; mounts Mount; kernel_log LogRecord; shell_history ShellHistory; }

@@ -38,10 +38,19 @@ pub fn of(vfsmount: &Object<'_>, dentry: &Object<'_>) -> Result<FilePath, ReadEr
         let deleted = text.starts_with('/');
         return Ok(FilePath { text, deleted });
     }
-    let context = dentry.context();
+    let mount = dentry.context().container("mount", "mnt", vfsmount.address)?;
+    Ok(FilePath { text: climb(mount, dentry.clone())?, deleted })
+}
+
+/// The path at which a struct mount is mounted.
+pub fn of_mount(mount: &Object<'_>) -> Result<String, ReadError> {
+    let root = mount.inner("mnt")?.follow_some("mnt_root")?;
+    climb(mount.clone(), root)
+}
+
+/// From a directory entry up to the root of its mount namespace.
+fn climb<'a>(mut mount: Object<'a>, mut dentry: Object<'a>) -> Result<String, ReadError> {
     let mut parts = Vec::new();
-    let mut dentry = dentry.clone();
-    let mut mount = context.container("mount", "mnt", vfsmount.address)?;
     for _ in 0..MOST_PARTS {
         if dentry.address == mount.inner("mnt")?.pointer("mnt_root")? {
             let parent = mount.follow_some("mnt_parent")?;
@@ -67,7 +76,7 @@ pub fn of(vfsmount: &Object<'_>, dentry: &Object<'_>) -> Result<FilePath, ReadEr
     if text.is_empty() {
         text.push('/');
     }
-    Ok(FilePath { text, deleted })
+    Ok(text)
 }
 
 pub fn name(dentry: &Object<'_>) -> Result<String, ReadError> {

@@ -11,13 +11,13 @@ mod cache;
 mod tests;
 mod x64;
 
-pub use crate::facts::Backing;
+pub use crate::facts::PageOrigin;
 use cache::Cache;
 pub use x64::{Leaf, Levels};
 
 /// What a system makes of an entry that the processor finds not present, at the last level.
 pub trait Software: Send + Sync {
-    fn resolve(&self, at: VirtAddr, entry: u64) -> Result<Backing, ReadError>;
+    fn resolve(&self, at: VirtAddr, entry: u64) -> Result<PageOrigin, ReadError>;
     /// Where a page table lies whose entry, at a level above the last, is not present.
     fn table(&self, at: VirtAddr, entry: u64) -> Result<PhysAddr, ReadError> {
         let _ = entry;
@@ -52,6 +52,10 @@ impl AddressSpace {
     pub fn with_root(&self, root: PhysAddr) -> Self {
         Self::new(Arc::clone(&self.image), root, self.levels, Arc::clone(&self.software))
     }
+    /// Physical memory as an address space.
+    pub fn physical(&self) -> Self {
+        Self::new(Arc::clone(&self.image), PhysAddr(0), Levels::None, Arc::clone(&self.software))
+    }
     pub fn image(&self) -> &Arc<Image> {
         &self.image
     }
@@ -72,8 +76,26 @@ impl AddressSpace {
         x64::mapped(self, start, end, found);
     }
 
+    /// What a range holds: the address and first bytes of each page that is not all zero, the number of mapped pages, and how many of
+    /// them cannot be read. Looks at no more than `most` pages.
+    pub fn content(&self, start: VirtAddr, end: VirtAddr, most: u64) -> (Vec<(VirtAddr, Vec<u8>)>, u64, u64) {
+        const KEPT: usize = 256;
+        let (mut content, mut pages, mut unread) = (Vec::new(), 0, 0);
+        self.mapped(start, end, &mut |at, _, length| {
+            for at in (0..length).step_by(PAGE_SIZE as usize).map(|page| at.offset(page)).take((most - pages) as usize) {
+                pages += 1;
+                match self.bytes::<{ PAGE_SIZE as usize }>(at) {
+                    Ok(bytes) if bytes.iter().any(|byte| *byte != 0) => content.push((at, bytes[..KEPT].to_vec())),
+                    Ok(_) => {}
+                    Err(_) => unread += 1,
+                }
+            }
+        });
+        (content, pages, unread)
+    }
+
     /// Where the page of an address is.
-    pub fn backing(&self, at: VirtAddr) -> Result<Backing, ReadError> {
+    pub fn backing(&self, at: VirtAddr) -> Result<PageOrigin, ReadError> {
         let page = at.page();
         if let Some(backing) = self.cache.get(page) {
             return Ok(backing);
@@ -86,19 +108,21 @@ impl AddressSpace {
     /// The physical address, for a page in memory.
     pub fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
         match self.backing(at)? {
-            Backing::Ram(frame) | Backing::Transition(frame) | Backing::Prototype(frame) => Ok(frame.offset(at.in_page())),
-            Backing::Pagefile { number, page } => Err(ReadError::InPagefile { number, page }),
-            Backing::Zero => Err(ReadError::PagedOut(at)),
+            PageOrigin::Ram(frame) | PageOrigin::Transition(frame) | PageOrigin::Prototype(frame) => Ok(frame.offset(at.in_page())),
+            PageOrigin::Pagefile { number, page } => Err(ReadError::InPagefile { number, page }),
+            PageOrigin::Zero => Err(ReadError::PagedOut(at)),
         }
     }
 
     /// Reads within one page; tells where its first byte comes from.
-    pub fn read_in_page(&self, at: VirtAddr, out: &mut [u8]) -> Result<Backing, ReadError> {
+    pub fn read_in_page(&self, at: VirtAddr, out: &mut [u8]) -> Result<PageOrigin, ReadError> {
         let backing = self.backing(at)?.offset(at.in_page());
         match backing {
-            Backing::Ram(physical) | Backing::Transition(physical) | Backing::Prototype(physical) => self.image.read(physical, out)?,
-            Backing::Pagefile { number, page } => self.software.fetch(at, number, page, at.in_page(), out)?,
-            Backing::Zero => out.fill(0),
+            PageOrigin::Ram(physical) | PageOrigin::Transition(physical) | PageOrigin::Prototype(physical) => {
+                self.image.read(physical, out)?
+            }
+            PageOrigin::Pagefile { number, page } => self.software.fetch(at, number, page, at.in_page(), out)?,
+            PageOrigin::Zero => out.fill(0),
         }
         Ok(backing)
     }

@@ -46,8 +46,20 @@ fn system(session: &Session, out: &mut impl Write) -> io::Result<()> {
     grid("", &lines, out)
 }
 
-/// The rest of a section's head line, and its lines.
-type Section = (String, Vec<Vec<String>>);
+/// The rest of a section's head line, and what is listed below it.
+type Section = (String, Vec<Item>);
+
+/// A line of columns, and lines of plain text that belong to it.
+struct Item {
+    columns: Vec<String>,
+    reasons: Vec<String>,
+}
+
+impl From<Vec<String>> for Item {
+    fn from(columns: Vec<String>) -> Self {
+        Self { columns, reasons: Vec::new() }
+    }
+}
 
 /// A section that cannot be had says why; the others still come.
 fn section<T: Record + Clone>(
@@ -65,11 +77,13 @@ fn section<T: Record + Clone>(
         Ok(answer) => answer,
         Err(why) => return writeln!(out, "\n{title}: {}", printable(&why.0)),
     };
-    let (head, mut lines) = tell(&answer);
+    let (head, mut items) = tell(&answer);
     writeln!(out, "\n{title}: {head}")?;
-    let more = lines.len().saturating_sub(MOST);
-    lines.truncate(MOST);
-    grid("  ", &lines, out)?;
+    let more = items.len().saturating_sub(MOST);
+    items.truncate(MOST);
+    let reason = |reason| vec![format!("      {reason}")];
+    let lines = items.into_iter().flat_map(|item| std::iter::once(item.columns).chain(item.reasons.into_iter().map(reason)));
+    grid("  ", &lines.collect::<Vec<_>>(), out)?;
     if more > 0 {
         writeln!(out, "  and {more} more: kioku query IMAGE {}", answer.table().name)?;
     }
@@ -89,16 +103,16 @@ fn text<T: ToCell>(value: &T) -> String {
     shown(&value.cell()).into_owned()
 }
 
-/// Counts of words, in the words' order: `12 running, 2 hidden`.
-fn counts(words: impl Iterator<Item = &'static str>) -> String {
-    let mut counts = BTreeMap::<_, usize>::new();
-    words.for_each(|word| *counts.entry(word).or_default() += 1);
-    let counts: Vec<_> = counts.iter().map(|(word, count)| format!("{count} {}", word.replace('_', " "))).collect();
+/// How many there are of each kind, in the order of kinds: `12 running, 2 hidden`.
+fn counts<K: Ord>(kinds: impl Iterator<Item = K>, word: impl Fn(&K) -> &'static str) -> String {
+    let mut counts = BTreeMap::<K, usize>::new();
+    kinds.for_each(|kind| *counts.entry(kind).or_default() += 1);
+    let counts: Vec<_> = counts.iter().map(|(kind, count)| format!("{count} {}", word(kind).replace('_', " "))).collect();
     if counts.is_empty() { "none found".to_owned() } else { counts.join(", ") }
 }
 
 fn processes(answer: &Answer<Process>) -> Section {
-    let head = counts(answer.iter().map(|process| process.state.word()));
+    let head = counts(answer.iter().map(|process| process.state), |state| state.word());
     let mut odd: Vec<_> = answer.iter().filter(|process| process.state != ProcessState::Running).collect();
     let rank = |state| match state {
         ProcessState::Hidden => 0,
@@ -109,7 +123,7 @@ fn processes(answer: &Answer<Process>) -> Section {
     let line = |process: &&Process| {
         let place = process.address.value().map_or_else(|| text(&process.physical_address), ToString::to_string);
         let seen = format!("seen by {}", text(&process.sources).replace('_', " "));
-        vec![process.state.word().to_owned(), process.pid.to_string(), process.name.clone(), place, seen]
+        vec![process.state.word().to_owned(), process.pid.to_string(), process.name.clone(), place, seen].into()
     };
     (head, odd.iter().map(line).collect())
 }
@@ -126,7 +140,7 @@ fn sockets(answer: &Answer<Socket>) -> Section {
     let line = |socket: &&Socket| {
         let remote = if is(socket, "LISTEN") { String::new() } else { place(&socket.remote_address, &socket.remote_port) };
         let owner = format!("{} {}", text(&socket.process), text(&socket.pid));
-        vec![text(&socket.state), socket.protocol.clone(), place(&socket.local_address, &socket.local_port), remote, owner]
+        vec![text(&socket.state), socket.protocol.clone(), place(&socket.local_address, &socket.local_port), remote, owner].into()
     };
     (head, picked.iter().map(line).collect())
 }
@@ -137,30 +151,27 @@ fn place(address: &Known<String>, port: &Known<u16>) -> String {
 }
 
 fn suspicious(answer: &Answer<Suspicious>) -> Section {
-    let head = counts(answer.iter().map(|region| region.verdict.word()));
+    let head = counts(answer.iter().map(|region| region.verdict), |verdict| verdict.word());
     let mut shown: Vec<_> = answer.iter().filter(|region| region.verdict != Verdict::LikelyBenign).collect();
     shown.sort_by_key(|region| std::cmp::Reverse(region.score));
-    let lines = shown.iter().flat_map(|region| {
+    let item = |region: &&Suspicious| {
         let owner = format!("{} {}", region.process, region.pid);
         let place = format!("{} {}", region.start, text(&region.protection));
         let verdict = region.verdict.word().replace('_', " ");
         let file = region.file.value().map_or("no file", String::as_str).to_owned();
-        let first = vec![region.score.to_string(), verdict, owner, place, file];
-        let reasons = region.indicators.iter().map(|reason| {
-            let reason = format!("{}: {}", reason.id, reason.detail);
-            vec![String::new(), String::new(), reason]
-        });
-        std::iter::once(first).chain(reasons)
-    });
-    (head, lines.collect())
+        let columns = vec![region.score.to_string(), verdict, owner, place, file];
+        let reasons = region.indicators.iter().map(|reason| format!("{}: {}", reason.id, reason.detail)).collect();
+        Item { columns, reasons }
+    };
+    (head, shown.iter().map(item).collect())
 }
 
 fn modules(answer: &Answer<Module>) -> Section {
-    let head = counts(answer.iter().map(|module| module.state));
+    let head = counts(answer.iter().map(|module| std::cmp::Reverse(module.state)), |state| state.0);
     let odd = answer.iter().filter(|module| module.state == "hidden");
     let line = |module: &Module| {
         let seen = format!("seen by {}", text(&module.sources).replace('_', " "));
-        vec![module.state.to_owned(), module.name.clone(), text(&module.base), text(&module.size), seen]
+        vec![module.state.to_owned(), module.name.clone(), text(&module.base), text(&module.size), seen].into()
     };
     (head, odd.map(line).collect())
 }

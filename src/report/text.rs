@@ -34,10 +34,12 @@ pub(super) fn rows(rows: &dyn Rows, columns: &[usize], out: &mut impl Write) -> 
     Ok(())
 }
 
-/// Writes lines of ready texts as columns, each line after `indent`; empty cells stay blank.
+/// Writes lines of ready texts as columns, each line after `indent`. Empty cells stay blank; a line of one cell is plain text.
 pub(super) fn grid(indent: &str, grid: &[Vec<String>], out: &mut impl Write) -> io::Result<()> {
     let columns = grid.iter().map(Vec::len).max().unwrap_or(0);
-    let wide = |column: usize| grid.iter().filter_map(|row| row.get(column)).map(|text| cells_wide(&printable(text))).max();
+    let wide = |column: usize| {
+        grid.iter().filter(|row| row.len() > 1).filter_map(|row| row.get(column)).map(|text| cells_wide(&printable(text))).max()
+    };
     let widths: Vec<usize> = (0..columns).map(|column| wide(column).unwrap_or(0).min(WIDEST)).collect();
     let mut line = Line::default();
     for row in grid {

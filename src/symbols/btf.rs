@@ -9,6 +9,7 @@ use std::borrow::Cow;
 /// A `.BTF` blob: read on demand, never trusted.
 pub struct Btf {
     bytes: Vec<u8>,
+    length: usize,
     types: Span,
     strings: Span,
     /// Where each type starts in the blob; index 0 is void and means nothing.
@@ -101,6 +102,7 @@ impl Btf {
         let mut btf = Self {
             offsets: Vec::with_capacity((types.end - types.start) / 28 + 1),
             bytes,
+            length: length as usize,
             types,
             strings,
             names: Vec::new(),
@@ -116,9 +118,10 @@ impl Btf {
         self.offsets.len()
     }
 
-    /// The blob's own length.
-    pub fn length(&self) -> usize {
-        self.strings.end.max(self.types.end)
+    /// The blob itself, without what came after it.
+    pub fn into_bytes(mut self) -> Vec<u8> {
+        self.bytes.truncate(self.length);
+        self.bytes
     }
 
     /// The offset of a per-cpu variable within each processor's area: the only variables that BTF knows, and not in every kernel.
@@ -141,6 +144,16 @@ impl Btf {
                 .map_while(move |index| Some((self.word(head.data + index * 12)?, self.word(head.data + index * 12 + 4)?)))
         });
         entries.filter_map(|(variable, offset)| Some((self.string(self.head(variable)?.name), offset)))
+    }
+
+    /// The names of all structs and unions.
+    #[cfg(test)]
+    pub(super) fn struct_names(&self) -> Vec<String> {
+        let heads = self.names.iter().filter_map(|(_, id)| self.head(*id)).filter(|head| head.kind != kind::TYPEDEF);
+        let mut names: Vec<String> = heads.map(|head| self.text(head.name).into_owned()).collect();
+        names.sort();
+        names.dedup();
+        names
     }
 
     fn index(&mut self, layout: Option<Span>) -> Result<(), &'static str> {

@@ -3,7 +3,6 @@
 //! Read in one pass, with names borrowed from the text, straight into the compact form; no tree of the document is built.
 
 use super::btf_writer::{BtfWriter, WrittenMember};
-use super::packed::unpack;
 use super::{Btf, SymbolTable};
 use crate::address::VirtAddr;
 use serde::Deserialize;
@@ -38,12 +37,8 @@ pub struct Pdb {
 const MAX_ENTRIES: usize = 1 << 22;
 
 impl Isf {
-    /// Reads a file, which may be compressed.
-    pub fn parse(file: &[u8]) -> Result<Self, String> {
-        Self::parse_json(&unpack(file)?)
-    }
-
-    fn parse_json(text: &[u8]) -> Result<Self, String> {
+    /// Reads the text of a file.
+    pub fn read(text: &[u8]) -> Result<Self, String> {
         let mut reader = Reader::default();
         let mut json = serde_json::Deserializer::from_slice(text);
         json.deserialize_map(&mut reader).map_err(|why| format!("not an ISF file: {why}"))?;
@@ -380,6 +375,7 @@ impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for Pairs<'a, T> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::symbols::packed::unpack;
     use crate::symbols::{Layout, Shape, TypeSource};
     use proptest::prelude::*;
 
@@ -404,7 +400,7 @@ mod tests {
 
     #[test]
     fn a_document_is_read() {
-        let isf = Isf::parse(SMALL.as_bytes()).unwrap();
+        let isf = Isf::read(SMALL.as_bytes()).unwrap();
         assert_eq!(isf.banner.as_deref(), Some("Linux version 6.1"));
         assert_eq!(banner(SMALL.as_bytes()), isf.banner);
         assert_eq!(isf.symbols.get("init_task"), Some(VirtAddr(18_446_744_071_606_217_280)));
@@ -419,13 +415,13 @@ mod tests {
     #[test]
     fn other_documents_are_refused() {
         for text in ["", "[]", "{}", "{\"a\": 1}", "{\"symbols\": 1}", "{\"user_types\": {\"a\": {}}}"] {
-            assert!(Isf::parse(text.as_bytes()).is_err(), "{text}");
+            assert!(Isf::read(text.as_bytes()).is_err(), "{text}");
         }
         let deep = format!(
             "{{\"user_types\": {{\"a\": {{\"kind\": \"struct\", \"fields\": {{\"f\": {{\"type\": {}",
             "{\"subtype\":".repeat(100_000)
         );
-        assert!(Isf::parse(deep.as_bytes()).is_err());
+        assert!(Isf::read(deep.as_bytes()).is_err());
     }
 
     proptest! {
@@ -436,7 +432,7 @@ mod tests {
                 let at = at.index(text.len());
                 text[at] = value;
             }
-            let _ = (Isf::parse(&text).map(|isf| isf.types.members(crate::symbols::TypeId(1)).len()), banner(&text));
+            let _ = (Isf::read(&text).map(|isf| isf.types.members(crate::symbols::TypeId(1)).len()), banner(&text));
         }
     }
 
@@ -453,14 +449,14 @@ mod tests {
             let found = banner(&text);
             let searched = start.elapsed();
             let start = std::time::Instant::now();
-            let isf = Isf::parse_json(&text).unwrap();
+            let isf = Isf::read(&text).unwrap();
             println!(
                 "{path}: {} bytes unpacked in {unpacked:?}, banner in {searched:?}, read in {:?}: {} types, {} symbols, BTF {} bytes, {:?}, {:?}",
                 text.len(),
                 start.elapsed(),
                 isf.types.len(),
                 isf.symbols.len(),
-                isf.types.length(),
+                isf.types.into_bytes().len(),
                 found,
                 isf.pdb
             );

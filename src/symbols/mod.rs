@@ -7,17 +7,23 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 mod btf;
 mod btf_writer;
+pub mod dwarf;
 pub mod isf;
 pub mod kallsyms;
 mod layout;
 mod object;
 mod packed;
+pub mod profile;
+mod source;
+pub mod system_map;
 mod table;
 mod vmcoreinfo;
+pub mod vmlinux;
 
 pub use btf::Btf;
 pub use layout::{Field, Layout, Shape};
 pub use object::{Context, Object};
+pub use source::{Found, SymbolsError, build_profile, open_symbols};
 pub use table::{Symbol, SymbolTable};
 pub use vmcoreinfo::VmcoreInfo;
 

@@ -1,16 +1,17 @@
 //! Finding the kernel: page tables, base address, the symbol table that its PDB identity names, each proved on the image.
 
+use super::objects::Types;
 use super::pages::WindowsPages;
 use super::pe::{Headers, PdbId};
 use super::{Windows, text};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Check, Info, Known, Origin, ReadError, Time, Watch};
-use crate::image::Image;
+use crate::image::{Chunk, Image};
 use crate::paging::{AddressSpace, Levels};
-use crate::symbols::{Context, Profile, isf::Isf};
+use crate::symbols::{Context, Found, Profile, open_symbols};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// _KUSER_SHARED_DATA, where every Windows for x64 has it (ntddk.h), and the fields that never moved.
 const SHARED_DATA: VirtAddr = VirtAddr(0xffff_f780_0000_0000);
@@ -64,12 +65,12 @@ impl Windows {
 
     fn on(image: &Arc<Image>, space: AddressSpace, files: &[PathBuf]) -> Result<Self, Failure> {
         let (headers, pdb) = kernel(&space).ok_or("Windows page tables, but no kernel image with a debug record in the memory they map")?;
-        let isf = from_files(files, &pdb).ok_or_else(|| {
+        let given = from_files(files, &pdb).and_then(|found| found.types.zip(found.symbols));
+        let (types, mut symbols) = given.ok_or_else(|| {
             format!("no symbols for the kernel {} {} age {}; give its ISF file with --symbols", pdb.name, pdb.guid, pdb.age)
         })?;
-        let mut symbols = isf.symbols;
         symbols.shift(headers.base.0);
-        let profile = Profile::new(Box::new(isf.types), symbols, format!("ISF of {} {} age {}", pdb.name, pdb.guid, pdb.age));
+        let profile = Profile::new(types, symbols, format!("ISF of {} {} age {}", pdb.name, pdb.guid, pdb.age));
         let system = {
             let context = Context { space: &space, profile: &profile };
             let read = || -> Result<PhysAddr, ReadError> {
@@ -102,8 +103,28 @@ impl Windows {
             memory: image.runs().to_vec(),
             warnings: image.warnings().to_vec(),
         };
-        let pages = WindowsPages::minimal();
-        Ok(Self { image: Arc::clone(image), space, pages, profile, info, kernel: headers, build })
+        let types = Types::read(context);
+        Ok(Self {
+            image: Arc::clone(image),
+            types,
+            space,
+            pages: WindowsPages::minimal(),
+            profile,
+            info,
+            kernel: headers,
+            build,
+            pools: OnceLock::new(),
+            listed: OnceLock::new(),
+            roster: OnceLock::new(),
+        })
+    }
+}
+
+impl Windows {
+    /// The system time at capture, in units of 100 ns since 1601.
+    pub(super) fn shared_now(&self) -> u64 {
+        let read = |at| self.space.uint(SHARED_DATA.offset(SHARED_SYSTEM_TIME + at), 4);
+        read(4).and_then(|high| Ok(high << 32 | read(0)?)).unwrap_or(u64::MAX)
     }
 }
 
@@ -133,9 +154,9 @@ fn low_stub(image: &Image) -> Vec<PhysAddr> {
 /// Pages that hold exactly one entry which points back to the page itself, in the upper half: Windows maps its page tables that way.
 fn self_references(image: &Image, watch: &Watch) -> Vec<PhysAddr> {
     let found = Mutex::new(Vec::new());
-    image.sweep(CHUNK, 0, watch, |chunk| {
-        for (index, page) in chunk.bytes.as_chunks::<{ PAGE_SIZE as usize }>().0.iter().enumerate() {
-            let at = chunk.at.offset(index as u64 * PAGE_SIZE);
+    image.sweep(CHUNK, 0, watch, |Chunk { at: start, bytes, .. }| {
+        for (index, page) in bytes.as_chunks::<{ PAGE_SIZE as usize }>().0.iter().enumerate() {
+            let at = start.offset(index as u64 * PAGE_SIZE);
             let entries = page.as_chunks::<8>().0.iter().map(|entry| u64::from_le_bytes(*entry));
             let mut own = entries.enumerate().filter(|(_, entry)| entry & FRAME == at.0 && entry & 0x81 == 1);
             if let (Some((256.., _)), None) = (own.next(), own.next()) {
@@ -168,13 +189,11 @@ fn kernel(space: &AddressSpace) -> Option<(Headers, PdbId)> {
     found
 }
 
-/// The ISF file for a PDB among files and folders: by its name as Volatility lays it out, else by what it says of itself.
-fn from_files(files: &[PathBuf], pdb: &PdbId) -> Option<Isf> {
-    let matches = |isf: &Isf| isf.pdb.as_ref().is_some_and(|found| found.guid.eq_ignore_ascii_case(&pdb.guid) && found.age == pdb.age);
-    files.iter().filter_map(|path| named(path, pdb)).find_map(|path| {
-        let isf = Isf::parse(&std::fs::read(path).ok()?).ok()?;
-        matches(&isf).then_some(isf)
-    })
+/// The symbols for a PDB among files and folders: by name as Volatility lays them out, and by what the file says of itself.
+fn from_files(files: &[PathBuf], pdb: &PdbId) -> Option<Found> {
+    let matches = |found: &Found| found.pdb.as_ref().is_some_and(|own| own.guid.eq_ignore_ascii_case(&pdb.guid) && own.age == pdb.age);
+    let open = |path: PathBuf| open_symbols(&path, None).ok().flatten().filter(matches);
+    files.iter().filter_map(|path| named(path, pdb)).find_map(open)
 }
 
 fn named(path: &Path, pdb: &PdbId) -> Option<PathBuf> {

@@ -1,17 +1,27 @@
 //! Windows facts: the kernel found in an image, and what its structures say.
 
 mod detect;
+mod exhibits;
+mod objects;
 mod pages;
 mod pe;
+mod pool;
 mod processes;
 mod text;
+mod threads;
+mod vads;
+
+pub use exhibits::exhibits;
+pub use processes::{processes, pstree};
+pub use threads::threads;
+pub use vads::regions;
 
 use crate::address::{PhysAddr, VirtAddr};
 use crate::facts::{Info, ReadError};
 use crate::image::Image;
 use crate::paging::AddressSpace;
 use crate::symbols::{Context, Object, Profile};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A Windows kernel in an image.
 pub struct Windows {
@@ -23,6 +33,10 @@ pub struct Windows {
     info: Info,
     kernel: pe::Headers,
     build: u32,
+    types: Result<objects::Types, ReadError>,
+    pools: OnceLock<Arc<pool::Pools>>,
+    listed: OnceLock<processes::Roster>,
+    roster: OnceLock<Arc<processes::Roster>>,
 }
 
 impl Windows {

@@ -1,0 +1,42 @@
+use super::{Known, Protection};
+use crate::address::VirtAddr;
+
+/// What is known of an executable region before anyone judges it. Gathered by the system's own code, weighed by `findings`.
+#[derive(Clone, Debug)]
+pub struct Exhibit {
+    pub pid: u32,
+    pub process: String,
+    pub process_address: VirtAddr,
+    pub start: VirtAddr,
+    /// Last byte, inclusive.
+    pub end: VirtAddr,
+    pub protection: Protection,
+    pub file: Known<String>,
+    pub backing: Backing,
+    /// Pages that are mapped, and of these the ones that the image does not hold.
+    pub pages: u64,
+    pub unread: u64,
+    /// Pages that hold anything but zeros: the address and first bytes of the first few. Of memory that no file backs.
+    pub content: Vec<(VirtAddr, Vec<u8>)>,
+    /// Code pages that are the process's own copies though a file backs them, and the first at which one differs from the file.
+    pub copies: Vec<VirtAddr>,
+    pub changes: Vec<Change>,
+    pub head: Known<Vec<u8>>,
+}
+
+/// What stands behind a region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backing {
+    /// No file: memory of the process alone.
+    Private,
+    /// A file; whether it is the program itself, and whether it has been deleted or never had a name in a file system.
+    File { program: bool, deleted: bool, anonymous: bool },
+}
+
+/// A place where code differs from the file it came from.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub at: VirtAddr,
+    pub was: Vec<u8>,
+    pub is: Vec<u8>,
+}

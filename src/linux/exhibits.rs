@@ -1,0 +1,138 @@
+//! Executable regions with what is needed to judge them: content of private ones, differences of mapped ones from their files.
+
+use super::Linux;
+use super::maps::{self, Mapping};
+use super::path;
+use super::tasks::Task;
+use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
+use crate::facts::{Backing, Change, Exhibit, Known, ReadError, Record, Scope, Sink};
+use crate::paging::{AddressSpace, Leaf};
+use crate::symbols::Object;
+
+/// Bytes kept of a region's start.
+const HEAD: usize = 64;
+/// Pages of one region that are looked into.
+const MOST_PAGES: u64 = 4096;
+
+/// Shows every executable region of the processes that a query is about.
+pub fn exhibits<T: Record>(linux: &Linux, scope: Scope, out: &mut Sink<T>, mut show: impl FnMut(Exhibit, &mut Sink<T>)) {
+    let tasks = linux.tasks(scope, out.watch());
+    for (done, task) in tasks.iter().enumerate() {
+        if out.cancelled() {
+            return;
+        }
+        out.watch().progress(done as u64, tasks.len() as u64);
+        if let Err(why) = of_task(linux, task, out, &mut show) {
+            out.note(format!("{} {} could not be judged: {why}", task.name, task.pid));
+        }
+    }
+    out.note(format!("{} processes were looked at; regions that show no sign are not listed", tasks.len()));
+}
+
+fn of_task<T: Record>(
+    linux: &Linux,
+    task: &Task<'_>,
+    out: &mut Sink<T>,
+    show: &mut impl FnMut(Exhibit, &mut Sink<T>),
+) -> Result<(), ReadError> {
+    let Some(mm) = task.object.follow("mm")? else { return Ok(()) };
+    let space = linux.space_of(&task.object)?;
+    let (mappings, _) = maps::mappings(&mm, out.watch());
+    let program = mm.follow("exe_file")?.and_then(|file| file.pointer("f_inode").ok());
+    for mapping in mappings.iter().filter(|mapping| mapping.protection.execute && !linux.is_special(mapping)) {
+        if out.cancelled() {
+            return Ok(());
+        }
+        show(linux.exhibit(task, &space, mapping, program), out);
+    }
+    Ok(())
+}
+
+impl Linux {
+    fn exhibit(&self, task: &Task<'_>, space: &AddressSpace, mapping: &Mapping<'_>, program: Option<VirtAddr>) -> Exhibit {
+        let mut head = vec![0; HEAD];
+        let path = mapping.file.as_ref().map(path::of_file).transpose();
+        let head = match space.read(mapping.start, &mut head) {
+            Err(ReadError::NotMapped(_)) => Known::Absent,
+            read => read.map(|()| head).into(),
+        };
+        let mut exhibit = Exhibit {
+            pid: task.pid,
+            process: task.name.clone(),
+            process_address: task.object.address,
+            start: mapping.start,
+            end: VirtAddr(mapping.end.0 - 1),
+            protection: mapping.protection,
+            file: path.clone().map(|path| path.map(path::FilePath::shown)).into(),
+            backing: match (&mapping.file, path) {
+                (None, _) => Backing::Private,
+                (Some(file), path) => {
+                    let path = path.ok().flatten();
+                    let text = path.as_ref().map_or("", |path| path.text.as_str());
+                    // Shared memory without a name of its own is no program that somebody deleted.
+                    let shared = text.starts_with("/dev/zero") || text.starts_with("/SYSV");
+                    Backing::File {
+                        program: file.pointer("f_inode").ok().is_some_and(|inode| Some(inode) == program),
+                        deleted: path.as_ref().is_some_and(|path| path.deleted) && !shared,
+                        anonymous: text.starts_with("/memfd:"),
+                    }
+                }
+            },
+            pages: 0,
+            unread: 0,
+            content: Vec::new(),
+            copies: Vec::new(),
+            changes: Vec::new(),
+            head,
+        };
+        match &mapping.file {
+            None => (exhibit.content, exhibit.pages, exhibit.unread) = space.content(mapping.start, mapping.end, MOST_PAGES),
+            Some(file) => self.gather_changes(space, mapping, file, &mut exhibit),
+        }
+        exhibit
+    }
+
+    fn gather_changes(&self, space: &AddressSpace, mapping: &Mapping<'_>, file: &Object<'_>, exhibit: &mut Exhibit) {
+        space.mapped(mapping.start, mapping.end, &mut |at, leaf, length| {
+            exhibit.pages += length / PAGE_SIZE;
+            if exhibit.pages <= MOST_PAGES && self.is_anonymous(leaf).unwrap_or(false) {
+                exhibit.copies.push(at);
+                exhibit.changes.extend(self.difference(mapping, file, at, leaf));
+            }
+        });
+    }
+
+    /// A mapping that the kernel itself made, such as the vDSO.
+    fn is_special(&self, mapping: &Mapping<'_>) -> bool {
+        let special = self.context().symbol("special_mapping_vmops").ok();
+        special.is_some() && mapping.object.pointer("vm_ops").ok() == special
+    }
+
+    /// Whether a frame holds a private page of a process, not one of the page cache: the lowest bit of its mapping
+    /// (PAGE_MAPPING_ANON, include/linux/page-flags.h).
+    fn is_anonymous(&self, leaf: Leaf) -> Result<bool, ReadError> {
+        let Some(frame) = leaf.frame() else { return Ok(false) };
+        Ok(self.page(frame)?.uint("mapping")? & 1 != 0)
+    }
+
+    /// The first bytes in which a page differs from the same page of its file in the page cache; None where it does not, or where the
+    /// file's page is not in memory.
+    fn difference(&self, mapping: &Mapping<'_>, file: &Object<'_>, at: VirtAddr, leaf: Leaf) -> Option<Change> {
+        let index = mapping.object.uint("vm_pgoff").ok()? + (at.0 - mapping.start.0) / PAGE_SIZE;
+        let cached = self.cached_page(file, index)?;
+        let (mut was, mut is) = ([0; PAGE_SIZE as usize], [0; PAGE_SIZE as usize]);
+        self.image.read(cached, &mut was).ok()?;
+        self.image.read(leaf.frame()?, &mut is).ok()?;
+        let first = was.iter().zip(&is).position(|(was, is)| was != is)?;
+        let end = (first + 8).min(was.len());
+        Some(Change { at: at.offset(first as u64), was: was[first..end].to_vec(), is: is[first..end].to_vec() })
+    }
+
+    /// The frame of a file's page in the page cache.
+    pub(super) fn cached_page(&self, file: &Object<'_>, index: u64) -> Option<PhysAddr> {
+        let cache = file.follow_some("f_mapping").ok()?;
+        let pages = cache.inner(if cache.has("i_pages") { "i_pages" } else { "page_tree" }).ok()?;
+        let (start, page) = super::xarray::at(&pages, index).ok()??;
+        self.frame_of(page).ok().map(|frame| frame.offset((index - start) * PAGE_SIZE))
+    }
+}

@@ -1,0 +1,77 @@
+//! Executable regions with what is needed to judge them.
+
+use super::Windows;
+use super::processes::Task;
+use super::vads::Vad;
+use crate::facts::{Backing, Exhibit, Known, ReadError, Record, Scope, Sink};
+use crate::paging::AddressSpace;
+
+/// Bytes kept of a region's start.
+const HEAD: usize = 64;
+/// Pages of one region that are looked into.
+const MOST_PAGES: u64 = 4096;
+
+/// Shows every executable region of the processes that a query is about.
+pub fn exhibits<T: Record>(windows: &Windows, scope: Scope, out: &mut Sink<T>, mut show: impl FnMut(Exhibit, &mut Sink<T>)) {
+    let tasks = windows.tasks(scope, out.watch());
+    for (done, task) in tasks.iter().enumerate() {
+        if out.cancelled() {
+            return;
+        }
+        out.watch().progress(done as u64, tasks.len() as u64);
+        if let Err(why) = of_task(windows, task, out, &mut show) {
+            out.note(format!("{} {} could not be judged: {why}", task.name, task.pid));
+        }
+    }
+    out.note(format!("{} processes were looked at; regions that show no sign are not listed", tasks.len()));
+}
+
+fn of_task<T: Record>(
+    windows: &Windows,
+    task: &Task<'_>,
+    out: &mut Sink<T>,
+    show: &mut impl FnMut(Exhibit, &mut Sink<T>),
+) -> Result<(), ReadError> {
+    let space = windows.space_of(&task.object)?;
+    let (vads, _) = windows.vads(&task.object, out.watch());
+    for vad in vads.iter().filter(|vad| vad.protection.execute) {
+        if out.cancelled() {
+            return Ok(());
+        }
+        show(exhibit(task, &space, vad), out);
+    }
+    Ok(())
+}
+
+fn exhibit(task: &Task<'_>, space: &AddressSpace, vad: &Vad<'_>) -> Exhibit {
+    let mut head = vec![0; HEAD];
+    let head = match space.read(vad.start, &mut head) {
+        Err(ReadError::NotMapped(_)) => Known::Absent,
+        read => read.map(|()| head).into(),
+    };
+    let file = vad.file_name();
+    let mut exhibit = Exhibit {
+        pid: task.pid,
+        process: task.name.clone(),
+        process_address: task.object.address,
+        start: vad.start,
+        end: vad.end,
+        protection: vad.protection,
+        backing: if matches!(file, Ok(None)) {
+            Backing::Private
+        } else {
+            Backing::File { program: false, deleted: false, anonymous: false }
+        },
+        file: file.into(),
+        pages: 0,
+        unread: 0,
+        content: Vec::new(),
+        copies: Vec::new(),
+        changes: Vec::new(),
+        head,
+    };
+    if exhibit.backing == Backing::Private {
+        (exhibit.content, exhibit.pages, exhibit.unread) = space.content(vad.start, vad.end.offset(1), MOST_PAGES);
+    }
+    exhibit
+}

@@ -1,0 +1,132 @@
+//! Kernel objects: the header before each, its type and its name, and objects found by the tag of their pool block.
+
+use super::Windows;
+use super::text;
+use crate::address::VirtAddr;
+use crate::facts::{ReadError, Watch};
+use crate::symbols::{Context, Object};
+use std::collections::HashMap;
+
+/// The optional headers before an _OBJECT_HEADER, nearest first, with their bits in InfoMask (Windows Internals; the kernel keeps the
+/// same in ObpInfoMaskToOffset).
+const OPTIONAL: [(u64, &str); 7] = [
+    (0x01, "_OBJECT_HEADER_CREATOR_INFO"),
+    (0x02, "_OBJECT_HEADER_NAME_INFO"),
+    (0x04, "_OBJECT_HEADER_HANDLE_INFO"),
+    (0x08, "_OBJECT_HEADER_QUOTA_INFO"),
+    (0x10, "_OBJECT_HEADER_PROCESS_INFO"),
+    (0x20, "_OBJECT_HEADER_AUDIT_INFO"),
+    (0x40, "_OBJECT_HEADER_EXTENDED_INFO"),
+];
+const NAME_INFO: u64 = 0x02;
+/// A type index is a byte.
+const MOST_TYPES: u64 = 256;
+/// Device names are short; a directory tree is not deep.
+const MOST_DEPTH: usize = 32;
+
+/// Object types by their index.
+#[derive(Debug, Default)]
+pub struct Types {
+    names: HashMap<u8, String>,
+    /// ObHeaderCookie, with which type indices are veiled since Windows 10.
+    cookie: Option<u8>,
+}
+
+impl Types {
+    pub fn read(context: Context<'_>) -> Result<Self, ReadError> {
+        let table = context.symbol("ObTypeIndexTable")?;
+        let cookie = context.symbol("ObHeaderCookie").and_then(|cookie| context.space.uint(cookie, 1)).ok().map(|cookie| cookie as u8);
+        let mut names = HashMap::new();
+        // The first two entries are no types.
+        for index in 2..MOST_TYPES {
+            let kind = context.space.pointer(table.offset(index * 8))?;
+            if !kind.is_kernel() {
+                break;
+            }
+            if let Ok(name) = context.object("_OBJECT_TYPE", kind)?.inner("Name").and_then(|name| text::unicode(&name)) {
+                names.insert(index as u8, name);
+            }
+        }
+        Ok(Self { names, cookie })
+    }
+}
+
+impl Windows {
+    /// The header of an object.
+    pub(super) fn header(&self, body: VirtAddr) -> Result<Object<'_>, ReadError> {
+        self.context().container("_OBJECT_HEADER", "Body", body)
+    }
+
+    /// The type of an object, by its header.
+    pub(super) fn type_name(&self, header: &Object<'_>) -> Result<&str, ReadError> {
+        let types = self.types.as_ref().map_err(|why| *why)?;
+        let index = header.uint("TypeIndex")? as u8;
+        let index = types.cookie.map_or(index, |cookie| index ^ cookie ^ (header.address.0 >> 8) as u8);
+        types.names.get(&index).map(String::as_str).ok_or(ReadError::Implausible("object type"))
+    }
+
+    /// The bytes of optional headers before a header.
+    fn optional_size(&self, mask: u64) -> Result<u64, ReadError> {
+        let present = OPTIONAL.iter().filter(|(bit, _)| mask & bit != 0);
+        present.map(|(_, name)| self.profile.layout(name).map(|layout| u64::from(layout.size))).sum()
+    }
+
+    /// The name in an object's name header; None where it has none.
+    pub(super) fn object_name(&self, header: &Object<'_>) -> Result<Option<String>, ReadError> {
+        Ok(match self.name_info(header)? {
+            Some(info) => Some(text::unicode(&info.inner("Name")?)?).filter(|name| !name.is_empty()),
+            None => None,
+        })
+    }
+
+    fn name_info(&self, header: &Object<'_>) -> Result<Option<Object<'_>>, ReadError> {
+        let mask = header.uint("InfoMask")?;
+        if mask & NAME_INFO == 0 {
+            return Ok(None);
+        }
+        let before = self.optional_size(mask & (NAME_INFO | (NAME_INFO - 1)))?;
+        self.context().object("_OBJECT_HEADER_NAME_INFO", VirtAddr(header.address.0.wrapping_sub(before))).map(Some)
+    }
+
+    /// The name with the directories above it, as `\Device\HarddiskVolume3`.
+    pub(super) fn object_path(&self, header: &Object<'_>) -> Result<Option<String>, ReadError> {
+        let mut parts = Vec::new();
+        let mut at = header.clone();
+        for _ in 0..MOST_DEPTH {
+            let Some(info) = self.name_info(&at)? else { break };
+            let name = text::unicode(&info.inner("Name")?)?;
+            let parent = info.pointer("Directory")?;
+            if !name.is_empty() && name != "\\" {
+                parts.push(name);
+            }
+            if parent.is_null() {
+                break;
+            }
+            at = self.header(parent)?;
+        }
+        Ok((!parts.is_empty()).then(|| parts.iter().rev().map(|part| format!("\\{part}")).collect()))
+    }
+
+    /// Objects of a type whose pool blocks have a tag, mapped by the kernel or not any more. What lies in a freed block may be overwritten:
+    /// the caller judges the body.
+    pub(super) fn objects_by_tag(&self, tag: &[u8; 4], kind: &str, watch: &Watch) -> Result<Vec<VirtAddr>, ReadError> {
+        let pools = self.pools(watch)?;
+        let (header, pool) = (self.profile.layout("_OBJECT_HEADER")?, u64::from(self.profile.layout("_POOL_HEADER")?.size));
+        let body = header.offset("Body")?;
+        let most = self.optional_size(0x7f).or_else(|_| self.optional_size(0x1f))?;
+        let mut found = Vec::new();
+        for block in pools.with_tag(tag) {
+            let Some(start) = block.address.map(|address| address.offset(pool)) else { continue };
+            let fits = |skip: &u64| -> Result<bool, ReadError> {
+                let header = self.context().object("_OBJECT_HEADER", start.offset(*skip))?;
+                Ok(self.optional_size(header.uint("InfoMask")?)? == *skip && self.type_name(&header)? == kind)
+            };
+            if let Some(skip) = (0..=most).step_by(16).find(|skip| fits(skip).unwrap_or(false)) {
+                found.push(start.offset(skip + body));
+            }
+        }
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+}

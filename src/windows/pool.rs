@@ -1,0 +1,106 @@
+//! Pool blocks by their tags: one sweep of physical memory for all of them.
+
+use super::Windows;
+use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
+use crate::facts::{ReadError, Watch};
+use crate::image::Chunk;
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Tags that some table asks for. Before Windows 8 the tags of protected objects have their highest bit set.
+const TAGS: [&[u8; 4]; 20] = [
+    b"Proc", b"Thre", b"File", b"Muta", b"Driv", b"Devi", b"Symb", b"Sect", b"Toke", b"MmLd", b"TcpL", b"TcpE", b"TTcb", b"UdpA", b"TcTW",
+    b"CM10", b"Vad ", b"VadS", b"AtmT", b"Cbrb",
+];
+const PROTECTED: u8 = 0x80;
+/// Blocks begin at multiples of this on x64.
+const GRAIN: usize = 16;
+const CHUNK: usize = 1 << 20;
+/// The kernel's half.
+const KERNEL_HALF: VirtAddr = VirtAddr(0xffff_8000_0000_0000);
+const KERNEL_END: VirtAddr = VirtAddr(0xffff_ffff_ffff_f000);
+
+/// A block with a tag of interest; it may have been freed.
+#[derive(Clone, Copy, Debug)]
+pub struct Block {
+    pub physical: PhysAddr,
+    /// Where the kernel maps it; None where nothing maps its frame any more.
+    pub address: Option<VirtAddr>,
+    /// Bytes, its _POOL_HEADER included.
+    pub size: u32,
+}
+
+/// The blocks of an image, by tag.
+#[derive(Debug, Default)]
+pub struct Pools {
+    blocks: HashMap<[u8; 4], Vec<Block>>,
+    /// Bytes that could not be looked at.
+    pub unread: u64,
+}
+
+impl Pools {
+    pub fn with_tag(&self, tag: &[u8; 4]) -> &[Block] {
+        self.blocks.get(tag).map_or(&[], Vec::as_slice)
+    }
+}
+
+impl Windows {
+    /// The blocks of the whole image; the first who asks waits for the sweep. A cancelled sweep is not kept.
+    pub(super) fn pools(&self, watch: &Watch) -> Result<Arc<Pools>, ReadError> {
+        if let Some(known) = self.pools.get() {
+            return Ok(Arc::clone(known));
+        }
+        let pools = Arc::new(self.sweep_pools(watch)?);
+        Ok(if watch.cancelled() { pools } else { Arc::clone(self.pools.get_or_init(|| pools)) })
+    }
+
+    fn sweep_pools(&self, watch: &Watch) -> Result<Pools, ReadError> {
+        let header = self.profile.layout("_POOL_HEADER")?;
+        let tag_at = header.offset("PoolTag")? as usize;
+        let block_size = header.field("BlockSize")?;
+        let (size_at, (shift, width)) = (block_size.offset as usize, block_size.bits.unwrap_or((0, 8)));
+        let found: Mutex<Vec<([u8; 4], PhysAddr, u32)>> = Mutex::default();
+        let swept = self.image.sweep(CHUNK, GRAIN, watch, |Chunk { at, bytes, own }| {
+            let mut here = Vec::new();
+            for start in (0..own).step_by(GRAIN) {
+                let Some(block) = bytes.get(start..start + GRAIN) else { break };
+                let Some(tag) = block.get(tag_at..).and_then(|rest| rest.first_chunk::<4>()) else { break };
+                let [a, b, c, d] = *tag;
+                let tag = [a, b, c, d & !PROTECTED];
+                if TAGS.contains(&&tag) {
+                    let word = block.get(size_at..).and_then(|rest| rest.first_chunk::<2>()).map_or(0, |word| u16::from_le_bytes(*word));
+                    let grains = (u32::from(word) >> shift) & (u32::MAX >> (32 - u32::from(width.clamp(1, 32))));
+                    here.push((tag, at.offset(start as u64), grains * GRAIN as u32));
+                }
+            }
+            found.lock().unwrap_or_else(PoisonError::into_inner).extend(here);
+            ControlFlow::Continue(())
+        });
+        let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        found.sort_by_key(|(_, physical, _)| *physical);
+        let places = self.places(found.iter().map(|(_, physical, _)| physical.page()).collect());
+        let mut pools = Pools { unread: swept.unreadable, ..Pools::default() };
+        for (tag, physical, size) in found {
+            let address = places.get(&physical.page()).map(|page| page.offset(physical.in_page()));
+            pools.blocks.entry(tag).or_default().push(Block { physical, address, size });
+        }
+        Ok(pools)
+    }
+
+    /// Where the kernel maps each of some frames, if anywhere.
+    pub(super) fn places(&self, mut frames: Vec<PhysAddr>) -> HashMap<PhysAddr, VirtAddr> {
+        frames.sort();
+        frames.dedup();
+        let mut places = HashMap::with_capacity(frames.len());
+        self.space.mapped(KERNEL_HALF, KERNEL_END, &mut |at, leaf, length| {
+            let Some(start) = leaf.frame() else { return };
+            let first = frames.partition_point(|frame| *frame < start);
+            for frame in frames.iter().skip(first).take_while(|frame| frame.0 < start.0 + length) {
+                places.entry(*frame).or_insert(at.offset(frame.0 - start.0));
+            }
+        });
+        debug_assert!(places.values().all(|place| place.0 % PAGE_SIZE == 0));
+        places
+    }
+}

@@ -1,0 +1,210 @@
+//! Virtual address descriptors: the regions of a process's address space.
+
+use super::processes::Task;
+use super::{Windows, text};
+use crate::address::{PAGE_SIZE, VirtAddr};
+use crate::facts::{Known, Protection, ReadError, Region, Scope, Sink, Watch};
+use crate::symbols::Object;
+use std::collections::HashSet;
+
+const MOST_REGIONS: usize = 1 << 20;
+
+/// The rights that a VAD's five bits of protection stand for (MmProtectToValue; the words are those of memoryapi.h).
+const PROTECTIONS: [(&str, &str); 8] = [
+    ("PAGE_NOACCESS", ""),
+    ("PAGE_READONLY", "r"),
+    ("PAGE_EXECUTE", "x"),
+    ("PAGE_EXECUTE_READ", "rx"),
+    ("PAGE_READWRITE", "rw"),
+    ("PAGE_WRITECOPY", "rwc"),
+    ("PAGE_EXECUTE_READWRITE", "rwx"),
+    ("PAGE_EXECUTE_WRITECOPY", "rwxc"),
+];
+/// What the upper two bits add.
+const MODIFIERS: [&str; 4] = ["", " | PAGE_NOCACHE", " | PAGE_GUARD", " | PAGE_WRITECOMBINE"];
+const GUARD: u64 = 2;
+
+/// _MMVAD_FLAGS.VadType (MI_VAD_TYPE).
+const IMAGE_MAP: u64 = 2;
+
+/// A VAD, read.
+pub struct Vad<'a> {
+    /// Its _MMVAD_SHORT, with which every VAD begins.
+    pub short: Object<'a>,
+    pub start: VirtAddr,
+    /// Last byte, inclusive.
+    pub end: VirtAddr,
+    /// The tag of its pool block tells how long it is.
+    pub tag: [u8; 4],
+    pub protection: Protection,
+    pub native_protection: String,
+    pub private: bool,
+    pub image: bool,
+    pub committed: Option<u64>,
+}
+
+impl Windows {
+    /// The VADs of a process by address, and what could not be read on the way.
+    pub(super) fn vads<'a>(&self, process: &Object<'a>, watch: &Watch) -> (Vec<Vad<'a>>, Vec<ReadError>) {
+        let mut trouble = Vec::new();
+        let mut vads = Vec::new();
+        let nodes = tree(process, watch).unwrap_or_else(|why| {
+            trouble.push(why);
+            Vec::new()
+        });
+        for node in nodes {
+            match self.vad(process, node) {
+                Ok(vad) => vads.push(vad),
+                Err(why) => trouble.push(why),
+            }
+        }
+        vads.sort_by_key(|vad| vad.start);
+        (vads, trouble)
+    }
+
+    fn vad<'a>(&self, process: &Object<'a>, node: VirtAddr) -> Result<Vad<'a>, ReadError> {
+        let context = process.context();
+        let short = context.object("_MMVAD_SHORT", node)?;
+        let number = |low: &'static str, high: &'static str| -> Result<u64, ReadError> {
+            let upper = if short.has(high) { short.uint(high)? } else { 0 };
+            Ok((upper << 32) | short.uint(low)?)
+        };
+        let (first, last) = (number("StartingVpn", "StartingVpnHigh")?, number("EndingVpn", "EndingVpnHigh")?);
+        if first > last || last >= 1 << 36 {
+            return Err(ReadError::Implausible("_MMVAD_SHORT"));
+        }
+        let flags = short.inner("u")?.inner("VadFlags")?;
+        let bits = flags.uint("Protection")?;
+        let (words, letters) = PROTECTIONS.get((bits & 7) as usize).copied().unwrap_or_default();
+        let modifier = bits >> 3;
+        let committed = short.inner("u1").and_then(|u1| u1.inner("VadFlags1")).and_then(|flags| flags.uint("CommitCharge"));
+        Ok(Vad {
+            start: VirtAddr(first * PAGE_SIZE),
+            end: VirtAddr(last * PAGE_SIZE + (PAGE_SIZE - 1)),
+            tag: self.tag_of(node).unwrap_or_default(),
+            protection: Protection {
+                read: letters.contains('r') || letters.contains('x'),
+                write: letters.contains('w'),
+                execute: letters.contains('x'),
+                copy_on_write: letters.contains('c'),
+                guard: modifier == GUARD,
+            },
+            native_protection: format!("{words}{}", MODIFIERS.get(modifier as usize).copied().unwrap_or_default()),
+            private: flags.uint("PrivateMemory")? != 0,
+            image: flags.uint("VadType")? == IMAGE_MAP,
+            committed: committed.or_else(|_| flags.uint("CommitCharge")).ok(),
+            short,
+        })
+    }
+
+    /// The tag of the pool block that an allocation fills.
+    fn tag_of(&self, allocation: VirtAddr) -> Result<[u8; 4], ReadError> {
+        let header = self.profile.layout("_POOL_HEADER")?;
+        self.space.bytes(VirtAddr(allocation.0.wrapping_sub(header.size.into())).offset(header.offset("PoolTag")?))
+    }
+}
+
+/// The nodes of a process's VAD tree: an _RTL_AVL_TREE since Windows 8.1, an _MM_AVL_TABLE before.
+fn tree(process: &Object<'_>, watch: &Watch) -> Result<Vec<VirtAddr>, ReadError> {
+    let context = process.context();
+    let root = process.inner("VadRoot")?;
+    let (first, node, left, right) = if root.has("Root") {
+        (root.pointer("Root")?, "_RTL_BALANCED_NODE", "Left", "Right")
+    } else {
+        let anchor = root.inner("BalancedRoot")?;
+        let node = if context.profile.layout("_MMADDRESS_NODE").is_ok() { "_MMADDRESS_NODE" } else { "_MM_AVL_NODE" };
+        (anchor.pointer("RightChild")?, node, "LeftChild", "RightChild")
+    };
+    let mut found = Vec::new();
+    let mut seen = HashSet::new();
+    let mut waiting = vec![first];
+    while let Some(at) = waiting.pop() {
+        if !at.is_kernel() || !seen.insert(at) || found.len() >= MOST_REGIONS || watch.cancelled() {
+            continue;
+        }
+        found.push(at);
+        let node = context.object(node, at)?;
+        waiting.extend([left, right].into_iter().filter_map(|child| node.pointer(child).ok()));
+    }
+    Ok(found)
+}
+
+impl Vad<'_> {
+    /// A VAD that goes on after its short part, with a section behind it.
+    fn is_long(&self) -> bool {
+        matches!(&self.tag, b"Vad " | b"Vadl" | b"Vadm")
+    }
+
+    /// The file behind it.
+    pub fn file(&self) -> Result<Option<Object<'_>>, ReadError> {
+        if self.private || !self.is_long() {
+            return Ok(None);
+        }
+        let context = self.short.context();
+        let vad = context.object("_MMVAD", self.short.address)?;
+        let Some(subsection) = vad.follow("Subsection")? else { return Ok(None) };
+        let Some(area) = subsection.follow("ControlArea")? else { return Ok(None) };
+        // An _EX_FAST_REF keeps a count in the lowest bits of the pointer.
+        let file = VirtAddr(area.inner("FilePointer")?.uint("Value")? & !0xf);
+        if file.is_null() { Ok(None) } else { context.object("_FILE_OBJECT", file).map(Some) }
+    }
+
+    pub fn file_name(&self) -> Result<Option<String>, ReadError> {
+        self.file()?.map(|file| text::unicode(&file.inner("FileName")?)).transpose()
+    }
+}
+
+pub fn regions(windows: &Windows, scope: Scope, out: &mut Sink<Region>) {
+    let tasks = windows.tasks(scope, out.watch());
+    if tasks.is_empty() {
+        out.note("no living process object matches");
+    }
+    for (done, task) in tasks.iter().enumerate() {
+        if out.cancelled() {
+            return;
+        }
+        out.watch().progress(done as u64, tasks.len() as u64);
+        if let Err(why) = of_task(windows, task, out) {
+            out.note(format!("regions of {} {}: {why}", task.name, task.pid));
+        }
+    }
+}
+
+fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Region>) -> Result<(), ReadError> {
+    let space = windows.space_of(&task.object)?;
+    let (vads, trouble) = windows.vads(&task.object, out.watch());
+    for why in trouble {
+        out.note(format!("a region of {} {} is missing: {why}", task.name, task.pid));
+    }
+    for vad in vads {
+        let mut resident = 0;
+        space.mapped(vad.start, vad.end.offset(1), &mut |_, leaf, length| {
+            if leaf.frame().is_some_and(|frame| windows.image.holds(frame)) {
+                resident += length / PAGE_SIZE;
+            }
+        });
+        out.push(Region {
+            pid: task.pid,
+            process: task.name.clone(),
+            start: vad.start,
+            end: vad.end,
+            protection: vad.protection,
+            native_protection: vad.native_protection.clone(),
+            kind: match (vad.private, vad.image) {
+                (true, _) => "private",
+                (_, true) => "image",
+                _ => "mapped",
+            },
+            file: vad.file_name().into(),
+            tag: Known::Value(
+                vad.tag.iter().map(|byte| char::from(*byte)).filter(|letter| letter.is_ascii_graphic() || *letter == ' ').collect(),
+            ),
+            committed_pages: vad.committed.into(),
+            resident_pages: Known::Value(resident),
+            address: vad.short.address,
+            process_address: task.object.address,
+            ..Region::default()
+        });
+    }
+    Ok(())
+}
