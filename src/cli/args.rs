@@ -117,6 +117,21 @@ Holes become zeros and are listed in the manifest. Numbers are decimal, or hexad
         #[arg(required = true, value_name = "IMAGE")]
         images: Vec<PathBuf>,
     },
+    /// The profiles of Windows kernels that ship with the program: list them, or pack them anew.
+    #[command(subcommand)]
+    Symbols(Symbols),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Symbols {
+    /// List the builds.
+    List,
+    /// Pack the symbol tables in a folder into the file --output.
+    #[command(after_help = "The folder is laid out as symbols/README.md says. The same folder gives the same file.")]
+    Pack {
+        /// Folder of ISF tables and the lists that go with them.
+        folder: PathBuf,
+    },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -3,6 +3,7 @@
 mod args;
 mod console;
 mod memory;
+mod symbols;
 mod triage;
 
 use crate::engine::{Options, Session, catalog, find_table};
@@ -88,6 +89,7 @@ impl Run {
             Command::Read { image, address, length, physical, raw } => self.read(&image, address, length, physical, raw),
             Command::Dump { image, start, address, length, physical } => self.dump(&image, start, address.zip(length), physical),
             Command::Triage { images } => self.triage(&images),
+            Command::Symbols(command) => self.symbols(command),
         }
     }
 

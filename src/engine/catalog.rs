@@ -84,7 +84,7 @@ catalog! {
     Suspicious ["malfind", "malware.malfind"] linux: findings::of_linux, windows: findings::of_windows,;
     Module ["lsmod", "hidden_modules", "modxview", "modules", "modscan"] linux: linux::modules,;
     OpenFile ["lsof"] linux: linux::open_files,;
-    Variable ["envars"] linux: linux::environment,;
+    Variable ["envars"] linux: linux::environment, windows: windows::environment,;
     Library ["library_list", "dlllist"] linux: linux::libraries,;
     Capabilities ["capabilities"] linux: linux::capabilities,;
     Mount ["mountinfo"] linux: linux::mounts,;

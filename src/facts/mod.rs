@@ -20,7 +20,7 @@ mod socket;
 
 pub use answer::{Answer, Feed, Rows, Scope, Sink, State, Watch};
 pub use cell::{Cell, Hex, ToCell};
-pub use exhibit::{Backing, Change, Exhibit};
+pub use exhibit::{Behind, Change, Exhibit};
 pub use info::{Check, Info, Origin};
 pub use known::{Known, ReadError};
 pub use library::{Library, Variable};

@@ -2,9 +2,11 @@
 
 mod detect;
 mod exhibits;
+mod files;
 mod objects;
 mod pages;
 mod pe;
+mod peb;
 mod pool;
 mod processes;
 mod text;
@@ -12,6 +14,7 @@ mod threads;
 mod vads;
 
 pub use exhibits::exhibits;
+pub use peb::environment;
 pub use processes::{processes, pstree};
 pub use threads::threads;
 pub use vads::regions;
