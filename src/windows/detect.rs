@@ -107,7 +107,6 @@ impl Windows {
         Ok(Self {
             image: Arc::clone(image),
             types,
-            pages: WindowsPages::minimal(),
             space,
             pages: WindowsPages::minimal(),
             profile,
