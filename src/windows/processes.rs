@@ -45,7 +45,6 @@ pub struct Task<'a> {
     pub object: Object<'a>,
     pub pid: u32,
     pub name: String,
-    pub state: ProcessState,
 }
 
 impl Windows {
@@ -53,7 +52,7 @@ impl Windows {
     pub(super) fn tasks(&self, scope: Scope, watch: &Watch) -> Vec<Task<'_>> {
         let make = |member: &Member| {
             let object = self.context().object("_EPROCESS", member.address).ok()?;
-            Some(Task { object, pid: member.pid, name: member.name.clone(), state: member.state })
+            Some(Task { object, pid: member.pid, name: member.name.clone() })
         };
         if let Scope::Process(address) = scope
             && let Some(member) = self.listed().members.iter().find(|member| member.address == address && member.mapped)
