@@ -97,7 +97,8 @@ impl Run {
         if io::stdin().is_terminal() && io::stdout().is_terminal() {
             let system = demo.unwrap_or(args::System::Linux);
             let name = image.map_or_else(|| "demo".to_owned(), |image| image.display().to_string());
-            let (image, options) = (image.map(Path::to_owned), Options { symbols: self.common.symbols.clone() });
+            let options = Options { symbols: self.common.symbols.clone(), pagefiles: self.common.pagefile.clone() };
+            let image = image.map(Path::to_owned);
             tui::run(&name, move |watch| match image {
                 Some(image) => Session::open(&image, &options, watch),
                 None => Session::demo(system.into(), watch),
