@@ -660,8 +660,8 @@ fn few_bytes_on_the_wire() {
         cost(&mut desk, &mut painter, "Enter");
         let bytes = cost(&mut desk, &mut painter, "j");
         let scrolled = cost(&mut desk, &mut painter, "PgDn");
-        println!("{name}: first frame {first}, tree {tree}, table {table}, bytes {bytes}, a page of bytes {scrolled}");
-        assert!(first < 6000 && tree <= 600 && table <= 400 && bytes <= 200 && scrolled < 4500);
+        let costs = format!("{name}: first frame {first}, tree {tree}, table {table}, bytes {bytes}, a page of bytes {scrolled}");
+        assert!(first < 6000 && tree <= 600 && table <= 400 && bytes <= 200 && scrolled < 4500, "{costs}");
     }
 }
 
