@@ -17,6 +17,7 @@ mod module;
 mod process;
 mod region;
 mod socket;
+mod symbols;
 
 pub use answer::{Answer, Feed, Rows, Scope, Sink, State, Watch};
 pub use backing::Backing;
@@ -31,4 +32,5 @@ pub use process::{Process, ProcessState, Thread, TreeProcess, tree};
 pub use record::{Column, Kind, Record, Serves, Table};
 pub use region::{Indicator, Protection, Region, Suspicious, Verdict};
 pub use socket::Socket;
+pub use symbols::{SymbolFile, SymbolNeed};
 pub use time::Time;

@@ -120,6 +120,7 @@ fn following(backing: Backing, address: u64, length: u64) -> Backing {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::address::{PhysAddr, VirtAddr};

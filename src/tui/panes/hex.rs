@@ -195,7 +195,7 @@ impl HexView {
         let place = match self.origin(self.cursor) {
             None => return vec![(Role::Dim, "reading...".into())],
             Some(Err(why)) => return vec![(Role::Warning, format!("?? {why}"))],
-            Some(Ok(backing)) => in_words(backing),
+            Some(Ok(backing)) => backing.to_string(),
         };
         let little = |length: u64| -> Option<u64> {
             let bytes: Option<Vec<u8>> = (0..length).map(|index| self.value(self.cursor.checked_add(index)?)).collect();
@@ -281,9 +281,9 @@ impl Source for HexView {
         }
         Some(match self.origin(at.max(self.first))? {
             Ok(_) if self.space == Space::Physical => return None,
+            Ok(Backing::Ram(at)) => format!("pfn {:#x}", at.0 >> 12),
             Ok(backing) => match backing.physical() {
-                Some(physical) if backing.kind() == "ram" => format!("pfn {:#x}", physical.0 >> 12),
-                Some(physical) => format!("{} pfn {:#x}", backing.kind(), physical.0 >> 12),
+                Some(at) => format!("pfn {:#x} {}", at.0 >> 12, backing.kind()),
                 None => backing.kind().to_owned(),
             },
             Err(ReadError::NotInImage(_)) => "not in image".to_owned(),
@@ -294,16 +294,6 @@ impl Source for HexView {
     }
     fn marked(&self, at: u64) -> bool {
         self.found.is_some_and(|found| at.wrapping_sub(found) < self.needle.bytes.len() as u64)
-    }
-}
-
-fn in_words(backing: Backing) -> String {
-    match backing {
-        Backing::Ram(at) => format!("physical {at}"),
-        Backing::Transition(at) => format!("in transition, physical {at}"),
-        Backing::Prototype(at) => format!("by prototype, physical {at}"),
-        Backing::Pagefile { number, page } => format!("page file {number}, page {page:#x}"),
-        Backing::Zero => "never written: zeros".to_owned(),
     }
 }
 
