@@ -197,6 +197,11 @@ impl Pack {
         Btf::parse(types.write(&definitions))
     }
 
+    /// From which versions on the objects of tcpip.sys are laid out in another way, oldest first.
+    pub fn tcpip_versions(&self) -> Vec<Version> {
+        self.tcpip.iter().map(|(from, _)| *from).collect()
+    }
+
     /// The layouts of the objects of tcpip.sys, which no PDB describes, with those kernel types that they hold.
     pub fn tcpip_types(&self, version: Version) -> Result<Btf, &'static str> {
         let known = self.tcpip.iter().rev().find(|(from, _)| *from <= version).ok_or("no layout of tcpip.sys is known for this build")?;
@@ -205,7 +210,8 @@ impl Pack {
         let mut definitions = types.set(known.1).ok_or(DAMAGED)?;
         if let Some(kernel) = self.nearest(version).first().and_then(|build| types.set(build.set?)) {
             let name = |definition: &usize| types.definitions.get(*definition).and_then(|found| types.names.get(found.name));
-            definitions.extend(kernel.into_iter().filter(|found| name(found).is_some_and(|name| selection::SHARED_WITH_TCPIP.contains(name))));
+            definitions
+                .extend(kernel.into_iter().filter(|found| name(found).is_some_and(|name| selection::SHARED_WITH_TCPIP.contains(name))));
         }
         Btf::parse(types.write(&definitions))
     }

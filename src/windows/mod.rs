@@ -9,21 +9,26 @@ mod pe;
 mod peb;
 mod pool;
 mod processes;
+mod sockets;
+mod tcpip;
 mod text;
 mod threads;
 mod vads;
 
 pub use exhibits::exhibits;
-pub use processes::{processes, pstree};
-pub use threads::threads;
 pub use peb::environment;
+pub use processes::{processes, pstree};
+pub use sockets::sockets;
+pub use threads::threads;
 pub use vads::regions;
 
 use crate::address::{PhysAddr, VirtAddr};
 use crate::facts::{Info, ReadError};
 use crate::image::Image;
 use crate::paging::AddressSpace;
+use crate::symbols::pack::Version;
 use crate::symbols::{Context, Object, Profile};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 /// A Windows kernel in an image.
@@ -35,10 +40,14 @@ pub struct Windows {
     info: Info,
     kernel: pe::Headers,
     build: u32,
+    version: Version,
+    /// Where to look for more symbols.
+    files: Vec<PathBuf>,
     types: Result<objects::Types, ReadError>,
     pools: OnceLock<Arc<pool::Pools>>,
     listed: OnceLock<processes::Roster>,
     roster: OnceLock<Arc<processes::Roster>>,
+    tcpip: OnceLock<tcpip::Tcpip>,
 }
 
 impl Windows {
