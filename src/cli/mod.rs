@@ -7,14 +7,14 @@ mod symbols;
 mod triage;
 
 use crate::engine::{Options, Session, catalog, find_table};
-use crate::facts::{Process, ProcessState, Rows, Scope, State};
-use crate::report;
+use crate::facts::{Origin, Process, ProcessState, Rows, Scope, State};
+use crate::{report, tui};
 use args::{Cli, Command, Common};
 use clap::Parser;
 use console::{Interrupts, Progress, Stop, say};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
@@ -94,6 +94,16 @@ impl Run {
     }
 
     fn explore(&self, image: Option<&Path>, demo: Option<args::System>) -> Result<(), Stop> {
+        if io::stdin().is_terminal() && io::stdout().is_terminal() {
+            let system = demo.unwrap_or(args::System::Linux);
+            let name = image.map_or_else(|| "demo".to_owned(), |image| image.display().to_string());
+            let (image, options) = (image.map(Path::to_owned), Options { symbols: self.common.symbols.clone() });
+            tui::run(&name, move |watch| match image {
+                Some(image) => Session::open(&image, &options, watch),
+                None => Session::demo(system.into(), watch),
+            })?;
+            return Ok(());
+        }
         let session = match image {
             Some(image) => self.open(image)?,
             None => Session::demo(demo.unwrap_or(args::System::Linux).into(), &self.interrupts.watch)?,
@@ -144,15 +154,13 @@ impl Run {
 
     /// Opens an image and tells what it makes of it.
     fn open(&self, image: &Path) -> Result<Session, Stop> {
-        for (option, given) in [("--pagefile", &self.common.pagefile), ("--evtx", &self.common.evtx)] {
-            for path in given {
-                self.note(&format!("{option} {}: not used, this version does not read such files", path.display()));
-            }
+        for path in &self.common.evtx {
+            self.note(&format!("--evtx {}: not used, this version does not read such files", path.display()));
         }
         self.refuse_existing_output()?;
         let started = Instant::now();
         let progress = self.progress(format!("opening {}", image.display()));
-        let options = Options { symbols: self.common.symbols.clone() };
+        let options = Options { symbols: self.common.symbols.clone(), pagefiles: self.common.pagefile.clone() };
         let opened = Session::open(image, &options, &self.interrupts.watch);
         drop(progress);
         if self.interrupts.watch.cancelled() {
@@ -160,6 +168,11 @@ impl Run {
         }
         let session = opened?;
         let info = session.info();
+        if info.os == Origin::Linux {
+            for path in &self.common.pagefile {
+                self.note(&format!("--pagefile {}: not used, only page files of Windows are read", path.display()));
+            }
+        }
         let passed = info.checks.iter().filter(|check| check.passed).count();
         self.detail(&format!(
             "{}: {}; {}; {passed} of {} checks passed, opened in {:.2?}",

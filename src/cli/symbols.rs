@@ -1,8 +1,8 @@
 //! `kioku symbols`: the packed profiles of Windows kernels.
 
+use super::Run;
 use super::args::{Shape, Symbols};
 use super::console::Stop;
-use super::Run;
 use crate::engine::{PackedBuild, pack_folder, packed_builds};
 use std::io::{self, Write};
 use std::path::Path;
@@ -50,7 +50,12 @@ fn list(builds: &[PackedBuild], format: Shape, out: &mut dyn Write) -> io::Resul
     match format {
         Shape::Text => {
             for PackedBuild { module, version, guid, age } in builds {
-                writeln!(out, "{}", format!("{module:<13} {version:<17} {guid} {}", if guid.is_empty() { String::new() } else { age.to_string() }).trim_end())?;
+                writeln!(
+                    out,
+                    "{}",
+                    format!("{module:<13} {version:<17} {guid} {}", if guid.is_empty() { String::new() } else { age.to_string() })
+                        .trim_end()
+                )?;
             }
             Ok(())
         }

@@ -1,6 +1,7 @@
 //! Plain records that cross the boundary between the analysis and its readers. Nothing here reads memory.
 
 mod answer;
+mod backing;
 mod cell;
 mod exhibit;
 mod info;
@@ -18,8 +19,9 @@ mod region;
 mod socket;
 
 pub use answer::{Answer, Feed, Rows, Scope, Sink, State, Watch};
+pub use backing::Backing;
 pub use cell::{Cell, Hex, ToCell};
-pub use exhibit::{Backing, Change, Exhibit};
+pub use exhibit::{Behind, Change, Exhibit};
 pub use info::{Check, Info, Origin};
 pub use known::{Known, ReadError};
 pub use library::{Library, Variable};

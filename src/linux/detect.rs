@@ -307,10 +307,10 @@ fn survey(image: &Image, watch: &Watch) -> Survey {
     let found = Mutex::new(Survey::default());
     let table = memmem::Finder::new(kallsyms::SIGNATURE);
     // A note lies within a page or two; the overlap lets one that crosses a chunk's end be seen whole.
-    image.sweep(CHUNK, 2 * PAGE_SIZE as usize, watch, |Chunk { at: start, bytes, .. }| {
+    image.sweep(CHUNK, 2 * PAGE_SIZE as usize, watch, |Chunk { at: start, bytes, own }| {
         let notes: Vec<VmcoreInfo> = VmcoreInfo::notes(bytes).filter_map(|range| VmcoreInfo::parse(bytes.get(range)?)).collect();
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-        found.tables.extend(table.find_iter(bytes).map(|at| start.offset(at as u64)));
+        found.tables.extend(table.find_iter(bytes).take_while(|at| *at < own).map(|at| start.offset(at as u64)));
         found.notes.extend(notes);
         if found.notes.is_empty() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });

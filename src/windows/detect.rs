@@ -53,7 +53,7 @@ impl Windows {
         let mut trouble = None;
         for root in roots {
             let root = PhysAddr(root.0 & FRAME);
-            let space = AddressSpace::new(Arc::clone(image), root, Levels::Four, Arc::new(WindowsPages));
+            let space = AddressSpace::new(Arc::clone(image), root, Levels::Four, Arc::new(WindowsPages::minimal()));
             if is_windows(&space) {
                 match Self::on(image, space, files) {
                     Ok(windows) => return Some(Ok(windows)),
@@ -110,6 +110,7 @@ impl Windows {
         Ok(Self {
             image: Arc::clone(image),
             types,
+            pages: WindowsPages::minimal(),
             space,
             profile,
             info,

@@ -36,6 +36,7 @@ pub struct Windows {
     image: Arc<Image>,
     /// The System process's address space.
     space: AddressSpace,
+    pages: pages::WindowsPages,
     profile: Profile,
     info: Info,
     kernel: pe::Headers,

@@ -253,8 +253,8 @@ impl Windows {
             threads: process.u32("ActiveThreads").into(),
             session: if exited { Known::Absent } else { self.session(&process).into() },
             wow64: process.pointer(wow64).map(|pointer| !pointer.is_null()).into(),
-            path: living(self.image_path(&process).into()),
-            command_line: living(self.command_line(&process).into()),
+            path: living(self.image_path(&process)),
+            command_line: living(self.command_line(&process)),
             sources: SOURCES.into_iter().zip(member.found_by).filter_map(|(name, found)| found.then_some(name)).collect(),
             state: member.state,
             ..Process::default()
