@@ -4,13 +4,13 @@ mod bytes;
 mod catalog;
 mod dump;
 mod job;
-mod packs;
+mod profiles;
 
 pub use bytes::{Bytes, MOST_BYTES, Piece, Space};
 pub use catalog::{Entry, catalog, find_table};
 pub use dump::{Dump, Extent};
 pub use job::{Job, Task};
-pub use packs::{PackedBuild, pack_folder, packed_builds};
+pub use profiles::{build_profile, pack_folder, symbol_files};
 
 use crate::address::VirtAddr;
 use crate::facts::{Answer, Feed, Info, Origin, ReadError, Record, Rows, Scope, State, Watch};
