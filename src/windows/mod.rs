@@ -1,15 +1,21 @@
 //! Windows facts: the kernel found in an image, and what its structures say.
 
 mod detect;
+mod discover;
 mod exhibits;
+mod fields;
+mod kdbg;
+mod kernel;
 mod objects;
 mod pages;
 mod pe;
 mod pool;
 mod processes;
+mod shared;
 mod text;
 mod threads;
 mod vads;
+mod verify;
 
 pub use exhibits::exhibits;
 pub use processes::{processes, pstree};
@@ -20,6 +26,7 @@ use crate::address::{PhysAddr, VirtAddr};
 use crate::facts::{Info, ReadError};
 use crate::image::Image;
 use crate::paging::AddressSpace;
+use crate::symbols::pack::Version;
 use crate::symbols::{Context, Object, Profile};
 use std::sync::{Arc, OnceLock};
 
@@ -30,8 +37,9 @@ pub struct Windows {
     space: AddressSpace,
     profile: Profile,
     info: Info,
-    kernel: pe::Headers,
+    kernel: kernel::Kernel,
     build: u32,
+    version: Version,
     types: Result<objects::Types, ReadError>,
     pools: OnceLock<Arc<pool::Pools>>,
     listed: OnceLock<processes::Roster>,
