@@ -53,8 +53,9 @@ impl Discovery {
             found.how.push(format!("{} exports", exports.len()));
             found.symbols = exports;
         }
-        if let Some(block) = found.debugger_block(space, kernel) {
+        if let Some((at, block)) = found.debugger_block(space, kernel) {
             found.how.push("the debugger block".to_owned());
+            found.add("KdDebuggerDataBlock", at);
             for (name, address) in block.symbols() {
                 found.add(name, address);
             }
@@ -82,10 +83,10 @@ impl Discovery {
     }
 
     /// A block for debuggers that is not encoded: its list links point to each other or to itself, then come tag, size and the base.
-    fn debugger_block(&self, space: &AddressSpace, kernel: &Kernel) -> Option<Kdbg> {
-        let base = self.pointers.iter().filter(|(_, value)| *value == kernel.base);
-        let blocks = base.filter_map(|(at, _)| Kdbg::plain(space, VirtAddr(at.0.wrapping_sub(0x18))).ok());
-        blocks.into_iter().find(|block| block.kernel_base() == kernel.base)
+    fn debugger_block(&self, space: &AddressSpace, kernel: &Kernel) -> Option<(VirtAddr, Kdbg)> {
+        let places = self.pointers.iter().filter(|(_, value)| *value == kernel.base).map(|(at, _)| Kdbg::around_base(*at));
+        let blocks = places.filter_map(|at| Some((at, Kdbg::plain(space, at).ok()?)));
+        blocks.into_iter().find(|(_, block)| block.kernel_base() == kernel.base)
     }
 
     /// The System process: PsInitialSystemProcess, exported or not, points to it.
@@ -229,19 +230,20 @@ impl Discovery {
         let mut found = [("PspCidTable", None), ("ObTypeIndexTable", None), ("MmPfnDatabase", None), ("KiProcessorBlock", None)];
         let mut tried = HashSet::new();
         for (at, value) in self.pointers.iter().filter(|(_, value)| !kernel.contains(*value)) {
-            if tried.len() < MOST_POINTERS && !tried.insert(*value) {
-                continue;
-            }
             let [cid, types, database, processors] = &mut found;
-            if cid.1.is_none() && value.0 % 16 == 0 && verify::cid(context, *value, 4) == Ok(system) {
-                cid.1 = Some(*at);
-            }
             // The third entry is the first type, which is that of types.
             if types.1.is_none()
                 && type_name(*value).is_ok_and(|name| name == "Type")
                 && space.pointer(at.offset(8)).and_then(type_name).is_ok_and(|name| name == "Directory")
             {
                 types.1 = Some(VirtAddr(at.0 - 16));
+            }
+            // Elsewhere the same value means the same.
+            if !tried.insert(*value) {
+                continue;
+            }
+            if cid.1.is_none() && value.0 % 16 == 0 && verify::cid(context, *value, 4) == Ok(system) {
+                cid.1 = Some(*at);
             }
             if database.1.is_none() && value.in_page() == 0 && root.is_ok() && frames(*value).unwrap_or(false) {
                 database.1 = Some(*at);

@@ -290,6 +290,7 @@ impl Search<'_> {
                 at == head
             })
         };
+        let mut found: Vec<(&'static str, Option<u64>)> = Vec::new();
         let active = list.and_then(|(place, _)| {
             let counts: HashMap<u64, u64> = self.processes.iter().filter_map(|process| Some((process.at.0, count(process, place)?))).collect();
             self.settle(4, |process, offset| {
@@ -297,6 +298,26 @@ impl Search<'_> {
                 Some(offset > place && process.word(offset) & 0xffff_ffff == wanted)
             })
         });
+        // What keeps its distance from the client ID, if most threads have there what it should be.
+        let now = shared::now(context.space).unwrap_or(u64::MAX);
+        let is_address = |value: u64| value == 0 || value < USER_END || VirtAddr(value).is_kernel();
+        let is_time = |value: u64| (125_911_584_000_000_000..=now).contains(&value);
+        type Holds<'a> = &'a dyn Fn(u64) -> bool;
+        let kept: [(&'static str, Holds<'_>); 3] =
+            [("CreateTime", &is_time), ("StartAddress", &is_address), ("Win32StartAddress", &is_address)];
+        for (field, holds) in kept {
+            let guess = || -> Option<u64> {
+                let old = layout("_ETHREAD").ok()?;
+                let offset = client?.checked_add_signed(old.offset(field).ok()?.cast_signed() - old.offset("Cid").ok()?.cast_signed())?;
+                let fitting = threads.iter().filter(|(_, thread)| holds(thread.word(offset))).count();
+                let used = threads.iter().any(|(_, thread)| thread.word(offset) != 0);
+                (used && fitting == threads.len()).then_some(offset)
+            };
+            found.push((field, guess()));
+        }
+        for (field, offset) in found {
+            self.put("_ETHREAD", field, offset);
+        }
         self.put("_KPROCESS", "ThreadListHead", Some(head));
         self.put("_KTHREAD", "ThreadListEntry", Some(back));
         self.put("_KTHREAD", "Process", owner);

@@ -79,6 +79,11 @@ impl Kdbg {
         Ok(Self { words, encoded })
     }
 
+    /// Where a block begins that has the kernel's base at this place.
+    pub fn around_base(at: VirtAddr) -> VirtAddr {
+        VirtAddr(at.0.wrapping_sub(KERNEL_BASE as u64 * 8))
+    }
+
     pub fn kernel_base(&self) -> VirtAddr {
         VirtAddr(self.words.get(KERNEL_BASE).copied().unwrap_or(0))
     }
