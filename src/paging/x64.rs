@@ -1,6 +1,6 @@
 //! x86-64 page tables (Intel SDM volume 3, chapter 4; AMD64 APM volume 2, chapter 5).
 
-use super::{AddressSpace, Backing};
+use super::{AddressSpace, PageOrigin};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::ReadError;
 
@@ -39,7 +39,7 @@ const FRAME: u64 = 0x000f_ffff_ffff_f000;
 /// A mapped page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leaf {
-    pub backing: Backing,
+    pub backing: PageOrigin,
     /// 4 KiB, 2 MiB or 1 GiB.
     pub size: u64,
     pub writable: bool,
@@ -52,25 +52,19 @@ pub struct Leaf {
 
 impl Leaf {
     /// Where a 4 KiB page within this one is.
-    pub fn backing_of(&self, page: VirtAddr) -> Backing {
-        match self.backing {
-            Backing::Ram(frame) => Backing::Ram(frame.offset(page.page().0 & (self.size - 1))),
-            other => other,
-        }
+    pub fn backing_of(&self, page: VirtAddr) -> PageOrigin {
+        self.backing.offset(page.page().0 & (self.size - 1))
     }
     /// The frame, for a page in memory.
     pub fn frame(&self) -> Option<PhysAddr> {
-        match self.backing {
-            Backing::Ram(frame) => Some(frame),
-            _ => None,
-        }
+        self.backing.physical()
     }
 }
 
 pub fn walk(space: &AddressSpace, at: VirtAddr) -> Result<Leaf, ReadError> {
     let levels = space.levels;
     if levels == Levels::None {
-        let backing = Backing::Ram(PhysAddr(at.page().0));
+        let backing = PageOrigin::Ram(PhysAddr(at.page().0));
         return Ok(Leaf { backing, size: PAGE_SIZE, writable: true, executable: true, user: false, dirty: false, present: true });
     }
     if !levels.canonical(at) {
@@ -82,10 +76,11 @@ pub fn walk(space: &AddressSpace, at: VirtAddr) -> Result<Leaf, ReadError> {
         let entry = entry(space, table, level, at)?;
         if entry & PRESENT == 0 {
             if level > 0 {
-                return Err(ReadError::NotMapped(at));
+                table = space.software.table(at, entry)?.0 & FRAME;
+                continue;
             }
             let backing = space.software.resolve(at, entry)?;
-            let (writable, executable, user) = space.software.rights(entry).unwrap_or((writable, executable, user));
+            let (writable, executable) = space.software.rights(entry).unwrap_or((writable, executable));
             return Ok(Leaf { backing, size: PAGE_SIZE, writable, executable, user, dirty: false, present: false });
         }
         writable &= entry & WRITE != 0;
@@ -94,7 +89,7 @@ pub fn walk(space: &AddressSpace, at: VirtAddr) -> Result<Leaf, ReadError> {
         let large = (level == 1 || level == 2) && entry & LARGE != 0;
         if level == 0 || large {
             let size = PAGE_SIZE << (9 * level);
-            let backing = Backing::Ram(PhysAddr(entry & FRAME & !(size - 1)));
+            let backing = PageOrigin::Ram(PhysAddr(entry & FRAME & !(size - 1)));
             return Ok(Leaf { backing, size, writable, executable, user, dirty: entry & DIRTY != 0, present: true });
         }
         table = entry & FRAME;
@@ -134,6 +129,9 @@ fn skip(space: &AddressSpace, at: VirtAddr) -> VirtAddr {
         let size = PAGE_SIZE << (9 * level);
         match entry(space, table, level, at) {
             Ok(entry) if entry & (PRESENT | LARGE) == PRESENT && level > 0 => table = entry & FRAME,
+            Ok(entry) if entry & PRESENT == 0 && level > 0 && space.software.table(at, entry).is_ok() => {
+                table = space.software.table(at, entry).map_or(0, |table| table.0 & FRAME);
+            }
             _ => return VirtAddr((at.0 & !(size - 1)).saturating_add(size)),
         }
     }

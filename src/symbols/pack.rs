@@ -205,7 +205,8 @@ impl Pack {
         let mut definitions = types.set(known.1).ok_or(DAMAGED)?;
         if let Some(kernel) = self.nearest(version).first().and_then(|build| types.set(build.set?)) {
             let name = |definition: &usize| types.definitions.get(*definition).and_then(|found| types.names.get(found.name));
-            definitions.extend(kernel.into_iter().filter(|found| name(found).is_some_and(|name| selection::SHARED_WITH_TCPIP.contains(name))));
+            definitions
+                .extend(kernel.into_iter().filter(|found| name(found).is_some_and(|name| selection::SHARED_WITH_TCPIP.contains(name))));
         }
         Btf::parse(types.write(&definitions))
     }

@@ -61,7 +61,7 @@ impl Windows {
         let (mut trouble, mut second): (_, Option<(Verdict, Self)>) = (None, None);
         let mut tried = 0;
         for root in roots {
-            let space = AddressSpace::new(Arc::clone(image), PhysAddr(root.0 & FRAME), Levels::Four, Arc::new(WindowsPages));
+            let space = AddressSpace::new(Arc::clone(image), PhysAddr(root.0 & FRAME), Levels::Four, Arc::new(WindowsPages::minimal()));
             if !shared::is_there(&space) {
                 continue;
             }
@@ -141,6 +141,7 @@ impl Windows {
             image: Arc::clone(image),
             types,
             space,
+            pages: WindowsPages::minimal(),
             profile,
             info,
             kernel,

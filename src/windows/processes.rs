@@ -45,7 +45,6 @@ pub struct Task<'a> {
     pub object: Object<'a>,
     pub pid: u32,
     pub name: String,
-    pub state: ProcessState,
 }
 
 impl Windows {
@@ -53,7 +52,7 @@ impl Windows {
     pub(super) fn tasks(&self, scope: Scope, watch: &Watch) -> Vec<Task<'_>> {
         let make = |member: &Member| {
             let object = self.context().object("_EPROCESS", member.address).ok()?;
-            Some(Task { object, pid: member.pid, name: member.name.clone(), state: member.state })
+            Some(Task { object, pid: member.pid, name: member.name.clone() })
         };
         if let Scope::Process(address) = scope
             && let Some(member) = self.listed().members.iter().find(|member| member.address == address && member.mapped)
@@ -147,9 +146,8 @@ impl Windows {
             && pid % 4 == 0
             && pid < MOST_IDS
             && name.chars().all(|letter| !letter.is_control() && letter != char::REPLACEMENT_CHARACTER);
-        let now = self.shared_now();
-        let times = (ended == 0 || ended >= created) && created <= now && ended <= now;
-        if !sound || (!found_by[ACTIVE_LIST] && (!times || created == 0 || root == 0)) {
+        let times = created != 0 && (ended == 0 || (created..=self.shared_now()).contains(&ended));
+        if !sound || (!found_by[ACTIVE_LIST] && (!times || root == 0)) {
             return None;
         }
         let state = if ended != 0 {
@@ -159,16 +157,19 @@ impl Windows {
         } else {
             ProcessState::Hidden
         };
-        // Alive means more than plausible bytes: it has an address space and something to run in it.
-        let alive = || -> Result<bool, ReadError> {
-            let threads = process.inner("ThreadListHead")?;
-            Ok(threads.pointer("Flink")? != threads.address
-                && process.pointer("VadRoot").map_or(true, |root| root.is_kernel() || root.is_null()))
-        };
-        if state == ProcessState::Hidden && !alive().unwrap_or(false) {
+        // Alive means more than plausible bytes: a thread on its list belongs to it.
+        if state == ProcessState::Hidden && !self.has_thread(&process).unwrap_or(false) {
             return None;
         }
         Some(Member { address, mapped: true, pid: pid as u32, name, state, found_by })
+    }
+
+    /// Whether the first thread on a process's list is linked to it from both sides.
+    fn has_thread(&self, process: &Object<'_>) -> Result<bool, ReadError> {
+        let head = process.inner("ThreadListHead")?;
+        let thread = process.context().container("_ETHREAD", "ThreadListEntry", head.pointer("Flink")?)?;
+        let back = thread.inner("ThreadListEntry")?.pointer("Blink")?;
+        Ok(back == head.address && self.owner(thread.address) == Some(process.address))
     }
 
     /// PsActiveProcessHead's list, forwards and, where that breaks, backwards.
@@ -234,6 +235,8 @@ impl Windows {
         let process = context.object("_EPROCESS", member.address)?;
         let exited = member.state == ProcessState::Exited;
         let time = |field| -> Known<_> { process.uint(field).map(filetime).into() };
+        // An exited process has no address space left.
+        let living = |value: Known<String>| if exited { Known::Absent } else { value };
         let wow64 = if process.has("WoW64Process") { "WoW64Process" } else { "Wow64Process" };
         Ok(Process {
             pid: member.pid,
@@ -246,6 +249,8 @@ impl Windows {
             threads: process.u32("ActiveThreads").into(),
             session: if exited { Known::Absent } else { self.session(&process).into() },
             wow64: process.pointer(wow64).map(|pointer| !pointer.is_null()).into(),
+            path: living(self.image_path(&process)),
+            command_line: living(self.command_line(&process)),
             sources: SOURCES.into_iter().zip(member.found_by).filter_map(|(name, found)| found.then_some(name)).collect(),
             state: member.state,
             ..Process::default()

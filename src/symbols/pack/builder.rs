@@ -153,8 +153,7 @@ impl Builder {
         let damaged = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
         let mut decoder = ruzstd::decoding::FrameDecoder::new();
         decoder.set_max_window_size(MAX_WINDOW);
-        let mut tar =
-            ruzstd::decoding::StreamingDecoder::new_with_decoder(file, decoder).map_err(|why| damaged(&why.to_string()))?;
+        let mut tar = ruzstd::decoding::StreamingDecoder::new_with_decoder(file, decoder).map_err(|why| damaged(&why.to_string()))?;
         let mut header = [0; BLOCK];
         loop {
             tar.read_exact(&mut header)?;
@@ -187,7 +186,10 @@ impl Builder {
     }
 
     fn parse(&mut self, batch: &mut Batch) {
-        let parsed: Vec<_> = batch.par_drain(..).map(|(name, bytes)| (unpack(&bytes).map_err(str::to_owned).and_then(|text| Isf::read(&text)), name)).collect();
+        let parsed: Vec<_> = batch
+            .par_drain(..)
+            .map(|(name, bytes)| (unpack(&bytes).map_err(str::to_owned).and_then(|text| Isf::read(&text)), name))
+            .collect();
         for (isf, name) in parsed {
             if let Err(why) = isf.and_then(|isf| self.take(&name, isf)) {
                 self.notes.push(format!("{name}: {why}"));
@@ -205,7 +207,8 @@ impl Builder {
             }
             // nt-10.0.22621.382-x64.types.json.xz
             None => {
-                let version = name.split('-').nth(1).and_then(Version::parse).ok_or("neither a PDB's identity nor a version in its name")?;
+                let version =
+                    name.split('-').nth(1).and_then(Version::parse).ok_or("neither a PDB's identity nor a version in its name")?;
                 (Module::KernelTypes, String::new(), 0, version)
             }
         };
@@ -567,4 +570,3 @@ impl Taking<'_> {
 fn is_made_up(name: &str) -> bool {
     name.is_empty() || name.starts_with("__anonymous")
 }
-

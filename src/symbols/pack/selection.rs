@@ -72,8 +72,20 @@ pub const STRUCTURES: &[&str] = &[
 
 /// Symbols of tcpip.sys: where its sockets hang.
 pub const TCPIP_SYMBOLS: &[&str] = &[
-    "PartitionTable", "PartitionCount", "TcpCompartmentSet", "UdpCompartmentSet", "TcpPortPool", "UdpPortPool", "TcpEndpointPool", "TcpTcbPool",
-    "TcpTimeWaitEndpointPool", "TcpSynTcbPool", "TcpTimeWaitTcbPool", "UdpEndpointPool", "TcpListenerPool", "RawCompartmentSet",
+    "PartitionTable",
+    "PartitionCount",
+    "TcpCompartmentSet",
+    "UdpCompartmentSet",
+    "TcpPortPool",
+    "UdpPortPool",
+    "TcpEndpointPool",
+    "TcpTcbPool",
+    "TcpTimeWaitEndpointPool",
+    "TcpSynTcbPool",
+    "TcpTimeWaitTcbPool",
+    "UdpEndpointPool",
+    "TcpListenerPool",
+    "RawCompartmentSet",
 ];
 
 /// Kernel types that the layouts of tcpip.sys use, and which are the same in every build.
