@@ -147,12 +147,6 @@ impl Pack {
         Ok(Self { builds, tcpip, symbols, types })
     }
 
-    /// The same pack without some builds: what one that never knew them would do.
-    pub fn without(mut self, forgotten: impl Fn(&Build) -> bool) -> Self {
-        self.builds.retain(|build| !forgotten(build));
-        self
-    }
-
     /// All builds, by module and version.
     pub fn builds(&self) -> &[Build] {
         &self.builds

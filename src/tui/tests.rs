@@ -240,7 +240,8 @@ impl Desk {
                 while at < wish.start + wish.length as u64 {
                     let length = (4096 - at % 4096).min(wish.start + wish.length as u64 - at);
                     let missing = (at >> 12) % 8 == 6;
-                    let origin = if missing { Err(ReadError::NotMapped(VirtAddr(at))) } else { Ok(PageOrigin::Ram(PhysAddr(at & 0xff_ffff))) };
+                    let origin =
+                        if missing { Err(ReadError::NotMapped(VirtAddr(at))) } else { Ok(PageOrigin::Ram(PhysAddr(at & 0xff_ffff))) };
                     pieces.push(Piece { address: at, length: length as usize, origin });
                     at += length;
                 }

@@ -1,9 +1,13 @@
 //! Windows facts: the kernel found in an image, and what its structures say.
 
 mod detect;
+mod discover;
 mod exhibits;
+mod fields;
 mod files;
 mod handles;
+mod kdbg;
+mod kernel;
 mod libraries;
 mod modules;
 mod mutants;
@@ -14,6 +18,7 @@ mod peb;
 mod pool;
 mod processes;
 mod registry;
+mod shared;
 mod sid;
 mod sockets;
 mod symlinks;
@@ -22,6 +27,7 @@ mod text;
 mod threads;
 mod tokens;
 mod vads;
+mod verify;
 
 pub use exhibits::exhibits;
 pub use files::file_objects;
@@ -54,7 +60,7 @@ pub struct Windows {
     pages: pages::WindowsPages,
     profile: Profile,
     info: Info,
-    kernel: pe::Headers,
+    kernel: kernel::Kernel,
     build: u32,
     version: Version,
     /// Where to look for more symbols.
