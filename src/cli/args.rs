@@ -137,8 +137,14 @@ pub enum SymbolsCommand {
         /// Memory image.
         image: PathBuf,
     },
-    /// List packed profiles, and what the files hold that --symbols names.
+    /// List the packed profiles, and what the files hold that --symbols names.
     List,
+    /// Pack the symbol tables of Windows kernels in a folder; --output names the pack.
+    #[command(after_help = "The folder is laid out as symbols/README.md says. The same folder gives the same file.")]
+    Pack {
+        /// Folder of ISF tables and the lists that go with them.
+        folder: PathBuf,
+    },
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]

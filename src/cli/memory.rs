@@ -2,9 +2,9 @@
 
 use super::console::Stop;
 use super::{Run, exists};
-use crate::address::{PhysAddr, VirtAddr};
+use crate::address::VirtAddr;
 use crate::engine::{Bytes, Extent, MOST_BYTES, Session, Space};
-use crate::facts::{Dumped, Known, Memory, Sink};
+use crate::facts::{Backing, Dumped, Known, Memory, Sink};
 use crate::report::{self, Format, HexDump};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -191,9 +191,17 @@ fn pieces(bytes: &Bytes) -> impl Iterator<Item = Memory> {
         Memory {
             address: VirtAddr(piece.address),
             length: piece.length as u64,
-            physical_address: piece.origin.ok().map(|at: PhysAddr| at).into(),
+            physical_address: piece.origin.ok().and_then(Backing::physical).into(),
+            origin: piece.origin.map(origin).into(),
             bytes: piece.origin.map(|_| data.to_vec()).into(),
             problems: Vec::new(),
         }
     })
+}
+
+fn origin(backing: Backing) -> String {
+    match backing {
+        Backing::Pagefile { number, page } => format!("pagefile {number} page {page:#x}"),
+        other => other.kind().to_owned(),
+    }
 }

@@ -7,7 +7,7 @@ mod symbols;
 mod triage;
 
 use crate::engine::{Options, Session, catalog, find_table};
-use crate::facts::{Process, ProcessState, Rows, Scope, State};
+use crate::facts::{Origin, Process, ProcessState, Rows, Scope, State};
 use crate::{report, tui};
 use args::{Cli, Command, Common};
 use clap::Parser;
@@ -171,6 +171,11 @@ impl Run {
         }
         let session = opened?;
         let info = session.info();
+        if info.os == Origin::Linux {
+            for path in &self.common.pagefile {
+                self.note(&format!("--pagefile {}: not used, only page files of Windows are read", path.display()));
+            }
+        }
         let passed = info.checks.iter().filter(|check| check.passed).count();
         self.detail(&format!(
             "{}: {}; {}; {passed} of {} checks passed, opened in {:.2?}",
@@ -185,15 +190,13 @@ impl Run {
     }
 
     fn options(&self) -> Options {
-        Options { symbols: self.common.symbols.clone() }
+        Options { symbols: self.common.symbols.clone(), pagefiles: self.common.pagefile.clone() }
     }
 
     /// An option that does nothing is said to do nothing.
     fn tell_unused(&self) {
-        for (option, given) in [("--pagefile", &self.common.pagefile), ("--evtx", &self.common.evtx)] {
-            for path in given {
-                self.note(&format!("{option} {}: not used, this version does not read such files", path.display()));
-            }
+        for path in &self.common.evtx {
+            self.note(&format!("--evtx {}: not used, this version does not read such files", path.display()));
         }
     }
 

@@ -3,7 +3,7 @@
 use super::Run;
 use super::args::SymbolsCommand;
 use super::console::Stop;
-use crate::engine::{build_profile, symbol_files};
+use crate::engine::{build_profile, pack_folder, symbol_files};
 use crate::facts::text::size;
 use crate::facts::{Sink, SymbolNeed};
 use crate::report;
@@ -16,6 +16,7 @@ impl Run {
             SymbolsCommand::Build { source } => self.build(&source),
             SymbolsCommand::Identify { image } => self.identify(&image),
             SymbolsCommand::List => self.list(),
+            SymbolsCommand::Pack { folder } => self.pack(&folder),
         }
     }
 
@@ -53,11 +54,31 @@ impl Run {
     fn list(&self) -> Result<(), Stop> {
         self.refuse_existing_output()?;
         let rows = symbol_files(&self.common.symbols);
-        if self.common.symbols.is_empty() {
-            self.note("no profiles are packed with this version; name files or folders with --symbols");
-        }
         self.write(|out| report::write_rows(&*rows, None, self.format(), out))?;
         rows.notes().iter().for_each(|note| self.note(note));
+        Ok(())
+    }
+
+    fn pack(&self, folder: &Path) -> Result<(), Stop> {
+        let Some(output) = &self.common.output else {
+            return Err(Stop::Usage("symbols pack needs --output FILE".to_owned()));
+        };
+        self.refuse_existing_output()?;
+        let progress = self.progress(format!("packing {}", folder.display()));
+        let packed = pack_folder(folder)?;
+        drop(progress);
+        packed.notes.iter().for_each(|note| self.note(note));
+        self.write(|out| out.write_all(&packed.file))?;
+        self.note(&format!(
+            "{}: {}; {} kernels and {} layouts without symbols in {} sets of types, {} definitions; {} of tcpip.sys",
+            output.display(),
+            size(packed.file.len() as u64),
+            packed.kernels,
+            packed.layouts,
+            packed.sets,
+            packed.definitions,
+            packed.tcpip
+        ));
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Error, Session};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::facts::ReadError;
+use crate::facts::{Backing, ReadError};
 use crate::paging::AddressSpace;
 
 /// Which memory an address means.
@@ -19,8 +19,8 @@ pub enum Space {
 pub struct Piece {
     pub address: u64,
     pub length: usize,
-    /// Where the page lies in physical memory, or why it cannot be read.
-    pub origin: Result<PhysAddr, ReadError>,
+    /// Where the first byte comes from, or why it cannot be read.
+    pub origin: Result<Backing, ReadError>,
 }
 
 /// Bytes with their gaps.
@@ -64,8 +64,10 @@ impl Session {
         while !rest.is_empty() {
             let length = ((PAGE_SIZE - at % PAGE_SIZE) as usize).min(rest.len());
             let (piece, after) = rest.split_at_mut(length);
-            let physical = mapped.map_or(Ok(PhysAddr(at)), |space| space.translate(VirtAddr(at)));
-            let origin = physical.and_then(|physical| self.image().read(physical, piece).map(|()| physical));
+            let origin = match mapped {
+                Some(space) => space.read_in_page(VirtAddr(at), piece),
+                None => self.image().read(PhysAddr(at), piece).map(|()| Backing::Ram(PhysAddr(at))),
+            };
             pieces.push(Piece { address: at, length, origin });
             at = at.wrapping_add(length as u64);
             rest = after;

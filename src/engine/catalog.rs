@@ -76,15 +76,15 @@ macro_rules! walker {
 }
 
 catalog! {
-    Process ["pslist", "psscan", "psaux", "pidhashtable", "psxview"] linux: linux::processes,;
-    TreeProcess ["pstree"] linux: linux::pstree,;
-    Thread ["threads", "thrdscan"] linux: linux::threads,;
+    Process ["pslist", "psscan", "psaux", "pidhashtable", "psxview"] linux: linux::processes, windows: windows::processes,;
+    TreeProcess ["pstree"] linux: linux::pstree, windows: windows::pstree,;
+    Thread ["threads", "thrdscan"] linux: linux::threads, windows: windows::threads,;
     Socket ["sockstat", "sockscan", "netstat", "netscan"] linux: linux::sockets,;
     Region ["maps", "proc.maps", "vadinfo"] linux: linux::regions, windows: windows::regions,;
     Suspicious ["malfind", "malware.malfind"] linux: findings::of_linux, windows: findings::of_windows,;
     Module ["lsmod", "hidden_modules", "modxview", "modules", "modscan"] linux: linux::modules,;
     OpenFile ["lsof"] linux: linux::open_files,;
-    Variable ["envars"] linux: linux::environment,;
+    Variable ["envars"] linux: linux::environment, windows: windows::environment,;
     Library ["library_list", "dlllist"] linux: linux::libraries,;
     Capabilities ["capabilities"] linux: linux::capabilities,;
     Mount ["mountinfo"] linux: linux::mounts,;

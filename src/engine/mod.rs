@@ -10,7 +10,7 @@ pub use bytes::{Bytes, MOST_BYTES, Piece, Space};
 pub use catalog::{Entry, catalog, find_table};
 pub use dump::{Dump, Extent};
 pub use job::{Job, Task};
-pub use profiles::{build_profile, symbol_files};
+pub use profiles::{build_profile, pack_folder, symbol_files};
 
 use crate::address::VirtAddr;
 use crate::facts::{Answer, Feed, Info, Origin, ReadError, Record, Rows, Scope, State, Watch};
@@ -27,6 +27,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Options {
     /// ISF files or folders, vmlinux, System.map, profile files.
     pub symbols: Vec<PathBuf>,
+    /// Page files of the same machine.
+    pub pagefiles: Vec<PathBuf>,
 }
 
 /// Why something cannot be done: what, where and what to try, in one line.
@@ -48,14 +50,14 @@ pub(crate) enum System {
 impl System {
     /// What costs nothing comes first: the image's headers and its lowest megabyte. Then memory is swept for either kernel.
     fn detect(image: &Arc<Image>, options: &Options, watch: &Watch) -> Result<Self, String> {
-        let windows = |windows| Self::Windows(Box::new(windows));
+        let windows = |windows: Windows| Ok(Self::Windows(Box::new(windows.with_pages(&options.pagefiles)?)));
         if let Some(found) = Windows::at_hand(image, &options.symbols) {
-            return found.map(windows);
+            return found.and_then(windows);
         }
         let linux = Linux::detect(Arc::clone(image), &options.symbols, watch);
         match linux {
             Ok(linux) => Ok(Self::Linux(Box::new(linux))),
-            Err(why) => Windows::by_sweep(image, &options.symbols, watch).map_or(Err(why), |found| found.map(windows)),
+            Err(why) => Windows::by_sweep(image, &options.symbols, watch).map_or(Err(why), |found| found.and_then(windows)),
         }
     }
     fn info(&self) -> &Info {

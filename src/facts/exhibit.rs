@@ -12,7 +12,7 @@ pub struct Exhibit {
     pub end: VirtAddr,
     pub protection: Protection,
     pub file: Known<String>,
-    pub backing: Backing,
+    pub behind: Behind,
     /// Pages that are mapped, and of these the ones that the image does not hold.
     pub pages: u64,
     pub unread: u64,
@@ -26,9 +26,9 @@ pub struct Exhibit {
 
 /// What stands behind a region.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Backing {
-    /// No file: memory of the process alone.
-    Private,
+pub enum Behind {
+    /// Memory of the process alone.
+    Nothing,
     /// A file; whether it is the program itself, and whether it has been deleted or never had a name in a file system.
     File { program: bool, deleted: bool, anonymous: bool },
 }

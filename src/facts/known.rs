@@ -12,6 +12,14 @@ pub enum ReadError {
     NotMapped(VirtAddr),
     /// Paged out to swap; the image does not hold it.
     PagedOut(VirtAddr),
+    /// Paged out to this page of this page file, which was not given or is too short.
+    InPagefile { number: u8, page: u64 },
+    /// Part of a mapped file that was never read into memory, or is no longer there.
+    InMappedFile(VirtAddr),
+    /// A shared page about which only the region around it can tell.
+    SharedByRegion(VirtAddr),
+    /// Given back by the program that had it.
+    Decommitted(VirtAddr),
     /// The image file ends, or could not be read, at this file offset.
     File(u64),
     /// A compressed block of the image does not decompress.
@@ -30,6 +38,10 @@ impl fmt::Display for ReadError {
             Self::NotInImage(at) => write!(f, "physical page {at} is not in the image"),
             Self::NotMapped(at) => write!(f, "{at} is not mapped"),
             Self::PagedOut(at) => write!(f, "{at} is paged out"),
+            Self::InPagefile { number, page } => write!(f, "paged out to page {page:#x} of page file {number}, which is not at hand"),
+            Self::InMappedFile(at) => write!(f, "{at} is a page of a mapped file that is not in memory"),
+            Self::SharedByRegion(at) => write!(f, "{at} is shared, and only its region can tell where it is"),
+            Self::Decommitted(at) => write!(f, "{at} was decommitted"),
             Self::File(at) => write!(f, "the image file cannot be read at offset {at:#x}"),
             Self::Damaged(at) => write!(f, "the image's block for {at} is damaged"),
             Self::NoField(name) => write!(f, "the profile has no {name}"),

@@ -12,8 +12,10 @@ record! {
         address: VirtAddr,
         /// Number of bytes.
         length: u64,
-        /// Where the first byte lies in physical memory.
+        /// Where the first byte lies in physical memory; null where another place holds it.
         physical_address: Known<PhysAddr>,
+        /// What holds the bytes: ram, transition (on its way out), prototype (shared), pagefile with its number and page, or zero.
+        origin: Known<String>,
         /// The bytes; null where they are not in the image.
         bytes: Known<Vec<u8>>,
     }

@@ -1,6 +1,7 @@
 //! Plain records that cross the boundary between the analysis and its readers. Nothing here reads memory.
 
 mod answer;
+mod backing;
 mod cell;
 mod exhibit;
 mod info;
@@ -19,14 +20,15 @@ mod socket;
 mod symbols;
 
 pub use answer::{Answer, Feed, Rows, Scope, Sink, State, Watch};
+pub use backing::Backing;
 pub use cell::{Cell, Hex, ToCell};
-pub use exhibit::{Backing, Change, Exhibit};
+pub use exhibit::{Behind, Change, Exhibit};
 pub use info::{Check, Info, Origin};
 pub use known::{Known, ReadError};
 pub use library::{Library, Variable};
 pub use memory::{Dumped, Hole, Memory};
 pub use module::Module;
-pub use process::{Process, ProcessState, Thread, TreeProcess};
+pub use process::{Process, ProcessState, Thread, TreeProcess, tree};
 pub use record::{Column, Kind, Record, Serves, Table};
 pub use region::{Indicator, Protection, Region, Suspicious, Verdict};
 pub use socket::Socket;

@@ -72,6 +72,8 @@ record! {
         create_time: Known<Time>,
         /// End time; null while it runs.
         exit_time: Known<Time>,
+        /// Terminal services session.
+        [windows] session: Known<u32>,
         /// Real user ID.
         [linux] uid: Known<u32>,
         /// Number of threads.
@@ -104,5 +106,61 @@ record! {
         state: Known<String>,
         /// Start time.
         create_time: Known<Time>,
+    }
+}
+
+/// Processes in depth-first order. `parents` gives each one's parent by its place, as far as it is known; loops are cut.
+pub fn tree(processes: Vec<Process>, parents: &[Option<usize>]) -> Vec<TreeProcess> {
+    let mut children: Vec<Vec<usize>> = vec![Vec::new(); processes.len()];
+    let mut roots = Vec::new();
+    for index in 0..processes.len() {
+        match parents.get(index).copied().flatten() {
+            Some(parent) if parent != index && parent < children.len() => children[parent].push(index),
+            _ => roots.push(index),
+        }
+    }
+    let addresses: Vec<Known<VirtAddr>> = processes.iter().map(|process| process.address.clone()).collect();
+    let mut waiting_rows: Vec<Option<Process>> = processes.into_iter().map(Some).collect();
+    let mut rows = Vec::with_capacity(waiting_rows.len());
+    // Members on a loop of parents hang from no root: each loop's first member becomes one.
+    for start in roots.into_iter().chain(0..addresses.len()) {
+        let mut waiting = vec![(start, 0, None)];
+        while let Some((index, depth, parent)) = waiting.pop() {
+            let Some(process) = waiting_rows[index].take() else { continue };
+            waiting.extend(children[index].iter().rev().map(|child| (*child, depth + 1, Some(index))));
+            rows.push(TreeProcess {
+                depth,
+                parent: parent.map_or(Known::Absent, |parent| addresses[parent].clone()),
+                pid: process.pid,
+                ppid: process.ppid,
+                name: process.name,
+                address: process.address,
+                create_time: process.create_time,
+                exit_time: process.exit_time,
+                session: process.session,
+                uid: process.uid,
+                threads: process.threads,
+                state: process.state,
+                kernel_thread: process.kernel_thread,
+                command_line: process.command_line,
+                sources: process.sources,
+                problems: process.problems,
+            });
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tree_is_depth_first_and_cuts_loops() {
+        let processes = (0..5).map(|pid| Process { pid, ..Process::default() }).collect();
+        // 1 and 2 below 0, 3 and 4 each other's parents.
+        let rows = tree(processes, &[None, Some(0), Some(1), Some(4), Some(3)]);
+        let order: Vec<_> = rows.iter().map(|row| (row.pid, row.depth)).collect();
+        assert_eq!(order, [(0, 0), (1, 1), (2, 2), (3, 0), (4, 1)]);
     }
 }

@@ -6,7 +6,7 @@ use super::record::record;
 record! {
     /// Symbol files, one row each.
     SymbolFile = "symbol_files" {
-        /// Where it is.
+        /// Where it is; `packed` in the program itself.
         path: String,
         /// What it is.
         kind: String,
@@ -15,7 +15,7 @@ record! {
         /// Build ID of that kernel.
         build_id: Known<String>,
         /// Number of symbols.
-        symbols: u64,
+        symbols: Known<u64>,
         /// Whether it describes types, too.
         types: bool,
     }

@@ -1,6 +1,6 @@
 //! Regions that look injected or tampered with. Rules are few and each names its evidence; what speaks against is said as well.
 
-use crate::facts::{Backing, Exhibit, Indicator, Scope, Sink, Suspicious, Verdict};
+use crate::facts::{Behind, Exhibit, Indicator, Scope, Sink, Suspicious, Verdict};
 use crate::linux::{self, Linux};
 use crate::windows::{self, Windows};
 
@@ -35,9 +35,9 @@ impl Case {
 
 fn judge(exhibit: Exhibit, out: &mut Sink<Suspicious>) {
     let mut case = Case::default();
-    match exhibit.backing {
-        Backing::Private => judge_private(&exhibit, &mut case),
-        Backing::File { program, deleted, anonymous } => {
+    match exhibit.behind {
+        Behind::Nothing => judge_private(&exhibit, &mut case),
+        Behind::File { program, deleted, anonymous } => {
             judge_file(&exhibit, &mut case);
             let what = if program { "the program" } else { "code" };
             let path = exhibit.file.value().map_or("a file", String::as_str);
@@ -149,7 +149,7 @@ mod tests {
             end: START.offset(0x1fff),
             protection: Protection { read: true, write: true, execute: true, ..Protection::default() },
             file: Known::Absent,
-            backing: Backing::Private,
+            behind: Behind::Nothing,
             pages: content.len() as u64,
             unread: 0,
             content,
@@ -161,8 +161,8 @@ mod tests {
 
     fn file(deleted: bool) -> Exhibit {
         let protection = Protection { read: true, execute: true, ..Protection::default() };
-        let backing = Backing::File { program: true, deleted, anonymous: false };
-        Exhibit { protection, backing, file: Known::Value("/usr/bin/web".to_owned()), ..private(Vec::new()) }
+        let behind = Behind::File { program: true, deleted, anonymous: false };
+        Exhibit { protection, behind, file: Known::Value("/usr/bin/web".to_owned()), ..private(Vec::new()) }
     }
 
     fn verdict(exhibit: Exhibit) -> Option<(Verdict, Vec<&'static str>)> {

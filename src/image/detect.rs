@@ -1,26 +1,21 @@
-//! Which format it is: by content, never by the file's name.
+//! Which format it is: by content, never by the file's name. (The one exception is VMware's memory file, which has no mark of its own
+//! and is known by the state file beside it.)
 
 use super::flat::{Layout, Piece};
 use super::flattened::{self, Flattened};
 use super::source::Source;
 use super::zstd::{self, Seekable};
-use super::{Hints, Opened, Problem, avml, elf, kdump, lime, qemu};
+use super::{Hints, Opened, Problem, avml, crash_dump, elf, kdump, lime, qemu, vmware};
 use std::sync::Arc;
 
 /// Files that are often taken for memory images, and what to do with them.
 const OTHERS: &[(usize, &[u8], &str)] = &[
-    (0, b"PAGEDU64", "a Windows crash dump, which is not supported yet; try a raw image of the same machine"),
-    (0, b"PAGEDUMP", "a 32-bit Windows crash dump, which is not supported; try a raw image of the same machine"),
     (0, b"hibr", "a Windows hibernation file, which is not supported yet; convert it to a raw image first"),
     (0, b"HIBR", "a Windows hibernation file, which is not supported yet; convert it to a raw image first"),
     (0, b"wake", "a Windows hibernation file of a machine that woke up; its memory is mostly gone"),
     (0, b"WAKE", "a Windows hibernation file of a machine that woke up; its memory is mostly gone"),
     (0, b"RSTR", "a Windows hibernation file of a machine that woke up; its memory is mostly gone"),
     (0, b"MDMP", "a minidump of one process, not of a machine's memory; open it with a debugger"),
-    (0, b"\xd0\xbe\xd2\xbe", "a VMware state file; open the .vmem file beside it"),
-    (0, b"\xd1\xba\xd1\xba", "a VMware state file; open the .vmem file beside it"),
-    (0, b"\xd2\xbe\xd2\xbe", "a VMware state file; open the .vmem file beside it"),
-    (0, b"\xd3\xbe\xd3\xbe", "a VMware state file; open the .vmem file beside it"),
     (0, b"\x7fVirtualBox SavedState", "a VirtualBox saved state; use `VBoxManage debugvm VM dumpvmcore --filename FILE`"),
     (0, b"QFI\xfb", "a qcow2 disk image, not a memory image; a snapshot's memory inside it must be extracted first"),
     (0, b"KDMV", "a VMware disk image, not a memory image"),
@@ -58,11 +53,25 @@ fn recognise(source: Arc<dyn Source>, layers: u8) -> Result<Opened, Problem> {
     if head.is_empty() {
         return Err("the file is empty".into());
     }
+    if vmware::is_memory(&*source)
+        && let Some(opened) = vmware::open_memory(&source)
+    {
+        return opened;
+    }
     if head.starts_with(elf::MAGIC) {
         return elf::open(source);
     }
     if head.starts_with(lime::MAGIC) {
         return lime::open(source);
+    }
+    if head.starts_with(crash_dump::MAGIC) {
+        return crash_dump::open(source);
+    }
+    if head.starts_with(crash_dump::MAGIC_32) {
+        return Err(crash_dump::open_32(&*source));
+    }
+    if vmware::MAGICS.iter().chain(&vmware::OLD_MAGICS).any(|magic| head.starts_with(magic)) {
+        return vmware::open_state(source);
     }
     if head.starts_with(avml::MAGIC) {
         return avml::open(source);
@@ -92,6 +101,9 @@ fn recognise(source: Arc<dyn Source>, layers: u8) -> Result<Opened, Problem> {
     }
     if is_text(&head) {
         return Err("a text file, not a memory image".into());
+    }
+    if vmware::is_memory(&*source) {
+        return vmware::open_memory_alone(source);
     }
     raw(source)
 }

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! source   bytes by file offset         a file, a file inside the program, a seekable zstd file over either, a flattened kdump
-//! memory   bytes by physical address    Flat (raw, LiME, ELF core) or a compressed format over a source
+//! memory   bytes by physical address    Flat (raw, LiME, ELF core, VMware, ...) or a bitmap or compressed format over a source
 //! ```
 
 use crate::address::{PhysAddr, PhysRange};
@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 mod avml;
 mod blocks;
+mod crash_dump;
 mod detect;
 mod elf;
 mod flat;
@@ -23,6 +24,7 @@ mod kdump;
 mod lime;
 mod lzo;
 mod notes;
+mod pagefile;
 mod pages;
 mod qemu;
 #[cfg(test)]
@@ -32,8 +34,10 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 mod unpack;
+mod vmware;
 mod zstd;
 
+pub use pagefile::PageFile;
 pub use sweep::{Chunk, Swept};
 
 use source::{Embedded, OnDisk, Source};
@@ -45,6 +49,24 @@ pub struct Hints {
     pub page_table_roots: Vec<PhysAddr>,
     /// The text of a VMCOREINFO note.
     pub vmcoreinfo: Option<String>,
+    /// What a Windows crash dump's header tells.
+    pub dump: Option<DumpHeader>,
+}
+
+/// What the header of a Windows crash dump tells of the kernel, as it stands there.
+#[derive(Clone, Copy, Debug)]
+pub struct DumpHeader {
+    pub build: u32,
+    /// IMAGE_FILE_MACHINE_*.
+    pub machine: u32,
+    /// PsLoadedModuleList.
+    pub loaded_modules: u64,
+    /// PsActiveProcessHead.
+    pub active_processes: u64,
+    /// KdDebuggerDataBlock.
+    pub debugger_data: u64,
+    /// A FILETIME.
+    pub system_time: u64,
 }
 
 /// Physical memory as a format finds its bytes.
@@ -61,6 +83,8 @@ pub(crate) struct Opened {
     format: String,
     hints: Hints,
     warnings: Vec<String>,
+    /// The files that the image consists of, where they are not the opened one alone.
+    files: Vec<Arc<dyn Source>>,
 }
 
 impl Opened {
@@ -70,13 +94,19 @@ impl Opened {
             let why = warnings.first().map(|why| format!(": {why}")).unwrap_or_default();
             return Err(format!("{format} without any memory in it{why}").into());
         }
-        Ok(Self { memory: Box::new(memory), format, hints, warnings })
+        Ok(Self { memory: Box::new(memory), format, hints, warnings, files: Vec::new() })
     }
 
     /// The same, out of a packing that has a name and warnings of its own.
     fn wrapped(mut self, packing: &str, warnings: Vec<String>) -> Self {
         self.format = format!("{}, {packing}", self.format);
         self.warnings.splice(0..0, warnings);
+        self
+    }
+
+    /// The same, of several files.
+    fn of(mut self, files: impl IntoIterator<Item = Arc<dyn Source>>) -> Self {
+        self.files = files.into_iter().collect();
         self
     }
 }
@@ -103,7 +133,7 @@ impl From<ReadError> for Problem {
 
 /// An opened memory image.
 pub struct Image {
-    source: Arc<dyn Source>,
+    files: Vec<Arc<dyn Source>>,
     memory: Box<dyn Memory>,
     format: String,
     hints: Hints,
@@ -136,18 +166,21 @@ impl Image {
 
     fn over(name: &str, source: Arc<dyn Source>) -> Result<Self, OpenError> {
         let opened = detect::open(Arc::clone(&source));
-        let Opened { memory, format, hints, warnings } =
+        let Opened { memory, format, hints, warnings, mut files } =
             opened.map_err(|Problem(problem)| OpenError::Format { path: name.into(), problem })?;
-        Ok(Self { source, memory, format, hints, warnings })
+        if files.is_empty() {
+            files.push(source);
+        }
+        Ok(Self { files, memory, format, hints, warnings })
     }
 
     /// The name of the format and its variant, as an analyst would say it.
     pub fn format(&self) -> &str {
         &self.format
     }
-    /// Bytes of the file.
+    /// Bytes of the file, or of the files that make up the image.
     pub fn size(&self) -> u64 {
-        self.source.len()
+        self.files.iter().map(|file| file.len()).sum()
     }
     pub fn runs(&self) -> &[PhysRange] {
         self.memory.runs()
@@ -167,7 +200,8 @@ impl Image {
     }
     /// What happened to the file since it was opened. Asked when a job starts: after a change the map is no longer touched.
     pub fn changed(&self) -> Option<String> {
-        self.source.changed()
+        // Each is asked: the answer is also what stops the use of its map.
+        self.files.iter().map(|file| file.changed()).fold(None, Option::or)
     }
 
     /// Copies physical memory. All of `out` or an error that names the first address which is missing.

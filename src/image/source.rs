@@ -19,6 +19,10 @@ pub(crate) trait Source: Send + Sync {
     fn len(&self) -> u64;
     /// Copies. All of `out` or an error that names the offset where the bytes end.
     fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<(), ReadError>;
+    /// Where the file is, for formats that keep a part of the image in another file beside it.
+    fn path(&self) -> Option<&Path> {
+        None
+    }
     /// What happened to the file since it was opened.
     fn changed(&self) -> Option<String> {
         None
@@ -126,6 +130,10 @@ impl Source for OnDisk {
             Some(map) if out.len() < LARGE && map.copy(offset, out) => Ok(()),
             _ => self.pread(offset, out),
         }
+    }
+
+    fn path(&self) -> Option<&Path> {
+        Some(&self.path)
     }
 
     fn changed(&self) -> Option<String> {

@@ -150,10 +150,10 @@ impl Kernel {
                 kallsyms::Anchors::from_vmcoreinfo(note).and_then(|anchors| kallsyms::decode(&anchors, &read, &prove).ok())
             };
             let how = if told.is_some() { "kallsyms, by VMCOREINFO" } else { "kallsyms, found in the kernel VMCOREINFO points to" };
-            let decoded = told
-                .or_else(|| search(&space))
-                .ok_or_else(|| format!("kernel {release}: no kallsyms found in its memory; give --symbols"))?;
-            return Ok(Self { space, symbols: decoded.symbols, how: how.to_owned() });
+            return match told.or_else(|| search(&space)) {
+                Some(decoded) => Ok(Self { space, symbols: decoded.symbols, how: how.to_owned() }),
+                None => Self::from_files(space, note, files),
+            };
         }
         Err(format!("the VMCOREINFO note of kernel {release} does not fit this image: no page tables at {root}"))
     }
@@ -307,10 +307,10 @@ fn survey(image: &Image, watch: &Watch) -> Survey {
     let found = Mutex::new(Survey::default());
     let table = memmem::Finder::new(kallsyms::SIGNATURE);
     // A note lies within a page or two; the overlap lets one that crosses a chunk's end be seen whole.
-    image.sweep(CHUNK, 2 * PAGE_SIZE as usize, watch, |Chunk { at: start, bytes, .. }| {
+    image.sweep(CHUNK, 2 * PAGE_SIZE as usize, watch, |Chunk { at: start, bytes, own }| {
         let notes: Vec<VmcoreInfo> = VmcoreInfo::notes(bytes).filter_map(|range| VmcoreInfo::parse(bytes.get(range)?)).collect();
         let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-        found.tables.extend(table.find_iter(bytes).map(|at| start.offset(at as u64)));
+        found.tables.extend(table.find_iter(bytes).take_while(|at| *at < own).map(|at| start.offset(at as u64)));
         found.notes.extend(notes);
         if found.notes.is_empty() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });

@@ -5,7 +5,7 @@ use super::maps::{self, Mapping};
 use super::path;
 use super::tasks::Task;
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::facts::{Backing, Change, Exhibit, Known, ReadError, Record, Scope, Sink};
+use crate::facts::{Behind, Change, Exhibit, Known, ReadError, Record, Scope, Sink};
 use crate::paging::{AddressSpace, Leaf};
 use crate::symbols::Object;
 
@@ -64,14 +64,14 @@ impl Linux {
             end: VirtAddr(mapping.end.0 - 1),
             protection: mapping.protection,
             file: path.clone().map(|path| path.map(path::FilePath::shown)).into(),
-            backing: match (&mapping.file, path) {
-                (None, _) => Backing::Private,
+            behind: match (&mapping.file, path) {
+                (None, _) => Behind::Nothing,
                 (Some(file), path) => {
                     let path = path.ok().flatten();
                     let text = path.as_ref().map_or("", |path| path.text.as_str());
                     // Shared memory without a name of its own is no program that somebody deleted.
                     let shared = text.starts_with("/dev/zero") || text.starts_with("/SYSV");
-                    Backing::File {
+                    Behind::File {
                         program: file.pointer("f_inode").ok().is_some_and(|inode| Some(inode) == program),
                         deleted: path.as_ref().is_some_and(|path| path.deleted) && !shared,
                         anonymous: text.starts_with("/memfd:"),

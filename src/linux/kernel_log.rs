@@ -131,7 +131,7 @@ impl<'a> Ring<'a> {
         if count >= places {
             return Err(ReadError::Implausible("printk_ringbuffer"));
         }
-        let (mut lost, mut writing, mut damaged) = (0, 0, 0);
+        let (mut shown, mut lost, mut writing, mut damaged) = (0, 0, 0, 0);
         let mut first_trouble = None;
         for step in 0..=count {
             if out.cancelled() {
@@ -139,7 +139,10 @@ impl<'a> Ring<'a> {
             }
             let id = self.tail.wrapping_add(step) & ID;
             match self.record(linux, id) {
-                Ok(Found::Record(row)) => out.push(row),
+                Ok(Found::Record(row)) => {
+                    shown += 1;
+                    out.push(row);
+                }
                 Ok(Found::Nothing) => {}
                 Ok(Found::Lost) => lost += 1,
                 Ok(Found::Writing) => writing += 1,
@@ -156,7 +159,8 @@ impl<'a> Ring<'a> {
             out.note(format!("{writing} records were being written and have no text yet"));
         }
         if let Some(why) = first_trouble {
-            out.note(format!("{damaged} records are missing, the first of them: {why}"));
+            let note = format!("{damaged} records are missing, the first of them: {why}");
+            if shown == 0 { out.cut(note) } else { out.note(note) }
         }
         Ok(())
     }
@@ -248,7 +252,8 @@ fn chain(size: u64, header: u64, first: u64, end: u64, length_at: impl Fn(u64) -
         }
         match length_at(at) {
             Err(why) => return (records, Some(why)),
-            Ok(0) if !wrapped => {
+            // Only a log that has gone around the buffer ends before its beginning.
+            Ok(0) if !wrapped && end < first => {
                 wrapped = true;
                 at = 0;
             }

@@ -59,8 +59,8 @@ fn of_task(linux: &Linux, task: &Task<'_>, out: &mut Sink<Library>) -> Result<()
     let Some(mm) = task.object.follow("mm")? else { return Ok(()) };
     let space = linux.space_of(&task.object)?;
     let (mappings, trouble) = maps::mappings(&mm, out.watch());
-    for why in trouble {
-        out.note(format!("a region of {} {} is missing: {why}", task.name, task.pid));
+    if let Some(why) = trouble.first() {
+        out.note(format!("{} regions of {} {} are missing: {why}", trouble.len(), task.name, task.pid));
     }
     let memory = Memory { linux, space: &space, mappings: &mappings };
     let listed = Program::of(&mm).and_then(|program| program.map(|program| program.dynamic_sections(&memory)).transpose());

@@ -51,8 +51,9 @@ pub fn modules(linux: &Linux, scope: Scope, out: &mut Sink<Module>) {
     let context = linux.context();
     let mut finds = Finds::default();
     match list(context, &mut finds) {
-        Ok(()) => finds.list_whole = true,
-        Err(why) => out.cut(format!("the module list is broken, so that none can be called hidden: {why}")),
+        Ok(None) => {}
+        Ok(Some(why)) if finds.list_whole => out.note(format!("an entry of the module list is damaged: {why}")),
+        Ok(Some(why)) | Err(why) => out.cut(format!("the module list is broken, so that none can be called hidden: {why}")),
     }
     // Each other road is only as good as what it leads to: what is no module is not taken from it.
     for (source, what, found) in [
@@ -77,6 +78,8 @@ pub fn modules(linux: &Linux, scope: Scope, out: &mut Sink<Module>) {
         }
         let found_by = finds.by.get(address).copied().unwrap_or_default();
         match context.object("module", *address) {
+            // Neither a name nor a place: a torn link of the list led here, or the page is lost.
+            Ok(module) if !recognisable(&module) => out.note(format!("what the module list has at {address} is no module")),
             Ok(module) => out.push(describe(&module, found_by, finds.list_whole)),
             Err(why) => return out.cut(format!("modules cannot be read: {why}")),
         }
@@ -86,11 +89,42 @@ pub fn modules(linux: &Linux, scope: Scope, out: &mut Sink<Module>) {
     }
 }
 
-fn list(context: Context<'_>, finds: &mut Finds) -> Result<(), ReadError> {
-    for module in context.list(context.symbol("modules")?, "module", "list").take(MOST_MODULES) {
-        finds.mark(module?.address, LIST);
+/// The list, from both ends where it is broken: one damaged entry then costs no more than itself. Gives what broke it, and whether
+/// entries may be missing.
+fn list(context: Context<'_>, finds: &mut Finds) -> Result<Option<ReadError>, ReadError> {
+    let head = context.symbol("modules")?;
+    let (forwards, broken) = along(context, head, "next");
+    forwards.into_iter().for_each(|module| finds.mark(module, LIST));
+    let Some((at, why)) = broken else {
+        finds.list_whole = true;
+        return Ok(None);
+    };
+    let (backwards, broken) = along(context, head, "prev");
+    backwards.into_iter().rev().for_each(|module| finds.mark(module, LIST));
+    finds.list_whole = broken.is_none_or(|(other, _)| other == at);
+    Ok(Some(why))
+}
+
+/// The modules in one direction, and the entry at which the walk broke off.
+fn along(context: Context<'_>, head: VirtAddr, direction: &'static str) -> (Vec<VirtAddr>, Option<(VirtAddr, ReadError)>) {
+    let mut modules = Vec::new();
+    let mut seen = HashSet::from([head]);
+    let mut at = head;
+    loop {
+        let next = match context.object("list_head", at).and_then(|entry| entry.pointer(direction)) {
+            Ok(next) if next == head => return (modules, None),
+            Ok(next) => next,
+            Err(why) => return (modules, Some((at, why))),
+        };
+        if !next.is_kernel() || !seen.insert(next) || modules.len() >= MOST_MODULES {
+            return (modules, Some((at, ReadError::Implausible("list"))));
+        }
+        match context.container("module", "list", next) {
+            Ok(module) => modules.push(module.address),
+            Err(why) => return (modules, Some((at, why))),
+        }
+        at = next;
     }
-    Ok(())
 }
 
 type Searched = (Vec<VirtAddr>, Option<ReadError>);
@@ -200,6 +234,12 @@ fn plausible(module: &Object<'_>) -> Result<bool, ReadError> {
         && !links.pointer("next")?.is_null()
         && base?.is_kernel()
         && (1..MOST_BYTES).contains(&size?))
+}
+
+/// Whether something of a module can be told from bytes that the list leads to.
+fn recognisable(module: &Object<'_>) -> bool {
+    let named = module.text("name").is_ok_and(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()));
+    named || extent(module).0.is_ok_and(VirtAddr::is_kernel)
 }
 
 /// Where the code lies and how much memory there is in all: the columns of /proc/modules.

@@ -88,7 +88,9 @@ fn walk(namespace: &mut Namespace<'_>, watch: &Watch) -> Option<ReadError> {
             Ok(children) => {
                 for child in children.take(MOST_MOUNTS) {
                     match child {
-                        Ok(child) => waiting.push(child),
+                        // All mounts of a tree are in one namespace.
+                        Ok(child) if child.pointer("mnt_ns") == Ok(namespace.object.address) => waiting.push(child),
+                        Ok(_) => trouble = Some(ReadError::Implausible("mount")),
                         Err(why) => trouble = Some(why),
                     }
                 }

@@ -66,6 +66,8 @@ pub fn shell_history(linux: &Linux, scope: Scope, out: &mut Sink<ShellHistory>) 
             Err(why) => out.note(format!("memory of {} {}: {why}", task.name, task.pid)),
         }
     }
+    let without: Vec<_> = searched.iter().filter(|(_, history)| history.entries.is_empty()).collect();
+    let without: Vec<_> = without.iter().map(|(task, _)| format!("{} {}", task.name, task.pid)).collect();
     let inherited: Vec<usize> = searched.iter().map(|(task, history)| inherited(task, history, &searched)).collect();
     for ((task, history), inherited) in searched.into_iter().zip(inherited) {
         history.notes.into_iter().for_each(|note| out.note(format!("{} {}: {note}", task.name, task.pid)));
@@ -77,6 +79,9 @@ pub fn shell_history(linux: &Linux, scope: Scope, out: &mut Sink<ShellHistory>) 
     match looked_at.is_empty() {
         true => out.note("no shell runs: no process is called one, and none has bash's strings"),
         false => out.note(format!("searched the private memory of {} for histories of bash, 64-bit", looked_at.join(", "))),
+    }
+    if !without.is_empty() {
+        out.note(format!("no history was found in {}: no entry was made, or its memory is not in the image", without.join(", ")));
     }
 }
 
@@ -122,7 +127,10 @@ impl Linux {
         }
         let space = self.space_of(&task.object)?;
         let (mappings, _) = maps::mappings(&mm, watch);
-        let of_program = |mapping: &&maps::Mapping<'_>| mapping.file.as_ref().is_some_and(|file| file.pointer("f_inode") == Ok(inode));
+        // A constant: in what a program can write, it may have come from elsewhere.
+        let of_program = |mapping: &&maps::Mapping<'_>| {
+            !mapping.protection.write && mapping.file.as_ref().is_some_and(|file| file.pointer("f_inode") == Ok(inode))
+        };
         let ranges = mappings.iter().filter(of_program).map(|mapping| (mapping.start, mapping.end));
         let (runs, _) = present(&space, ranges, MOST_PROGRAM);
         let mut found = false;
@@ -181,10 +189,12 @@ fn present(space: &AddressSpace, ranges: impl Iterator<Item = (VirtAddr, VirtAdd
     (runs, whole)
 }
 
+type Read<'a> = dyn Fn(VirtAddr, &mut [u8]) -> Result<(), ReadError> + 'a;
+
 /// Memory to search: runs of it that are there, and how to read it.
 struct Memory<'a> {
     runs: Vec<(VirtAddr, u64)>,
-    read: &'a dyn Fn(VirtAddr, &mut [u8]) -> Result<(), ReadError>,
+    read: &'a Read<'a>,
 }
 
 impl Memory<'_> {

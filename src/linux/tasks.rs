@@ -2,12 +2,12 @@
 
 use super::Linux;
 use crate::address::VirtAddr;
-use crate::facts::{Known, Process, ProcessState, ReadError, Scope, Sink, Thread, Time, TreeProcess, Watch};
+use crate::facts::{self, Known, Process, ProcessState, ReadError, Scope, Sink, Thread, Time, TreeProcess, Watch};
 use crate::image::Chunk;
 use crate::symbols::Object;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Ways to find a task; the order is that of the `sources` column.
 const SOURCES: [&str; 4] = ["task_list", "pid_hash", "thread_group", "scan"];
@@ -66,18 +66,18 @@ impl Linux {
     }
 
     /// Processes by every road, the scan of physical memory included. A cancelled scan is not kept.
-    fn roster(&self, watch: &Watch) -> std::sync::Arc<Roster> {
+    fn roster(&self, watch: &Watch) -> Arc<Roster> {
         if let Some(known) = self.roster.get() {
-            return std::sync::Arc::clone(known);
+            return Arc::clone(known);
         }
         let (found, unread) = self.scan(watch);
         let mut roster = self.enumerate(Some(&found), watch);
         if unread > 0 {
             roster.notes.push(format!("{unread} bytes of the image could not be read; tasks in them cannot be found by the scan"));
         }
-        let roster = std::sync::Arc::new(roster);
+        let roster = Arc::new(roster);
         if !watch.cancelled() {
-            return std::sync::Arc::clone(self.roster.get_or_init(|| roster));
+            return Arc::clone(self.roster.get_or_init(|| roster));
         }
         roster
     }
@@ -409,7 +409,7 @@ fn state_words(task: &Object<'_>) -> Result<String, ReadError> {
 }
 
 pub fn processes(linux: &Linux, scope: Scope, out: &mut Sink<Process>) {
-    let roster = linux.roster_of(scope, out.watch());
+    let roster = linux.roster(out.watch());
     roster.notes.iter().for_each(|note| out.note(note.clone()));
     for member in roster.members.iter().filter(|member| scope.admits(member.pid, member.address)) {
         if out.cancelled() {
@@ -422,11 +422,6 @@ pub fn processes(linux: &Linux, scope: Scope, out: &mut Sink<Process>) {
 }
 
 impl Linux {
-    fn roster_of(&self, scope: Scope, watch: &Watch) -> std::sync::Arc<Roster> {
-        let _ = scope;
-        self.roster(watch)
-    }
-
     fn process(&self, member: &Member, task: &Object<'_>) -> Process {
         let exited = member.state == ProcessState::Exited;
         let kernel_thread = is_kernel_thread(task);
@@ -504,53 +499,15 @@ pub fn pstree(linux: &Linux, scope: Scope, out: &mut Sink<TreeProcess>) {
 
 fn tree(linux: &Linux, roster: &Roster, scope: Scope, out: &mut Sink<TreeProcess>) {
     let by_address: HashMap<VirtAddr, usize> = roster.members.iter().enumerate().map(|(index, member)| (member.address, index)).collect();
-    let parent_of = |member: &Member| {
-        let task = linux.task(member.address).ok()?;
+    let (mut processes, mut parents) = (Vec::new(), Vec::new());
+    for member in &roster.members {
+        let Ok(task) = linux.task(member.address) else { continue };
         // A living child knows its parent; what an exited one points to may have been reused, but then it is no member here.
-        by_address.get(&task.pointer("real_parent").ok()?).copied()
-    };
-    let mut children: Vec<Vec<usize>> = vec![Vec::new(); roster.members.len()];
-    let mut roots = Vec::new();
-    for (index, member) in roster.members.iter().enumerate() {
-        match parent_of(member) {
-            Some(parent) if parent != index => children[parent].push(index),
-            _ => roots.push(index),
-        }
+        parents.push(task.pointer("real_parent").ok().and_then(|parent| by_address.get(&parent).copied()));
+        processes.push(linux.process(member, &task));
     }
-    let mut placed = vec![false; roster.members.len()];
-    // Members on a loop of parents hang from no root: each loop's first member becomes one.
-    for start in roots.into_iter().chain(0..roster.members.len()) {
-        let mut waiting = vec![(start, 0, None)];
-        while let Some((index, depth, parent)) = waiting.pop() {
-            if std::mem::replace(&mut placed[index], true) {
-                continue;
-            }
-            let member = &roster.members[index];
-            waiting.extend(children[index].iter().rev().map(|child| (*child, depth + 1, Some(member.address))));
-            if !scope.admits(member.pid, member.address) {
-                continue;
-            }
-            let Ok(task) = linux.task(member.address) else { continue };
-            let process = linux.process(member, &task);
-            out.push(TreeProcess {
-                depth,
-                parent: parent.into(),
-                pid: process.pid,
-                ppid: process.ppid,
-                name: process.name,
-                address: process.address,
-                create_time: process.create_time,
-                exit_time: process.exit_time,
-                uid: process.uid,
-                threads: process.threads,
-                state: process.state,
-                kernel_thread: process.kernel_thread,
-                command_line: process.command_line,
-                sources: process.sources,
-                problems: process.problems,
-            });
-        }
-    }
+    let rows = facts::tree(processes, &parents);
+    out.extend(rows.into_iter().filter(|row| row.address.value().is_some_and(|address| scope.admits(row.pid, *address))));
 }
 
 pub fn threads(linux: &Linux, scope: Scope, out: &mut Sink<Thread>) {

@@ -1,12 +1,17 @@
 //! A translation cache that many threads share without locks.
 
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
+use crate::facts::Backing;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const SLOTS: usize = 4096;
 
+const RAM: u64 = 0;
+const TRANSITION: u64 = 1;
+const PROTOTYPE: u64 = 2;
+
 /// Direct-mapped. A slot holds `page ^ frame` and `frame`: two halves from different writers do not give back the page, so a torn
-/// slot reads as empty.
+/// slot reads as empty. The low bits of the frame tell what kind of backing it is.
 pub struct Cache(Box<[(AtomicU64, AtomicU64)]>);
 
 impl Default for Cache {
@@ -20,14 +25,30 @@ impl Cache {
         let number = page.0 / PAGE_SIZE;
         &self.0[((number ^ (number >> 12)) as usize) % SLOTS]
     }
-    pub fn get(&self, page: VirtAddr) -> Option<PhysAddr> {
+    pub fn get(&self, page: VirtAddr) -> Option<Backing> {
         let slot = self.slot(page);
         let frame = slot.1.load(Ordering::Relaxed);
-        (slot.0.load(Ordering::Relaxed) ^ frame == page.0 && frame != u64::MAX).then_some(PhysAddr(frame))
+        if slot.0.load(Ordering::Relaxed) ^ frame != page.0 || frame == u64::MAX {
+            return None;
+        }
+        let at = PhysAddr(frame).page();
+        match PhysAddr(frame).in_page() {
+            RAM => Some(Backing::Ram(at)),
+            TRANSITION => Some(Backing::Transition(at)),
+            PROTOTYPE => Some(Backing::Prototype(at)),
+            _ => None,
+        }
     }
-    pub fn put(&self, page: VirtAddr, frame: PhysAddr) {
+    /// Keeps a page that is in physical memory; what is elsewhere is asked for anew each time.
+    pub fn put(&self, page: VirtAddr, backing: Backing) {
+        let frame = match backing {
+            Backing::Ram(at) => at.0 | RAM,
+            Backing::Transition(at) => at.0 | TRANSITION,
+            Backing::Prototype(at) => at.0 | PROTOTYPE,
+            Backing::Pagefile { .. } | Backing::Zero => return,
+        };
         let slot = self.slot(page);
-        slot.0.store(page.0 ^ frame.0, Ordering::Relaxed);
-        slot.1.store(frame.0, Ordering::Relaxed);
+        slot.0.store(page.0 ^ frame, Ordering::Relaxed);
+        slot.1.store(frame, Ordering::Relaxed);
     }
 }

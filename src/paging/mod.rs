@@ -11,34 +11,27 @@ mod cache;
 mod tests;
 mod x64;
 
+pub use crate::facts::Backing;
 use cache::Cache;
 pub use x64::{Leaf, Levels};
-
-/// Where the bytes of a page are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backing {
-    Ram(PhysAddr),
-    /// A page of the pagefile with this number.
-    Pagefile {
-        number: u8,
-        page: u64,
-    },
-    /// Never written: it would read as zeros.
-    Zero,
-}
 
 /// What a system makes of an entry that the processor finds not present, at the last level.
 pub trait Software: Send + Sync {
     fn resolve(&self, at: VirtAddr, entry: u64) -> Result<Backing, ReadError>;
-    /// Writable, executable and for user code, where the entry itself tells; else the rights of the tables above count.
-    fn rights(&self, entry: u64) -> Option<(bool, bool, bool)> {
+    /// Where a page table lies whose entry, at a level above the last, is not present.
+    fn table(&self, at: VirtAddr, entry: u64) -> Result<PhysAddr, ReadError> {
+        let _ = entry;
+        Err(ReadError::NotMapped(at))
+    }
+    /// Writable and executable, where the entry itself tells; else the rights of the tables above count.
+    fn rights(&self, entry: u64) -> Option<(bool, bool)> {
         let _ = entry;
         None
     }
     /// Reads from a pagefile.
     fn fetch(&self, at: VirtAddr, number: u8, page: u64, offset: u64, out: &mut [u8]) -> Result<(), ReadError> {
-        let _ = (number, page, offset, out);
-        Err(ReadError::PagedOut(at))
+        let _ = (at, offset, out);
+        Err(ReadError::InPagefile { number, page })
     }
 }
 
@@ -104,34 +97,32 @@ impl AddressSpace {
     /// Where the page of an address is.
     pub fn backing(&self, at: VirtAddr) -> Result<Backing, ReadError> {
         let page = at.page();
-        if let Some(frame) = self.cache.get(page) {
-            return Ok(Backing::Ram(frame));
+        if let Some(backing) = self.cache.get(page) {
+            return Ok(backing);
         }
         let backing = self.leaf(page)?.backing_of(page);
-        if let Backing::Ram(frame) = backing {
-            self.cache.put(page, frame);
-        }
+        self.cache.put(page, backing);
         Ok(backing)
     }
 
     /// The physical address, for a page in memory.
     pub fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
         match self.backing(at)? {
-            Backing::Ram(frame) => Ok(frame.offset(at.in_page())),
-            _ => Err(ReadError::PagedOut(at)),
+            Backing::Ram(frame) | Backing::Transition(frame) | Backing::Prototype(frame) => Ok(frame.offset(at.in_page())),
+            Backing::Pagefile { number, page } => Err(ReadError::InPagefile { number, page }),
+            Backing::Zero => Err(ReadError::PagedOut(at)),
         }
     }
 
-    /// Reads within one page.
-    fn read_in_page(&self, at: VirtAddr, out: &mut [u8]) -> Result<(), ReadError> {
-        match self.backing(at)? {
-            Backing::Ram(frame) => self.image.read(frame.offset(at.in_page()), out),
-            Backing::Pagefile { number, page } => self.software.fetch(at, number, page, at.in_page(), out),
-            Backing::Zero => {
-                out.fill(0);
-                Ok(())
-            }
+    /// Reads within one page; tells where its first byte comes from.
+    pub fn read_in_page(&self, at: VirtAddr, out: &mut [u8]) -> Result<Backing, ReadError> {
+        let backing = self.backing(at)?.offset(at.in_page());
+        match backing {
+            Backing::Ram(physical) | Backing::Transition(physical) | Backing::Prototype(physical) => self.image.read(physical, out)?,
+            Backing::Pagefile { number, page } => self.software.fetch(at, number, page, at.in_page(), out)?,
+            Backing::Zero => out.fill(0),
         }
+        Ok(backing)
     }
 
     /// Copies memory; all of `out` or an error for the first address that is missing.
@@ -158,7 +149,7 @@ impl AddressSpace {
         while !rest.is_empty() {
             let length = ((PAGE_SIZE - at.in_page()) as usize).min(rest.len());
             let (piece, after) = rest.split_at_mut(length);
-            let read = self.read_in_page(at, piece);
+            let read = self.read_in_page(at, piece).map(drop);
             told(at, read)?;
             at = at.offset(length as u64);
             rest = after;

@@ -124,7 +124,7 @@ fn what_is_not_present_is_the_systems_affair() {
     assert!(!space.leaf(VirtAddr(0x5000)).unwrap().present);
     assert_eq!(space.bytes(VirtAddr(0x6ffe)), Ok([7, 7]), "from the pagefile");
     assert_eq!(space.bytes(VirtAddr(0x7000)), Ok([0; 8]));
-    assert_eq!(space.translate(VirtAddr(0x6000)), Err(ReadError::PagedOut(VirtAddr(0x6000))));
+    assert_eq!(space.translate(VirtAddr(0x6000)), Err(ReadError::InPagefile { number: 1, page: 9 }));
     assert_eq!(space.translate(VirtAddr(0x8000)), Err(ReadError::NotMapped(VirtAddr(0x8000))));
 }
 

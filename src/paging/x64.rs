@@ -53,17 +53,11 @@ pub struct Leaf {
 impl Leaf {
     /// Where a 4 KiB page within this one is.
     pub fn backing_of(&self, page: VirtAddr) -> Backing {
-        match self.backing {
-            Backing::Ram(frame) => Backing::Ram(frame.offset(page.page().0 & (self.size - 1))),
-            other => other,
-        }
+        self.backing.offset(page.page().0 & (self.size - 1))
     }
     /// The frame, for a page in memory.
     pub fn frame(&self) -> Option<PhysAddr> {
-        match self.backing {
-            Backing::Ram(frame) => Some(frame),
-            _ => None,
-        }
+        self.backing.physical()
     }
 }
 
@@ -82,10 +76,11 @@ pub fn walk(space: &AddressSpace, at: VirtAddr) -> Result<Leaf, ReadError> {
         let entry = entry(space, table, level, at)?;
         if entry & PRESENT == 0 {
             if level > 0 {
-                return Err(ReadError::NotMapped(at));
+                table = space.software.table(at, entry)?.0 & FRAME;
+                continue;
             }
             let backing = space.software.resolve(at, entry)?;
-            let (writable, executable, user) = space.software.rights(entry).unwrap_or((writable, executable, user));
+            let (writable, executable) = space.software.rights(entry).unwrap_or((writable, executable));
             return Ok(Leaf { backing, size: PAGE_SIZE, writable, executable, user, dirty: false, present: false });
         }
         writable &= entry & WRITE != 0;
@@ -134,6 +129,9 @@ fn skip(space: &AddressSpace, at: VirtAddr) -> VirtAddr {
         let size = PAGE_SIZE << (9 * level);
         match entry(space, table, level, at) {
             Ok(entry) if entry & (PRESENT | LARGE) == PRESENT && level > 0 => table = entry & FRAME,
+            Ok(entry) if entry & PRESENT == 0 && level > 0 && space.software.table(at, entry).is_ok() => {
+                table = space.software.table(at, entry).map_or(0, |table| table.0 & FRAME);
+            }
             _ => return VirtAddr((at.0 & !(size - 1)).saturating_add(size)),
         }
     }

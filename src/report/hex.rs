@@ -1,7 +1,8 @@
 //! Memory as people read it: 16 bytes a row, `??` for those that are missing, and where each page comes from.
 
+use crate::address::PAGE_SIZE;
 use crate::engine::{Bytes, Space};
-use crate::facts::ReadError;
+use crate::facts::{Backing, ReadError};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
@@ -12,7 +13,7 @@ pub struct HexDump {
     physical: bool,
     digits: usize,
     /// Where the next byte lies if the memory so far goes on, or why the bytes so far are missing.
-    goes_on: Option<Result<u64, ReadError>>,
+    goes_on: Option<Result<Backing, ReadError>>,
     /// Rows without a single byte are left out after the first.
     folding: bool,
 }
@@ -39,7 +40,7 @@ impl HexDump {
                 let Some(piece) = pieces.peek() else { break };
                 let into = address.wrapping_sub(piece.address);
                 if into == 0 {
-                    self.origin(address, piece.origin.map(|physical| physical.0), piece.length, &mut text);
+                    self.origin(address, piece.origin, piece.length, &mut text);
                 }
                 let length = (piece.length - into as usize).min(data.len() - at);
                 if piece.origin.is_ok() {
@@ -55,9 +56,9 @@ impl HexDump {
     }
 
     /// Says where a page comes from, unless it is where the page before made one expect it.
-    fn origin(&mut self, address: u64, origin: Result<u64, ReadError>, length: usize, text: &mut String) {
+    fn origin(&mut self, address: u64, origin: Result<Backing, ReadError>, length: usize, text: &mut String) {
         let expected = match (self.goes_on, origin) {
-            (Some(Ok(next)), Ok(physical)) => next == physical,
+            (Some(Ok(next)), Ok(now)) => next == now,
             (None, Ok(_)) => self.physical,
             (Some(Err(before)), Err(now)) => std::mem::discriminant(&before) == std::mem::discriminant(&now),
             (Some(Err(_)), Ok(_)) | (Some(Ok(_)) | None, Err(_)) => false,
@@ -67,11 +68,12 @@ impl HexDump {
             // Writing to a String cannot fail.
             _ = match origin {
                 Ok(_) if self.physical => writeln!(text, "-- {address:#x}"),
-                Ok(physical) => writeln!(text, "-- {address:#x} lies at physical {physical:#x}"),
+                Ok(Backing::Zero) => writeln!(text, "-- {address:#x} was never written: zeros"),
+                Ok(backing) => writeln!(text, "-- {address:#x} lies at {backing}"),
                 Err(why) => writeln!(text, "-- {address:#x} is missing: {why}"),
             };
         }
-        self.goes_on = Some(origin.map(|physical| physical.wrapping_add(length as u64)));
+        self.goes_on = Some(origin.map(|backing| following(backing, address, length as u64)));
     }
 
     fn row(&mut self, start: u64, values: &[Option<u8>; ROW], length: usize, text: &mut String) {
@@ -106,6 +108,17 @@ impl HexDump {
     }
 }
 
+/// Where memory that goes on in the same way is after so many bytes.
+fn following(backing: Backing, address: u64, length: u64) -> Backing {
+    match backing {
+        Backing::Pagefile { number, page } => {
+            let into = u64::from(address.wrapping_add(length).is_multiple_of(PAGE_SIZE));
+            Backing::Pagefile { number, page: page.wrapping_add(into) }
+        }
+        other => other.offset(length),
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -123,7 +136,7 @@ mod tests {
     }
 
     fn piece(address: u64, length: usize, origin: Result<u64, ReadError>) -> Piece {
-        Piece { address, length, origin: origin.map(PhysAddr) }
+        Piece { address, length, origin: origin.map(|at| Backing::Ram(PhysAddr(at))) }
     }
 
     #[test]

@@ -23,8 +23,8 @@ pub struct Sections<'a> {
 
 /// Definitions of different names and sizes; distribution kernels have some 30 000.
 const MAX_DEFINITIONS: usize = 1 << 20;
-/// Types that are read in all.
-const MAX_TYPES: usize = 1 << 22;
+/// Entries that the second pass reads in all: damage can make types hold each other, and then each is read many times.
+const MAX_READS: u64 = 1 << 26;
 /// Pointers to pointers, arrays of arrays, qualifiers of typedefs.
 const MAX_CHAIN: u32 = 64;
 const MAX_MEMBERS: usize = 0xffff;
@@ -321,7 +321,7 @@ struct Conversion<'i, 'a> {
     base_types: HashMap<(&'a [u8], u64, u64), u32>,
     /// Types that have an id and are still to be read.
     waiting: Vec<(usize, u32)>,
-    count: usize,
+    reads: u64,
 }
 
 impl<'i, 'a> Conversion<'i, 'a> {
@@ -336,7 +336,7 @@ impl<'i, 'a> Conversion<'i, 'a> {
             named_by_typedef: HashMap::new(),
             base_types: HashMap::new(),
             waiting: Vec::with_capacity(definitions.len()),
-            count: 0,
+            reads: 0,
         };
         // The definition that most units have comes first, and so is the one that a search by name finds; the others of its name are
         // private to a few units. The order, and with it the result, depends on the file alone.
@@ -365,8 +365,7 @@ impl<'i, 'a> Conversion<'i, 'a> {
 
     fn run(mut self) -> Vec<u8> {
         while let Some((at, id)) = self.waiting.pop() {
-            self.count += 1;
-            if self.count > MAX_TYPES {
+            if self.reads > MAX_READS {
                 break;
             }
             // What cannot be read stays a declaration.
@@ -381,6 +380,7 @@ impl<'i, 'a> Conversion<'i, 'a> {
         at: usize,
         read: impl FnOnce(&mut Self, &mut EntriesRaw<'_, Slice<'a>>, Bases) -> gimli::Result<T>,
     ) -> Option<T> {
+        self.reads += 1;
         let info = self.info;
         let index = info.unit_of(at)?;
         let unit = info.units.get(index)?;
@@ -416,7 +416,8 @@ impl<'i, 'a> Conversion<'i, 'a> {
             let abbreviation = entries.read_abbreviation()?.ok_or(gimli::Error::NoEntryAtGivenOffset(at as u64))?;
             let attributes = this.info.attributes(bases, entries, abbreviation.attributes())?;
             let mut children = Vec::new();
-            while !entries.is_empty() && entries.next_depth() > 0 && children.len() < MAX_MEMBERS {
+            while !entries.is_empty() && entries.next_depth() > 0 && children.len() < MAX_MEMBERS && this.reads <= MAX_READS {
+                this.reads += 1;
                 let depth = entries.next_depth();
                 let Some(child) = entries.read_abbreviation()? else { continue };
                 if depth == 1 && child.tag() == tag {

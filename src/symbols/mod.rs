@@ -12,6 +12,7 @@ pub mod isf;
 pub mod kallsyms;
 mod layout;
 mod object;
+pub mod pack;
 mod packed;
 pub mod profile;
 mod source;

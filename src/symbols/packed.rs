@@ -37,7 +37,7 @@ pub fn is_packed(start: &[u8]) -> bool {
 
 /// The contents of a zlib stream whose size is known beforehand, as in sections of an ELF file.
 pub fn zlib(bytes: &[u8], size: u64) -> Result<Vec<u8>, &'static str> {
-    read_all(flate2::read::ZlibDecoder::new(bytes), bytes.len(), size.min(MAX_UNPACKED), "a compressed section is damaged")
+    read_all(flate2::read::ZlibDecoder::new(bytes), bytes.len(), size, "a compressed section is damaged")
 }
 
 pub fn zstd(bytes: &[u8], most: u64) -> Result<Vec<u8>, &'static str> {

@@ -68,8 +68,8 @@ pub fn write(provenance: &Provenance, types: Option<&[u8]>, symbols: &SymbolTabl
     let mut texts = Vec::new();
     let Provenance { banner, build_id, types_from, source, source_sha256, program } = provenance;
     for text in [banner, build_id, types_from, source, source_sha256, program] {
-        // What is longer is no name; cut between characters.
-        let text = &text[..text.floor_char_boundary(4096)];
+        // What is longer is no name.
+        let text = text.get(..4096).unwrap_or(if text.len() < 4096 { text } else { "" });
         texts.extend((text.len() as u32).to_le_bytes());
         texts.extend(text.as_bytes());
     }

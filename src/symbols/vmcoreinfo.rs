@@ -141,7 +141,7 @@ mod tests {
         buffer.extend(note(TEXT.as_bytes()));
         buffer.extend([0; 64]);
         let notes: Vec<_> = VmcoreInfo::notes(&buffer).collect();
-        assert_eq!(notes, [start..start + TEXT.len()]);
+        assert_eq!(notes, vec![start..start + TEXT.len()]);
         let info = VmcoreInfo::parse(&buffer[notes[0].clone()]).unwrap();
         assert_eq!(info.release(), Some("6.1.0-56-amd64"));
         assert_eq!(info.build_id(), Some("eb4fbcd037e7253717950bf2b93bd5566f47c56f"));

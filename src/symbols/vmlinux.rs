@@ -2,7 +2,6 @@
 
 use super::{Btf, SymbolTable, dwarf, packed};
 use crate::address::VirtAddr;
-use object::read::elf::{FileHeader as _, SectionHeader as _};
 use object::{CompressionFormat, LittleEndian, Object as _, ObjectSection as _, ReadCache, elf};
 use std::borrow::Cow;
 use std::fs::File;
@@ -77,7 +76,7 @@ fn dwarf_types(elf: &Elf<'_>) -> Result<Option<Vec<u8>>, String> {
 
 /// The contents of a section; nothing if there is none.
 fn section<'a>(elf: &Elf<'a>, name: &str) -> Result<Cow<'a, [u8]>, String> {
-    let Some(section) = elf.section_by_name(name) else { return Ok(Cow::Borrowed(&[])) };
+    let Some(section) = elf.section_by_name(name) else { return old_section(elf, name) };
     let data = section.compressed_data().map_err(|why| format!("{name}: {why}"))?;
     if data.uncompressed_size > MAX_SECTION {
         return Err(format!("{name} is too large"));
@@ -90,6 +89,18 @@ fn section<'a>(elf: &Elf<'a>, name: &str) -> Result<Cow<'a, [u8]>, String> {
         }
         _ => Err(format!("{name} is compressed in an unknown way")),
     }
+}
+
+/// A section as it was compressed before ELF had a flag for it: by another name, with a magic and its size in front.
+fn old_section<'a>(elf: &Elf<'a>, name: &str) -> Result<Cow<'a, [u8]>, String> {
+    let old_name = name.replacen('.', ".z", 1);
+    let data = elf.section_by_name(&old_name).and_then(|section| section.data().ok()).unwrap_or_default();
+    let Some((size, packed)) = data.strip_prefix(b"ZLIB").and_then(|rest| rest.split_first_chunk()) else { return Ok(Cow::Borrowed(&[])) };
+    let size = u64::from_be_bytes(*size);
+    if size > MAX_SECTION {
+        return Err(format!("{old_name} is too large"));
+    }
+    packed::zlib(packed, size).map(Cow::Owned).map_err(|why| format!("{old_name}: {why}"))
 }
 
 /// The symbols, and the address of the banner.
@@ -159,7 +170,75 @@ fn banner(elf: &Elf<'_>, at: u64) -> Option<String> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::symbols::{Layout, TypeSource};
+    use crate::symbols::{Layout, Shape, Type, TypeSource};
+    use proptest::prelude::*;
+
+    const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/symbols");
+
+    #[test]
+    fn every_version_and_compression_is_read() {
+        let mut first = None;
+        for name in ["dwarf5", "dwarf4", "dwarf3", "zlib", "zstd", "gnu"] {
+            let kernel = Vmlinux::open(Path::new(&format!("{FIXTURES}/{name}.elf"))).unwrap();
+            assert_eq!(kernel.banner.as_deref(), Some("Linux version 0.0.1 (kernel in miniature)"), "{name}");
+            assert_eq!((kernel.build_id.as_deref(), kernel.types_from), (Some("0123456789abcdef"), "DWARF"), "{name}");
+            let start = kernel.symbols.iter().find(|symbol| symbol.name == "start").unwrap();
+            assert_eq!((start.address, start.kind), (VirtAddr(0xffff_ffff_8100_0000), b'T'), "{name}");
+            let btf = Btf::parse(kernel.types.unwrap_or_else(|| panic!("{name}"))).unwrap();
+            let task = Layout::of(&btf, btf.find("task_struct").unwrap()).unwrap();
+            let place = |field: &'static str| {
+                let field = task.field(field).unwrap();
+                (field.offset, field.size, field.bits)
+            };
+            assert_eq!(task.size, 160);
+            assert_eq!(place("flags"), (0, 4, None), "{name}");
+            assert_eq!(place("on_cpu"), (4, 4, Some((0, 1))), "{name}");
+            assert_eq!(place("policy"), (4, 4, Some((1, 3))), "{name}");
+            assert_eq!(place("wide"), (4, 4, Some((4, 12))), "{name}");
+            assert_eq!((place("low"), place("high"), place("both")), ((8, 4, None), (12, 4, None), (8, 8, None)), "{name}");
+            assert_eq!((place("tasks"), place("usage"), place("caps")), ((16, 16, None), (48, 4, None), (56, 8, None)), "{name}");
+            assert_eq!((place("comm"), place("matrix")), ((64, 16, None), (80, 60, None)), "{name}");
+            assert_eq!((place("state"), place("dead"), place("inner")), ((152, 4, None), (156, 1, None), (157, 3, None)), "{name}");
+            assert_eq!(place("tail"), (160, 0, None), "{name}");
+            let target = |layout: &Layout, field: &'static str| {
+                let Shape::Pointer(to) = layout.field(field).unwrap().shape else { panic!("{field} is a pointer") };
+                btf.get(to)
+            };
+            // Only declared where it is used, and defined in another unit.
+            assert!(matches!(target(&task, "mm"), Some(Type::Struct { name, size: 16 }) if name == "mm_struct"), "{name}");
+            assert!(matches!(target(&task, "call"), Some(Type::Function)), "{name}");
+            // Two structures share a name: the common one is found by it, and each reference keeps its own.
+            assert_eq!(Layout::of(&btf, btf.find("private").unwrap()).unwrap().size, 3, "{name}");
+            let holder = Layout::of(&btf, btf.find("holder").unwrap()).unwrap();
+            assert!(matches!(target(&holder, "to"), Some(Type::Struct { size: 8, .. })), "{name}");
+            assert!(matches!(btf.get(btf.find("kernel_cap_t").unwrap()), Some(Type::Struct { size: 8, .. })), "{name}");
+            assert_eq!((btf.enumerator("SLEEPING"), btf.enumerator("DEAD"), btf.enumerator("MM_ANONPAGES")), (Some(5), Some(-1), Some(1)));
+            // The same types give the same bytes, whatever they were packed in.
+            let bytes = btf.into_bytes();
+            assert_eq!(*first.get_or_insert_with(|| bytes.clone()), bytes, "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_files_do_no_harm(
+            which in 0_usize..6,
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..30),
+        ) {
+            let name = ["dwarf5", "dwarf4", "dwarf3", "zlib", "zstd", "gnu"][which];
+            let mut bytes = std::fs::read(format!("{FIXTURES}/{name}.elf")).unwrap();
+            for (at, value) in changes {
+                // Behind the header, so that most cases get beyond it.
+                let at = 64 + at.index(bytes.len() - 64);
+                bytes[at] = value;
+            }
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), &bytes).unwrap();
+            if let Ok(kernel) = Vmlinux::open(file.path()) {
+                let _ = kernel.types.map(|blob| Btf::parse(blob).map(|btf| btf.find("task_struct").map(|id| Layout::of(&btf, id))));
+            }
+        }
+    }
 
     /// `KIOKU_VMLINUX=file[:file] cargo test --release real_vmlinux -- --ignored --nocapture`. With `KIOKU_BTF` the layouts are compared
     /// with those of a BTF blob of the same kernel.

@@ -8,7 +8,8 @@ use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Check, Info, Known, Origin, ReadError, Time, Watch};
 use crate::image::{Chunk, Image};
 use crate::paging::{AddressSpace, Levels};
-use crate::symbols::{Context, Found, Profile, open_symbols};
+use crate::symbols::pack::{Module, Pack};
+use crate::symbols::{Context, Found, Profile, SymbolTable, TypeSource, open_symbols};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -52,7 +53,7 @@ impl Windows {
         let mut trouble = None;
         for root in roots {
             let root = PhysAddr(root.0 & FRAME);
-            let space = AddressSpace::new(Arc::clone(image), root, Levels::Four, Arc::new(WindowsPages));
+            let space = AddressSpace::new(Arc::clone(image), root, Levels::Four, Arc::new(WindowsPages::minimal()));
             if is_windows(&space) {
                 match Self::on(image, space, files) {
                     Ok(windows) => return Some(Ok(windows)),
@@ -65,12 +66,11 @@ impl Windows {
 
     fn on(image: &Arc<Image>, space: AddressSpace, files: &[PathBuf]) -> Result<Self, Failure> {
         let (headers, pdb) = kernel(&space).ok_or("Windows page tables, but no kernel image with a debug record in the memory they map")?;
-        let given = from_files(files, &pdb).and_then(|found| found.types.zip(found.symbols));
-        let (types, mut symbols) = given.ok_or_else(|| {
+        let (types, mut symbols, source) = from_files(files, &pdb).or_else(|| from_pack(&pdb)).ok_or_else(|| {
             format!("no symbols for the kernel {} {} age {}; give its ISF file with --symbols", pdb.name, pdb.guid, pdb.age)
         })?;
         symbols.shift(headers.base.0);
-        let profile = Profile::new(types, symbols, format!("ISF of {} {} age {}", pdb.name, pdb.guid, pdb.age));
+        let profile = Profile::new(types, symbols, source);
         let system = {
             let context = Context { space: &space, profile: &profile };
             let read = || -> Result<PhysAddr, ReadError> {
@@ -104,7 +104,27 @@ impl Windows {
             warnings: image.warnings().to_vec(),
         };
         let types = Types::read(context);
-        Ok(Self { image: Arc::clone(image), types, space, profile, info, kernel: headers, build, pools: OnceLock::new() })
+        Ok(Self {
+            image: Arc::clone(image),
+            types,
+            pages: WindowsPages::minimal(),
+            space,
+            profile,
+            info,
+            kernel: headers,
+            build,
+            pools: OnceLock::new(),
+            listed: OnceLock::new(),
+            roster: OnceLock::new(),
+        })
+    }
+}
+
+impl Windows {
+    /// The system time at capture, in units of 100 ns since 1601.
+    pub(super) fn shared_now(&self) -> u64 {
+        let read = |at| self.space.uint(SHARED_DATA.offset(SHARED_SYSTEM_TIME + at), 4);
+        read(4).and_then(|high| Ok(high << 32 | read(0)?)).unwrap_or(u64::MAX)
     }
 }
 
@@ -169,11 +189,23 @@ fn kernel(space: &AddressSpace) -> Option<(Headers, PdbId)> {
     found
 }
 
+/// Types, symbols counted from the kernel's base, and where they came from.
+type Symbols = (Box<dyn TypeSource>, SymbolTable, String);
+
 /// The symbols for a PDB among files and folders: by name as Volatility lays them out, and by what the file says of itself.
-fn from_files(files: &[PathBuf], pdb: &PdbId) -> Option<Found> {
+fn from_files(files: &[PathBuf], pdb: &PdbId) -> Option<Symbols> {
     let matches = |found: &Found| found.pdb.as_ref().is_some_and(|own| own.guid.eq_ignore_ascii_case(&pdb.guid) && own.age == pdb.age);
     let open = |path: PathBuf| open_symbols(&path, None).ok().flatten().filter(matches);
-    files.iter().filter_map(|path| named(path, pdb)).find_map(open)
+    let found = files.iter().filter_map(|path| named(path, pdb)).find_map(open)?;
+    Some((found.types?, found.symbols?, format!("exact: {}", found.path.display())))
+}
+
+/// The packed profile of a PDB.
+fn from_pack(pdb: &PdbId) -> Option<Symbols> {
+    let pack = Pack::bundled().ok()?;
+    let build = pack.exact(Module::Kernel, &pdb.guid, pdb.age)?;
+    let source = format!("exact: packed profile of {} ({} {} age {})", build.version, pdb.name, pdb.guid, pdb.age);
+    Some((Box::new(pack.types(build).ok()?), pack.symbols(build).ok()?, source))
 }
 
 fn named(path: &Path, pdb: &PdbId) -> Option<PathBuf> {

@@ -3,7 +3,7 @@
 use super::Windows;
 use super::processes::Task;
 use super::vads::Vad;
-use crate::facts::{Backing, Exhibit, Known, ReadError, Record, Scope, Sink};
+use crate::facts::{Behind, Exhibit, Known, ReadError, Record, Scope, Sink};
 use crate::paging::AddressSpace;
 
 /// Bytes kept of a region's start.
@@ -57,11 +57,7 @@ fn exhibit(task: &Task<'_>, space: &AddressSpace, vad: &Vad<'_>) -> Exhibit {
         start: vad.start,
         end: vad.end,
         protection: vad.protection,
-        backing: if matches!(file, Ok(None)) {
-            Backing::Private
-        } else {
-            Backing::File { program: false, deleted: false, anonymous: false }
-        },
+        behind: if matches!(file, Ok(None)) { Behind::Nothing } else { Behind::File { program: false, deleted: false, anonymous: false } },
         file: file.into(),
         pages: 0,
         unread: 0,
@@ -70,7 +66,7 @@ fn exhibit(task: &Task<'_>, space: &AddressSpace, vad: &Vad<'_>) -> Exhibit {
         changes: Vec::new(),
         head,
     };
-    if exhibit.backing == Backing::Private {
+    if exhibit.behind == Behind::Nothing {
         (exhibit.content, exhibit.pages, exhibit.unread) = space.content(vad.start, vad.end.offset(1), MOST_PAGES);
     }
     exhibit

@@ -2,15 +2,21 @@
 
 mod detect;
 mod exhibits;
+mod files;
 mod objects;
 mod pages;
 mod pe;
+mod peb;
 mod pool;
 mod processes;
 mod text;
+mod threads;
 mod vads;
 
 pub use exhibits::exhibits;
+pub use peb::environment;
+pub use processes::{processes, pstree};
+pub use threads::threads;
 pub use vads::regions;
 
 use crate::address::{PhysAddr, VirtAddr};
@@ -25,12 +31,15 @@ pub struct Windows {
     image: Arc<Image>,
     /// The System process's address space.
     space: AddressSpace,
+    pages: pages::WindowsPages,
     profile: Profile,
     info: Info,
     kernel: pe::Headers,
     build: u32,
     types: Result<objects::Types, ReadError>,
     pools: OnceLock<Arc<pool::Pools>>,
+    listed: OnceLock<processes::Roster>,
+    roster: OnceLock<Arc<processes::Roster>>,
 }
 
 impl Windows {

@@ -1,10 +1,42 @@
 //! Process objects: the list that the system shows, the other roads to them, and what lies in the pools beside.
 
 use super::Windows;
+use super::text::filetime;
 use crate::address::VirtAddr;
-use crate::facts::{ProcessState, ReadError, Scope, Watch};
-use crate::symbols::Object;
-use std::collections::HashSet;
+use crate::facts::{self, Known, Process, ProcessState, ReadError, Scope, Sink, TreeProcess, Watch};
+use crate::symbols::{Context, Object};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// Ways to find a process; the order is that of the `sources` column.
+const SOURCES: [&str; 6] = ["active_list", "pool_scan", "thread", "cid_table", "csrss_handle", "session_list"];
+const ACTIVE_LIST: usize = 0;
+const POOL_SCAN: usize = 1;
+const THREAD: usize = 2;
+const SESSION_LIST: usize = 5;
+
+/// Process and thread IDs are multiples of four below this.
+const MOST_IDS: u64 = 1 << 26;
+const MOST_LIST: usize = 1 << 20;
+
+/// A process object.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its _EPROCESS; of one in memory that nothing maps any more, the physical address.
+    pub address: VirtAddr,
+    pub mapped: bool,
+    pub pid: u32,
+    pub name: String,
+    pub state: ProcessState,
+    found_by: [bool; 6],
+}
+
+/// The processes of the machine, in the order of their PIDs.
+#[derive(Debug, Default)]
+pub struct Roster {
+    pub members: Vec<Member>,
+    pub notes: Vec<String>,
+}
 
 /// A process as the rest of this module tree uses it.
 #[derive(Clone)]
@@ -17,50 +49,268 @@ pub struct Task<'a> {
 }
 
 impl Windows {
-    /// The processes that a query is about, exited ones left out.
+    /// The processes that a query is about, exited ones left out. One process object that is listed needs no sweep.
     pub(super) fn tasks(&self, scope: Scope, watch: &Watch) -> Vec<Task<'_>> {
-        let mut tasks = Vec::new();
-        for address in self.active_list() {
-            if watch.cancelled() {
-                break;
-            }
-            let task = || -> Result<Task<'_>, ReadError> {
-                let object = self.context().object("_EPROCESS", address)?;
-                let (pid, name) = (object.u32("UniqueProcessId")?, object.text("ImageFileName")?);
-                let state = if object.uint("ExitTime")? == 0 { ProcessState::Running } else { ProcessState::Exited };
-                Ok(Task { object, pid, name, state })
-            };
-            tasks.extend(task().ok().filter(|task| scope.admits(task.pid, address) && task.state != ProcessState::Exited));
+        let make = |member: &Member| {
+            let object = self.context().object("_EPROCESS", member.address).ok()?;
+            Some(Task { object, pid: member.pid, name: member.name.clone(), state: member.state })
+        };
+        if let Scope::Process(address) = scope
+            && let Some(member) = self.listed().members.iter().find(|member| member.address == address && member.mapped)
+        {
+            return make(member).into_iter().collect();
         }
-        tasks
+        let roster = self.roster(watch);
+        let living = roster.members.iter().filter(|member| member.mapped && member.state != ProcessState::Exited);
+        living.filter(|member| scope.admits(member.pid, member.address)).filter_map(make).collect()
+    }
+
+    /// Processes by the lists that the kernel itself keeps: fast, whatever the size of the image.
+    fn listed(&self) -> &Roster {
+        self.listed.get_or_init(|| self.enumerate(None))
+    }
+
+    /// Processes by every road, the sweep of the pools included. A cancelled sweep is not kept.
+    fn roster(&self, watch: &Watch) -> Arc<Roster> {
+        if let Some(known) = self.roster.get() {
+            return Arc::clone(known);
+        }
+        let roster = Arc::new(self.enumerate(Some(watch)));
+        if watch.cancelled() { roster } else { Arc::clone(self.roster.get_or_init(|| roster)) }
+    }
+
+    fn enumerate(&self, sweep: Option<&Watch>) -> Roster {
+        let mut roster = Roster::default();
+        let mut found: HashMap<VirtAddr, [bool; 6]> = HashMap::new();
+        let mut mark = |address: VirtAddr, source: usize| found.entry(address).or_default()[source] = true;
+        let listed = self.active_list();
+        listed.iter().for_each(|address| mark(*address, ACTIVE_LIST));
+        listed.iter().flat_map(|address| self.session_members(*address)).for_each(|address| mark(address, SESSION_LIST));
+        if let Some(watch) = sweep {
+            match self.objects_by_tag(b"Proc", "Process", watch) {
+                Ok(processes) => processes.into_iter().for_each(|address| mark(address, POOL_SCAN)),
+                Err(why) => roster.notes.push(format!("the pools were not searched for processes: {why}")),
+            }
+            match self.objects_by_tag(b"Thre", "Thread", watch) {
+                Ok(threads) => threads.iter().filter_map(|thread| self.owner(*thread)).for_each(|address| mark(address, THREAD)),
+                Err(why) => roster.notes.push(format!("the pools were not searched for threads: {why}")),
+            }
+        }
+        roster.members = found.into_iter().filter_map(|(address, found_by)| self.member(self.context(), address, found_by)).collect();
+        if let Some(watch) = sweep {
+            let remnants = self.remnants(&roster.members, watch);
+            roster.members.extend(remnants);
+        }
+        roster.members.sort_by_key(|member| (member.pid, member.state == ProcessState::Exited, member.address));
+        roster
+    }
+
+    /// Process objects in blocks that were freed or that nothing maps: what is left of processes that ended long ago. Only whole ones
+    /// that say themselves that they ended are believed.
+    fn remnants(&self, known: &[Member], watch: &Watch) -> Vec<Member> {
+        let Ok(pools) = self.pools(watch) else { return Vec::new() };
+        let physical = self.space.physical();
+        let context = Context { space: &physical, profile: &self.profile };
+        let mut told: HashSet<(u32, u64)> = known.iter().filter_map(|member| self.identity(self.context(), member.address).ok()).collect();
+        let mut found = Vec::new();
+        for block in pools.with_tag(b"Proc") {
+            for skip in (0x10..0x110).step_by(0x10) {
+                let at = VirtAddr(block.physical.0 + skip);
+                let Some(member) = self.member(context, at, [false; 6]) else { continue };
+                let whole = member.state == ProcessState::Exited && !member.name.is_empty();
+                if let (true, Ok(identity)) = (whole, self.identity(context, at))
+                    && told.insert(identity)
+                {
+                    let mut found_by = [false; 6];
+                    found_by[POOL_SCAN] = true;
+                    found.push(Member { mapped: false, found_by, ..member });
+                    break;
+                }
+            }
+        }
+        found
+    }
+
+    fn identity(&self, context: Context<'_>, address: VirtAddr) -> Result<(u32, u64), ReadError> {
+        let process = context.object("_EPROCESS", address)?;
+        Ok((process.u32("UniqueProcessId")?, process.uint("CreateTime")?))
+    }
+
+    /// What holds together as a process.
+    fn member(&self, context: Context<'_>, address: VirtAddr, found_by: [bool; 6]) -> Option<Member> {
+        let process = context.object("_EPROCESS", address).ok()?;
+        let pid = process.uint("UniqueProcessId").ok()?;
+        let (created, ended) = (process.uint("CreateTime").ok()?, process.uint("ExitTime").ok()?);
+        let root = process.inner("Pcb").ok()?.uint("DirectoryTableBase").ok()?;
+        let name = process.text("ImageFileName").ok()?;
+        let sound = pid != 0
+            && pid % 4 == 0
+            && pid < MOST_IDS
+            && name.chars().all(|letter| !letter.is_control() && letter != char::REPLACEMENT_CHARACTER);
+        let now = self.shared_now();
+        let times = (ended == 0 || ended >= created) && created <= now && ended <= now;
+        if !sound || (!found_by[ACTIVE_LIST] && (!times || created == 0 || root == 0)) {
+            return None;
+        }
+        let state = if ended != 0 {
+            ProcessState::Exited
+        } else if found_by[ACTIVE_LIST] {
+            ProcessState::Running
+        } else {
+            ProcessState::Hidden
+        };
+        // Alive means more than plausible bytes: a thread on its list belongs to it.
+        if state == ProcessState::Hidden && !self.has_thread(&process).unwrap_or(false) {
+            return None;
+        }
+        Some(Member { address, mapped: true, pid: pid as u32, name, state, found_by })
+    }
+
+    /// Whether the first thread on a process's list is linked to it from both sides.
+    fn has_thread(&self, process: &Object<'_>) -> Result<bool, ReadError> {
+        let head = process.inner("ThreadListHead")?;
+        let thread = process.context().container("_ETHREAD", "ThreadListEntry", head.pointer("Flink")?)?;
+        let back = thread.inner("ThreadListEntry")?.pointer("Blink")?;
+        Ok(back == head.address && self.owner(thread.address) == Some(process.address))
     }
 
     /// PsActiveProcessHead's list, forwards and, where that breaks, backwards.
     fn active_list(&self) -> Vec<VirtAddr> {
+        let Ok(head) = self.context().symbol("PsActiveProcessHead") else { return Vec::new() };
+        self.ring(head, "ActiveProcessLinks").0
+    }
+
+    /// The process objects on a ring of links, its head left out; false where the ring does not close.
+    fn ring(&self, head: VirtAddr, member: &'static str) -> (Vec<VirtAddr>, bool) {
         let context = self.context();
         let mut found = Vec::new();
         let mut seen = HashSet::new();
-        let walk = || -> Result<(VirtAddr, u64), ReadError> {
-            let head = context.symbol("PsActiveProcessHead")?;
-            Ok((head, context.profile.layout("_EPROCESS")?.offset("ActiveProcessLinks")?))
-        };
-        let Ok((head, links)) = walk() else { return found };
+        let Ok(offset) = self.profile.layout("_EPROCESS").and_then(|layout| layout.offset(member)) else { return (found, false) };
         for direction in ["Flink", "Blink"] {
             let mut entry = head;
             while let Ok(next) = context.object("_LIST_ENTRY", entry).and_then(|entry| entry.pointer(direction)) {
                 if next == head {
-                    return found;
+                    return (found, true);
                 }
-                if !next.is_kernel() || !seen.insert((direction, next)) {
+                let process = VirtAddr(next.0.wrapping_sub(offset));
+                if !next.is_kernel() || found.len() > MOST_LIST || !seen.insert((direction, next)) {
                     break;
                 }
-                let process = VirtAddr(next.0.wrapping_sub(links));
-                if !found.contains(&process) {
+                if direction == "Flink" || !found.contains(&process) {
                     found.push(process);
                 }
                 entry = next;
             }
         }
-        found
+        (found, false)
     }
+
+    /// The processes of the same terminal session.
+    fn session_members(&self, process: VirtAddr) -> Vec<VirtAddr> {
+        let head = || -> Result<Option<VirtAddr>, ReadError> {
+            let session = self.context().object("_EPROCESS", process)?.pointer("Session")?;
+            if !session.is_kernel() {
+                return Ok(None);
+            }
+            self.process_space_session(process, session)
+        };
+        let Ok(Some(head)) = head() else { return Vec::new() };
+        self.ring(head, "SessionProcessLinks").0
+    }
+
+    /// The head of a session's list. Session space is mapped in the processes of that session only.
+    fn process_space_session(&self, process: VirtAddr, session: VirtAddr) -> Result<Option<VirtAddr>, ReadError> {
+        let space = self.process_space(process)?;
+        let context = Context { space: &space, profile: &self.profile };
+        context.object("_MM_SESSION_SPACE", session)?.at("ProcessList").map(Some)
+    }
+
+    /// The process that a thread belongs to.
+    fn owner(&self, thread: VirtAddr) -> Option<VirtAddr> {
+        let process = self.context().object("_KTHREAD", thread).ok()?.pointer("Process").ok()?;
+        process.is_kernel().then_some(process)
+    }
+
+    fn process(&self, member: &Member) -> Result<Process, ReadError> {
+        let physical = self.space.physical();
+        let context = if member.mapped { self.context() } else { Context { space: &physical, profile: &self.profile } };
+        let process = context.object("_EPROCESS", member.address)?;
+        let exited = member.state == ProcessState::Exited;
+        let time = |field| -> Known<_> { process.uint(field).map(filetime).into() };
+        // An exited process has no address space left.
+        let living = |value: Known<String>| if exited { Known::Absent } else { value };
+        let wow64 = if process.has("WoW64Process") { "WoW64Process" } else { "Wow64Process" };
+        Ok(Process {
+            pid: member.pid,
+            ppid: process.u32("InheritedFromUniqueProcessId").into(),
+            name: member.name.clone(),
+            address: if member.mapped { Known::Value(member.address) } else { Known::Absent },
+            physical_address: context.space.translate(member.address).into(),
+            create_time: time("CreateTime"),
+            exit_time: time("ExitTime"),
+            threads: process.u32("ActiveThreads").into(),
+            session: if exited { Known::Absent } else { self.session(&process).into() },
+            wow64: process.pointer(wow64).map(|pointer| !pointer.is_null()).into(),
+            path: living(self.image_path(&process)),
+            command_line: living(self.command_line(&process)),
+            sources: SOURCES.into_iter().zip(member.found_by).filter_map(|(name, found)| found.then_some(name)).collect(),
+            state: member.state,
+            ..Process::default()
+        })
+    }
+
+    fn session(&self, process: &Object<'_>) -> Result<Option<u32>, ReadError> {
+        let session = process.pointer("Session")?;
+        if !session.is_kernel() {
+            return Ok(None);
+        }
+        let space = self.space_of(process)?;
+        Context { space: &space, profile: &self.profile }.object("_MM_SESSION_SPACE", session)?.u32("SessionId").map(Some)
+    }
+}
+
+pub fn processes(windows: &Windows, scope: Scope, out: &mut Sink<Process>) {
+    let roster = windows.roster(out.watch());
+    roster.notes.iter().for_each(|note| out.note(note.clone()));
+    for member in roster.members.iter().filter(|member| scope.admits(member.pid, member.address)) {
+        if out.cancelled() {
+            return;
+        }
+        match windows.process(member) {
+            Ok(process) => out.push(process),
+            Err(why) => out.note(format!("{} {}: {why}", member.name, member.pid)),
+        }
+    }
+}
+
+pub fn pstree(windows: &Windows, scope: Scope, out: &mut Sink<TreeProcess>) {
+    // The listed processes stand at once; those that only the sweep finds take their places when it is done.
+    if windows.roster.get().is_none() {
+        tree(windows, windows.listed(), scope, out);
+        out.preview();
+    }
+    let roster = windows.roster(out.watch());
+    roster.notes.iter().for_each(|note| out.note(note.clone()));
+    tree(windows, &roster, scope, out);
+}
+
+fn tree(windows: &Windows, roster: &Roster, scope: Scope, out: &mut Sink<TreeProcess>) {
+    let processes: Vec<Process> = roster.members.iter().filter_map(|member| windows.process(member).ok()).collect();
+    let mut by_pid: HashMap<u32, Vec<usize>> = HashMap::new();
+    for (index, process) in processes.iter().enumerate() {
+        by_pid.entry(process.pid).or_default().push(index);
+    }
+    // Of all that ever had the parent's ID, the one that lived when the child began.
+    let parent_of = |child: &Process| {
+        let born = child.create_time.value();
+        let lived = |index: &&usize| {
+            let (from, to) = (processes[**index].create_time.value(), processes[**index].exit_time.value());
+            from <= born && to.is_none_or(|to| Some(to) >= born)
+        };
+        let candidates = by_pid.get(child.ppid.value()?)?;
+        candidates.iter().filter(lived).max_by_key(|index| processes[**index].create_time.value().copied()).copied()
+    };
+    let parents: Vec<Option<usize>> = processes.iter().map(parent_of).collect();
+    let rows = facts::tree(processes, &parents);
+    out.extend(rows.into_iter().filter(|row| scope.admits(row.pid, row.address.value().copied().unwrap_or_default())));
 }

@@ -1,0 +1,32 @@
+//! Page files of the machine, given beside its image.
+
+use super::OpenError;
+use super::source::{OnDisk, Source};
+use crate::address::PAGE_SIZE;
+use crate::facts::ReadError;
+use std::path::Path;
+
+/// A page file: pages by their number, without any header.
+pub struct PageFile {
+    source: OnDisk,
+    name: String,
+}
+
+impl PageFile {
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        match OnDisk::open(path) {
+            Ok(source) => Ok(Self { source, name }),
+            Err(source) => Err(OpenError::File { path: path.display().to_string(), source }),
+        }
+    }
+    /// The file's name without its folder.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+    /// Copies bytes of a page.
+    pub fn read(&self, page: u64, inside: u64, out: &mut [u8]) -> Result<(), ReadError> {
+        let offset = page.checked_mul(PAGE_SIZE).and_then(|start| start.checked_add(inside)).ok_or(ReadError::File(u64::MAX))?;
+        self.source.read_at(offset, out)
+    }
+}

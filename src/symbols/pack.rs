@@ -1,0 +1,531 @@
+//! Packed profiles: the types and symbols of every Windows kernel that is known, in one file that ships inside the program.
+//!
+//! ```text
+//! magic (8), version (4); then three sections, each: length unpacked (4), length packed (4), a raw deflate stream
+//!   builds    module, GUID, age, version and set of types of each build; which set describes the objects of tcpip.sys from which build on
+//!   symbols   for each module the names, then name by name the addresses in all its builds, as differences from build to build
+//!   types     names; types; definitions, grouped by name; sets: which definition of each name a set has
+//! ```
+//!
+//! Fixed numbers are little endian, all others have seven bits to a byte. Updates of Windows rarely change a type, so hundreds of builds
+//! share a few dozen sets, and the sets share most definitions. A section is small: opening a build unpacks it, and writes out as BTF
+//! only what that build has.
+
+mod builder;
+mod selection;
+
+use super::btf_writer::{BtfWriter, WrittenMember};
+use super::{Btf, SymbolTable};
+use crate::address::VirtAddr;
+pub use builder::{Packed, build_pack};
+use flate2::read::DeflateDecoder;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fmt;
+use std::io::Read;
+
+const MAGIC: &[u8; 8] = b"kiokuWIN";
+const VERSION: u32 = 1;
+const SECTIONS: usize = 3;
+/// What a section may hold; a few hundred kilobytes are usual.
+const MAX_SECTION: u32 = 64 << 20;
+/// Counts of anything in a pack.
+const MAX_COUNT: u64 = 1 << 22;
+const DAMAGED: &str = "the packed profiles are damaged";
+
+static BUNDLED: &[u8] = include_bytes!("../../symbols/windows.pack");
+
+/// A version of Windows: major, minor, build number, and the revision that updates raise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version {
+    pub major: u32,
+    pub minor: u32,
+    pub build: u32,
+    pub revision: Option<u32>,
+}
+
+impl Version {
+    /// Reads `10.0.19041.1706`; the revision may be missing or `?`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('.');
+        let mut number = || parts.next()?.parse().ok();
+        let (major, minor, build) = (number()?, number()?, number()?);
+        Some(Self { major, minor, build, revision: number() })
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.build)?;
+        match self.revision {
+            Some(revision) => write!(f, ".{revision}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What a packed build describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Module {
+    Kernel,
+    /// The types of a kernel, from a source that has neither its symbols nor its identity.
+    KernelTypes,
+    Tcpip,
+}
+
+impl Module {
+    const ALL: [Self; 3] = [Self::Kernel, Self::KernelTypes, Self::Tcpip];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kernel => "ntkrnlmp.pdb",
+            Self::KernelTypes => "types only",
+            Self::Tcpip => "tcpip.pdb",
+        }
+    }
+}
+
+/// A build in a pack.
+#[derive(Clone, Debug)]
+pub struct Build {
+    pub module: Module,
+    /// In upper-case hexadecimal, without dashes; empty where it is not known.
+    pub guid: String,
+    pub age: u32,
+    pub version: Version,
+    /// Its set of types.
+    set: Option<usize>,
+    /// Its column in the module's table of symbols.
+    column: usize,
+}
+
+/// The packed profiles.
+pub struct Pack {
+    builds: Vec<Build>,
+    /// From which version on a set describes the objects of tcpip.sys.
+    tcpip: Vec<(Version, usize)>,
+    symbols: Section,
+    types: Section,
+}
+
+struct Section {
+    packed: Cow<'static, [u8]>,
+    length: u32,
+}
+
+impl Pack {
+    /// The pack that ships with the program.
+    pub fn bundled() -> Result<Self, &'static str> {
+        Self::open(Cow::Borrowed(BUNDLED))
+    }
+
+    pub fn open(file: Cow<'static, [u8]>) -> Result<Self, &'static str> {
+        let mut header = Bytes(&file);
+        if header.take(MAGIC.len()) != Some(MAGIC) {
+            return Err("not a file of packed profiles");
+        }
+        if header.fixed() != Some(VERSION) {
+            return Err("the packed profiles are of another version; pack them anew");
+        }
+        let mut places = Vec::with_capacity(SECTIONS);
+        for _ in 0..SECTIONS {
+            let (length, packed) = (header.fixed().ok_or(DAMAGED)?, header.fixed().ok_or(DAMAGED)?);
+            let start = file.len() - header.0.len();
+            header.take(packed as usize).ok_or(DAMAGED)?;
+            places.push((length, start..start + packed as usize));
+        }
+        let mut sections = places.into_iter().map(|(length, place)| {
+            let packed = match &file {
+                Cow::Borrowed(file) => Cow::Borrowed(&file[place]),
+                Cow::Owned(file) => Cow::Owned(file[place].to_vec()),
+            };
+            Section { packed, length }
+        });
+        let (Some(builds), Some(symbols), Some(types)) = (sections.next(), sections.next(), sections.next()) else { return Err(DAMAGED) };
+        let index = builds.unpack()?;
+        let (builds, tcpip) = read_builds(&mut Bytes(&index)).ok_or(DAMAGED)?;
+        Ok(Self { builds, tcpip, symbols, types })
+    }
+
+    /// The same pack without some builds: what one that never knew them would do.
+    pub fn without(mut self, forgotten: impl Fn(&Build) -> bool) -> Self {
+        self.builds.retain(|build| !forgotten(build));
+        self
+    }
+
+    /// All builds, by module and version.
+    pub fn builds(&self) -> &[Build] {
+        &self.builds
+    }
+
+    /// The build whose PDB has this identity.
+    pub fn exact(&self, module: Module, guid: &str, age: u32) -> Option<&Build> {
+        self.builds.iter().find(|build| build.module == module && build.age == age && build.guid.eq_ignore_ascii_case(guid))
+    }
+
+    /// One kernel build for each set of types, those first that a kernel of this version most likely shares: of the same build number (the
+    /// revision nearest below, then the one nearest above), then older builds, newest first, then newer ones.
+    pub fn nearest(&self, version: Version) -> Vec<&Build> {
+        let kernels = self.builds.iter().filter(|build| build.module != Module::Tcpip);
+        let mut kernels: Vec<_> = kernels.collect();
+        kernels.sort_by_key(|build| {
+            let number = (build.version.major, build.version.minor, build.version.build);
+            let wanted = (version.major, version.minor, version.build);
+            let away = |other: u32| (other > version.build, other.abs_diff(version.build));
+            let revision = build.version.revision.unwrap_or(0);
+            let from_revision = match version.revision {
+                Some(wanted) => (revision > wanted, revision.abs_diff(wanted)),
+                // Machines in use are updated: the newest is the best guess.
+                None => (false, u32::MAX - revision),
+            };
+            (number != wanted, away(number.2), build.module, from_revision)
+        });
+        let mut sets = Vec::new();
+        kernels.retain(|build| {
+            let new = !sets.contains(&build.set);
+            sets.push(build.set);
+            new
+        });
+        kernels
+    }
+
+    /// The types of a build.
+    pub fn types(&self, build: &Build) -> Result<Btf, &'static str> {
+        let bytes = self.types.unpack()?;
+        let types = Types::read(&mut Bytes(&bytes)).ok_or(DAMAGED)?;
+        let definitions = types.set(build.set.ok_or("the pack has no types for this build")?).ok_or(DAMAGED)?;
+        Btf::parse(types.write(&definitions))
+    }
+
+    /// The layouts of the objects of tcpip.sys, which no PDB describes, with those kernel types that they hold.
+    pub fn tcpip_types(&self, version: Version) -> Result<Btf, &'static str> {
+        let known = self.tcpip.iter().rev().find(|(from, _)| *from <= version).ok_or("no layout of tcpip.sys is known for this build")?;
+        let bytes = self.types.unpack()?;
+        let types = Types::read(&mut Bytes(&bytes)).ok_or(DAMAGED)?;
+        let mut definitions = types.set(known.1).ok_or(DAMAGED)?;
+        if let Some(kernel) = self.nearest(version).first().and_then(|build| types.set(build.set?)) {
+            let name = |definition: &usize| types.definitions.get(*definition).and_then(|found| types.names.get(found.name));
+            definitions
+                .extend(kernel.into_iter().filter(|found| name(found).is_some_and(|name| selection::SHARED_WITH_TCPIP.contains(name))));
+        }
+        Btf::parse(types.write(&definitions))
+    }
+
+    /// The symbols of a build, counted from the module's base.
+    pub fn symbols(&self, build: &Build) -> Result<SymbolTable, &'static str> {
+        let bytes = self.symbols.unpack()?;
+        read_symbols(&mut Bytes(&bytes), build).ok_or(DAMAGED)
+    }
+}
+
+impl Section {
+    fn unpack(&self) -> Result<Vec<u8>, &'static str> {
+        if self.length > MAX_SECTION {
+            return Err(DAMAGED);
+        }
+        let mut bytes = Vec::with_capacity(self.length as usize);
+        let read = DeflateDecoder::new(&*self.packed).take(u64::from(self.length) + 1).read_to_end(&mut bytes);
+        if read.is_err() || bytes.len() != self.length as usize { Err(DAMAGED) } else { Ok(bytes) }
+    }
+}
+
+fn read_builds(bytes: &mut Bytes<'_>) -> Option<(Vec<Build>, Vec<(Version, usize)>)> {
+    let mut columns = [0; Module::ALL.len()];
+    let builds = (0..bytes.count()?).map(|_| {
+        let kind = bytes.count()?;
+        let module = *Module::ALL.get(kind)?;
+        let guid = if module == Module::KernelTypes { String::new() } else { hexadecimal(bytes.take(16)?) };
+        let (age, version) = (bytes.word()?, read_version(bytes)?);
+        let set = if module == Module::Tcpip { None } else { Some(bytes.count()?) };
+        let column = columns[kind];
+        columns[kind] += 1;
+        Some(Build { module, guid, age, version, set, column })
+    });
+    let builds = builds.collect::<Option<Vec<_>>>()?;
+    let tcpip = (0..bytes.count()?).map(|_| Some((read_version(bytes)?, bytes.count()?))).collect::<Option<_>>()?;
+    Some((builds, tcpip))
+}
+
+fn read_version(bytes: &mut Bytes<'_>) -> Option<Version> {
+    // A revision is written one higher; zero means that it is not known.
+    Some(Version { major: bytes.word()?, minor: bytes.word()?, build: bytes.word()?, revision: bytes.word()?.checked_sub(1) })
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
+}
+
+fn read_symbols(bytes: &mut Bytes<'_>, wanted: &Build) -> Option<SymbolTable> {
+    let mut table = SymbolTable::default();
+    for module in [Module::Kernel, Module::Tcpip] {
+        let (builds, names) = (bytes.count()?, bytes.names()?);
+        for name in names {
+            let mut last = 0_u64;
+            for column in 0..builds {
+                // Zero: not there. Else one more than the difference to where it last was, folded so that small ones of either sign stay small.
+                let Some(step) = bytes.number()?.checked_sub(1) else { continue };
+                last = last.wrapping_add((step >> 1) ^ (step & 1).wrapping_neg());
+                if module == wanted.module && column == wanted.column {
+                    table.add(name, VirtAddr(last));
+                }
+            }
+        }
+    }
+    table.finish();
+    Some(table)
+}
+
+/// The types section, opened.
+struct Types<'a> {
+    names: Vec<&'a str>,
+    types: Vec<Shape>,
+    definitions: Vec<Definition>,
+    /// Definitions with a name stand first, grouped by it: where each group starts.
+    groups: Vec<usize>,
+    sets: usize,
+    /// Group by group: of each set one more than the number within the group, or zero.
+    choices: &'a [u8],
+}
+
+/// A type as a member refers to it; numbers are indices into the other lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Shape {
+    Void,
+    Integer {
+        size: u32,
+        signed: bool,
+    },
+    Float(u32),
+    Pointer(usize),
+    Array(usize, u32),
+    /// Whatever definition of that name the set has.
+    Named(usize),
+    /// A definition without a name.
+    Unnamed(usize),
+    Enumeration(u32),
+    Function,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Definition {
+    name: usize,
+    size: u32,
+    members: Vec<Place>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    name: usize,
+    bit_offset: u32,
+    bit_width: u8,
+    shape: usize,
+}
+
+impl<'a> Types<'a> {
+    fn read(bytes: &mut Bytes<'a>) -> Option<Self> {
+        let names = bytes.names()?;
+        let types = (0..bytes.count()?).map(|_| {
+            Some(match bytes.word()? {
+                0 => Shape::Void,
+                1 => Shape::Integer { size: bytes.word()?, signed: bytes.word()? == 1 },
+                2 => Shape::Float(bytes.word()?),
+                3 => Shape::Pointer(bytes.count()?),
+                4 => Shape::Array(bytes.count()?, bytes.word()?),
+                5 => Shape::Named(bytes.count()?),
+                6 => Shape::Unnamed(bytes.count()?),
+                7 => Shape::Enumeration(bytes.word()?),
+                8 => Shape::Function,
+                _ => return None,
+            })
+        });
+        let types = types.collect::<Option<_>>()?;
+        let (mut groups, mut of) = (Vec::new(), Vec::new());
+        for _ in 0..bytes.count()? {
+            let (name, versions) = (bytes.count()?, bytes.count()?);
+            groups.push(of.len());
+            of.resize(of.len() + versions, name);
+        }
+        of.resize(of.len() + bytes.count()?, 0);
+        let definitions = of.into_iter().map(|name| {
+            let (size, count) = (bytes.word()?, bytes.count()?);
+            let names = (0..count).map(|_| bytes.count()).collect::<Option<Vec<_>>>()?;
+            let steps = (0..count).map(|_| bytes.word()).collect::<Option<Vec<_>>>()?;
+            let widths = bytes.take(count)?;
+            let mut bit_offset = 0_u32;
+            let members = names.into_iter().zip(steps).zip(widths).map(|((name, step), width)| {
+                bit_offset = bit_offset.checked_add(step)?;
+                Some(Place { name, bit_offset, bit_width: *width, shape: bytes.count()? })
+            });
+            Some(Definition { name, size, members: members.collect::<Option<_>>()? })
+        });
+        let definitions = definitions.collect::<Option<_>>()?;
+        let sets = bytes.count()?;
+        let choices = bytes.take(sets.checked_mul(groups.len())?)?;
+        Some(Self { names, types, definitions, groups, sets, choices })
+    }
+
+    /// The definitions that a set has.
+    fn set(&self, set: usize) -> Option<Vec<usize>> {
+        if set >= self.sets {
+            return None;
+        }
+        let choice = |(group, start): (usize, &usize)| {
+            let choice = usize::from(*self.choices.get(group * self.sets + set)?);
+            Some(start + choice.checked_sub(1)?)
+        };
+        Some(self.groups.iter().enumerate().filter_map(choice).collect())
+    }
+
+    /// Definitions, and what they refer to, as a BTF blob.
+    fn write(&self, definitions: &[usize]) -> Vec<u8> {
+        let mut writing = Writing {
+            from: self,
+            writer: BtfWriter::default(),
+            named: HashMap::with_capacity(definitions.len()),
+            unnamed: HashMap::new(),
+            shapes: vec![None; self.types.len()],
+        };
+        for definition in definitions.iter().filter_map(|index| self.definitions.get(*index)) {
+            let id = writing.writer.reserve();
+            writing.named.insert(definition.name, id);
+        }
+        for definition in definitions.iter().filter_map(|index| self.definitions.get(*index)) {
+            if let Some(id) = writing.named.get(&definition.name) {
+                writing.definition(*id, definition, MAX_NESTING);
+            }
+        }
+        writing.writer.finish()
+    }
+}
+
+/// Unnamed structures and pointers within each other.
+const MAX_NESTING: u32 = 32;
+
+/// A BTF blob in the making.
+struct Writing<'a> {
+    from: &'a Types<'a>,
+    writer: BtfWriter,
+    /// Ids by the index of a name, and by that of a definition without one.
+    named: HashMap<usize, u32>,
+    unnamed: HashMap<usize, u32>,
+    shapes: Vec<Option<u32>>,
+}
+
+impl Writing<'_> {
+    fn definition(&mut self, id: u32, definition: &Definition, depth: u32) {
+        let members = definition.members.iter().map(|place| {
+            let r#type = self.shape(place.shape, depth);
+            let name = self.from.names.get(place.name).map_or(0, |name| self.writer.name(name.as_bytes()));
+            WrittenMember { name, r#type, bit_offset: place.bit_offset, bit_width: place.bit_width }
+        });
+        let members = members.collect();
+        let name = self.from.names.get(definition.name).copied().unwrap_or_default();
+        self.writer.composite(id, name.as_bytes(), false, definition.size, members);
+    }
+
+    fn shape(&mut self, index: usize, depth: u32) -> u32 {
+        let (Some(shape), Some(depth)) = (self.from.types.get(index), depth.checked_sub(1)) else { return 0 };
+        if let Some(Some(known)) = self.shapes.get(index) {
+            return *known;
+        }
+        let id = match *shape {
+            Shape::Void => 0,
+            Shape::Pointer(to) => {
+                let to = self.shape(to, depth);
+                self.writer.pointer(to)
+            }
+            Shape::Array(element, count) => {
+                let element = self.shape(element, depth);
+                self.writer.array(element, count)
+            }
+            // A structure that the set does not have is only declared.
+            Shape::Named(name) => match self.named.get(&name) {
+                Some(id) => *id,
+                None => {
+                    let id = self.writer.reserve();
+                    self.named.insert(name, id);
+                    id
+                }
+            },
+            Shape::Unnamed(definition) => return self.unnamed(definition, depth),
+            Shape::Function => self.writer.function(),
+            Shape::Integer { size, signed } => {
+                let id = self.writer.reserve();
+                self.writer.integer(id, b"", size, signed);
+                id
+            }
+            Shape::Float(size) => {
+                let id = self.writer.reserve();
+                self.writer.float(id, b"", size);
+                id
+            }
+            Shape::Enumeration(size) => {
+                let id = self.writer.reserve();
+                self.writer.enumeration(id, b"", size, Vec::new());
+                id
+            }
+        };
+        if let Some(slot) = self.shapes.get_mut(index) {
+            *slot = Some(id);
+        }
+        id
+    }
+
+    fn unnamed(&mut self, index: usize, depth: u32) -> u32 {
+        if let Some(known) = self.unnamed.get(&index) {
+            return *known;
+        }
+        let Some(definition) = self.from.definitions.get(index) else { return 0 };
+        let id = self.writer.reserve();
+        self.unnamed.insert(index, id);
+        self.definition(id, definition, depth);
+        id
+    }
+}
+
+/// Numbers and names as the sections hold them.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+    fn fixed(&mut self) -> Option<u32> {
+        self.take(4)?.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
+    }
+    fn number(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let [byte, rest @ ..] = self.0 else { return None };
+            self.0 = rest;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+    fn word(&mut self) -> Option<u32> {
+        self.number().and_then(|number| number.try_into().ok())
+    }
+    /// A count or an index.
+    fn count(&mut self) -> Option<usize> {
+        self.number().filter(|number| *number <= MAX_COUNT).map(|number| number as usize)
+    }
+    /// A list of texts: its length in bytes, then the texts, each with a NUL after it.
+    fn names(&mut self) -> Option<Vec<&'a str>> {
+        let length = self.count()?;
+        let text = std::str::from_utf8(self.take(length)?).ok()?;
+        Some(text.split_terminator('\0').collect())
+    }
+}
+
+fn put(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}

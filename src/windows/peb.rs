@@ -1,0 +1,157 @@
+//! What a process's own memory says of it: the process environment block, which the process itself can write to.
+
+use super::{Windows, text};
+use crate::address::{PAGE_SIZE, VirtAddr};
+use crate::facts::{Known, ReadError, Scope, Sink, Variable};
+use crate::paging::AddressSpace;
+use crate::symbols::{Context, Object};
+
+/// No environment of a real process comes near 1 MiB.
+const MOST_ENVIRONMENT: u64 = 1 << 20;
+
+/// The variables of a process, and what ended the reading before their end.
+type Variables = (Vec<(String, String)>, Option<ReadError>);
+
+impl Windows {
+    /// Reads a process's PEB in the process's own space. None where it has no PEB, as System and its kin.
+    pub(super) fn with_peb<T>(
+        &self,
+        process: &Object<'_>,
+        read: impl FnOnce(Object<'_>) -> Result<T, ReadError>,
+    ) -> Result<Option<T>, ReadError> {
+        let address = process.pointer("Peb")?;
+        if address.is_null() {
+            return Ok(None);
+        }
+        let space = self.space_of(process)?;
+        let context = Context { space: &space, profile: &self.profile };
+        read(context.object("_PEB", address)?).map(Some)
+    }
+
+    /// The command line as the process keeps it.
+    pub(super) fn command_line(&self, process: &Object<'_>) -> Known<String> {
+        self.parameter(process, "CommandLine")
+    }
+
+    /// The path that the process itself gives for its program; it can be changed from within.
+    pub(super) fn claimed_path(&self, process: &Object<'_>) -> Known<String> {
+        self.parameter(process, "ImagePathName")
+    }
+
+    fn parameter(&self, process: &Object<'_>, string: &'static str) -> Known<String> {
+        self.with_peb(process, |peb| match peb.follow("ProcessParameters")? {
+            Some(parameters) => text::unicode(&parameters.inner(string)?).map(Some),
+            None => Ok(None),
+        })
+        .map(Option::flatten)
+        .into()
+    }
+
+    /// The path that the kernel keeps for a process's program, as `\Device\HarddiskVolume3\Windows\explorer.exe`.
+    pub(super) fn image_path(&self, process: &Object<'_>) -> Known<String> {
+        let audited = || -> Result<Option<String>, ReadError> {
+            let Some(name) = process.inner("SeAuditProcessCreationInfo")?.follow("ImageFileName")? else { return Ok(None) };
+            Ok(Some(text::unicode(&name.inner("Name")?)?).filter(|path| !path.is_empty()))
+        };
+        let file = || -> Result<Option<String>, ReadError> {
+            match process.follow("ImageFilePointer")? {
+                Some(file) => self.file_path(&file).map(Some),
+                None => Ok(None),
+            }
+        };
+        match audited() {
+            Ok(Some(path)) => Known::Value(path),
+            // The kernel makes the audited name when it is first asked for; the file object has been there from the start.
+            audited => match (file(), audited) {
+                (Ok(Some(path)), _) => Known::Value(path),
+                (_, Err(why)) => Known::Unreadable(why),
+                _ => Known::Absent,
+            },
+        }
+    }
+
+    /// The environment variables of a process. None where it has none.
+    pub(super) fn variables(&self, process: &Object<'_>) -> Result<Option<Variables>, ReadError> {
+        self.with_peb(process, |peb| {
+            let Some(parameters) = peb.follow("ProcessParameters")? else { return Ok(None) };
+            let start = parameters.pointer("Environment")?;
+            let size = parameters.uint("EnvironmentSize").unwrap_or(0);
+            let size = if size == 0 { MOST_ENVIRONMENT } else { size.min(MOST_ENVIRONMENT) };
+            Ok((!start.is_null()).then(|| block(peb.context().space, start, size)))
+        })
+        .map(Option::flatten)
+    }
+}
+
+/// An environment block: `name=value` strings in UTF-16, an empty one after the last.
+fn block(space: &AddressSpace, start: VirtAddr, size: u64) -> Variables {
+    let mut units: Vec<u16> = Vec::new();
+    let mut trouble = None;
+    let (mut at, end) = (start, start.offset(size));
+    while at < end && !units.ends_with(&[0, 0]) {
+        let mut piece = vec![0; (PAGE_SIZE - at.in_page()).min(end.0 - at.0) as usize];
+        if let Err(why) = space.read(at, &mut piece) {
+            trouble = Some(why);
+            break;
+        }
+        at = at.offset(piece.len() as u64);
+        let fresh = units.len().saturating_sub(1);
+        units.extend(piece.as_chunks::<2>().0.iter().map(|unit| u16::from_le_bytes(*unit)));
+        if let Some(last) = units[fresh..].windows(2).position(|pair| pair == [0, 0]) {
+            units.truncate(fresh + last + 2);
+        }
+    }
+    (variables(&units), trouble)
+}
+
+fn variables(units: &[u16]) -> Vec<(String, String)> {
+    let strings = units.split(|unit| *unit == 0).take_while(|string| !string.is_empty());
+    let strings = strings.map(String::from_utf16_lossy);
+    // The current folders of drives are kept in variables whose names begin with `=`.
+    let pairs = strings.filter_map(|string| {
+        let (at, _) = string.char_indices().skip(1).find(|(_, letter)| *letter == '=')?;
+        Some((string[..at].to_owned(), string[at + 1..].to_owned()))
+    });
+    pairs.collect()
+}
+
+pub fn environment(windows: &Windows, scope: Scope, out: &mut Sink<Variable>) {
+    let tasks = windows.tasks(scope, out.watch());
+    if tasks.is_empty() {
+        out.note("no living process object matches");
+    }
+    for (done, task) in tasks.iter().enumerate() {
+        if out.cancelled() {
+            return;
+        }
+        out.watch().progress(done as u64, tasks.len() as u64);
+        let (variables, trouble) = match windows.variables(&task.object) {
+            Ok(Some(found)) => found,
+            Ok(None) => continue,
+            Err(why) => (Vec::new(), Some(why)),
+        };
+        out.extend(variables.into_iter().map(|(name, value)| Variable {
+            pid: task.pid,
+            process: task.name.clone(),
+            name,
+            value,
+            ..Variable::default()
+        }));
+        if let Some(why) = trouble {
+            out.note(format!("the environment of {} {} is missing or short: {why}", task.name, task.pid));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn environment_blocks() {
+        let units: Vec<u16> = "=C:=C:\\Temp\0Path=a=b\0odd\0Empty=\0\0after=end\0".encode_utf16().collect();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(variables(&units), [pair("=C:", "C:\\Temp"), pair("Path", "a=b"), pair("Empty", "")]);
+        assert_eq!(variables(&[]), []);
+    }
+}
