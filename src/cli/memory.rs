@@ -4,7 +4,7 @@ use super::console::Stop;
 use super::{Run, exists};
 use crate::address::VirtAddr;
 use crate::engine::{Bytes, Extent, MOST_BYTES, Session, Space};
-use crate::facts::{Backing, Dumped, Known, Memory, Sink};
+use crate::facts::{Dumped, Known, Memory, PageOrigin, Sink};
 use crate::report::{self, Format, HexDump};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -191,7 +191,7 @@ fn pieces(bytes: &Bytes) -> impl Iterator<Item = Memory> {
         Memory {
             address: VirtAddr(piece.address),
             length: piece.length as u64,
-            physical_address: piece.origin.ok().and_then(Backing::physical).into(),
+            physical_address: piece.origin.ok().and_then(PageOrigin::physical).into(),
             origin: piece.origin.map(origin).into(),
             bytes: piece.origin.map(|_| data.to_vec()).into(),
             problems: Vec::new(),
@@ -199,9 +199,9 @@ fn pieces(bytes: &Bytes) -> impl Iterator<Item = Memory> {
     })
 }
 
-fn origin(backing: Backing) -> String {
+fn origin(backing: PageOrigin) -> String {
     match backing {
-        Backing::Pagefile { number, page } => format!("pagefile {number} page {page:#x}"),
+        PageOrigin::Pagefile { number, page } => format!("pagefile {number} page {page:#x}"),
         other => other.kind().to_owned(),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Error, Session};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::facts::{Backing, ReadError};
+use crate::facts::{PageOrigin, ReadError};
 use crate::paging::AddressSpace;
 
 /// Which memory an address means.
@@ -20,7 +20,7 @@ pub struct Piece {
     pub address: u64,
     pub length: usize,
     /// Where the first byte comes from, or why it cannot be read.
-    pub origin: Result<Backing, ReadError>,
+    pub origin: Result<PageOrigin, ReadError>,
 }
 
 /// Bytes with their gaps.
@@ -66,7 +66,7 @@ impl Session {
             let (piece, after) = rest.split_at_mut(length);
             let origin = match mapped {
                 Some(space) => space.read_in_page(VirtAddr(at), piece),
-                None => self.image().read(PhysAddr(at), piece).map(|()| Backing::Ram(PhysAddr(at))),
+                None => self.image().read(PhysAddr(at), piece).map(|()| PageOrigin::Ram(PhysAddr(at))),
             };
             pieces.push(Piece { address: at, length, origin });
             at = at.wrapping_add(length as u64);

@@ -1,7 +1,6 @@
 //! Plain records that cross the boundary between the analysis and its readers. Nothing here reads memory.
 
 mod answer;
-mod backing;
 mod cell;
 mod exhibit;
 mod info;
@@ -10,17 +9,18 @@ pub mod linux;
 pub(crate) mod record;
 pub mod text;
 pub mod time;
+pub mod windows;
 
 mod library;
 mod memory;
 mod module;
+mod page_origin;
 mod process;
 mod region;
 mod socket;
 mod symbols;
 
 pub use answer::{Answer, Feed, Rows, Scope, Sink, State, Watch};
-pub use backing::Backing;
 pub use cell::{Cell, Hex, ToCell};
 pub use exhibit::{Behind, Change, Exhibit};
 pub use info::{Check, Info, Origin};
@@ -28,6 +28,7 @@ pub use known::{Known, ReadError};
 pub use library::{Library, Variable};
 pub use memory::{Dumped, Hole, Memory};
 pub use module::Module;
+pub use page_origin::PageOrigin;
 pub use process::{Process, ProcessState, Thread, TreeProcess, tree};
 pub use record::{Column, Kind, Record, Serves, Table};
 pub use region::{Indicator, Protection, Region, Suspicious, Verdict};

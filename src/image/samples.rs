@@ -282,3 +282,77 @@ pub fn seekable(plain: &[u8], frame: usize, checksums: bool) -> Vec<u8> {
     let flags = if checksums { 0x80 } else { 0 };
     file.le32(0x184d_2a5e).le32(length).put(&table.0).le32(count).put(&[flags]).le32(0x8f92_eab1).0
 }
+
+/// The header of a Windows crash dump of a kind (DUMP_TYPE_*), with the runs of memory in it.
+pub fn dump_header(kind: u32) -> Bytes {
+    let header = Bytes::default().put(b"PAGEDU64").le32(15).le32(19041).le64(ROOT).le64(0).le64(0xffff_f800_0000_1000);
+    let header = header.le64(0xffff_f800_0000_2000).le32(0x8664).le32(2).upto(0x80).le64(0xffff_f800_0000_3000);
+    let pages: usize = RANGES.iter().map(|(_, length)| length / PAGE).sum();
+    let header = header.le32(RANGES.len() as u32).le32(0).le64(pages as u64);
+    let run = |file: Bytes, (start, length): &(u64, usize)| file.le64(start / PAGE as u64).le64((length / PAGE) as u64);
+    RANGES.iter().fold(header, run).upto(0xf98).le32(kind).upto(0xfa8).le64(133_600_000_000_000_000).upto(0x2000)
+}
+
+fn with_memory(file: Bytes) -> Vec<u8> {
+    RANGES.iter().fold(file, |file, (start, length)| file.put(&memory(*start, *length))).0
+}
+
+pub fn crash_dump() -> Vec<u8> {
+    with_memory(dump_header(1))
+}
+
+pub fn crash_dump_with_bitmap(signature: &[u8]) -> Vec<u8> {
+    let pages = RANGES.iter().flat_map(|(start, length)| start / PAGE as u64..start / PAGE as u64 + (length / PAGE) as u64);
+    // Three bits more than the last byte has room for, set though there are no such pages.
+    let bits = 0xf_0000 / PAGE as u64 + 3;
+    let mut bitmap = vec![0u8; (bits as usize).div_ceil(8)];
+    bitmap[bits as usize / 8] = 0xff << (bits % 8);
+    let count = pages.clone().count() as u64;
+    pages.for_each(|page| bitmap[page as usize / 8] |= 1 << (page % 8));
+    let file = dump_header(5).put(signature).upto(0x2020).le64(0x3000).le64(count).le64(bits);
+    with_memory(file.put(&bitmap).upto(0x3000))
+}
+
+pub fn crash_dump_with_ranges() -> Vec<u8> {
+    let pages: usize = RANGES.iter().map(|(_, length)| length / PAGE).sum();
+    let file = dump_header(10).le32(0x40).put(b"RDMPDUMP").le32(0).le64(0x20 + 0xfc0).le64(0x3000).le32(3).le32(0).le64(pages as u64);
+    let range = |file: Bytes, (start, length): &(u64, usize)| file.le64(start / PAGE as u64).le64((length / PAGE) as u64);
+    with_memory(RANGES.iter().fold(file, range).upto(0x3000))
+}
+
+/// A VMware state file with two groups, and the memory in it if wanted.
+pub fn vmware_state(with_memory: bool) -> Vec<u8> {
+    let name = |name: &str, at: u64| Bytes::default().put(name.as_bytes()).upto(64).le64(at).le64(0).0;
+    let tag = |file: Bytes, name: &str, indices: &[u32], size: u16| {
+        let file = file.le16((name.len() as u16) << 8 | (indices.len() as u16) << 6 | size).put(name.as_bytes());
+        indices.iter().fold(file, |file, index| file.le32(*index))
+    };
+    let block = |file: Bytes, name: &str, indices: &[u32], bytes: &[u8]| {
+        let length = bytes.len() as u64;
+        tag(file, name, indices, 63).le64(length).le64(length).le16(3).put(b"\0\0\0").put(bytes)
+    };
+    let registers = Bytes::default().upto(24).le64(ROOT | 0x18).upto(40).0;
+    let cpu = tag(Bytes::default(), "cpu:numVCPUs", &[], 4).le32(1);
+    let cpu = block(tag(cpu, "hotSet", &[0, 1, 2], 1).put(&[1]), "CR64", &[0], &registers).le16(0).0;
+    let mut group = tag(Bytes::default(), "align_mask", &[], 4).le32(0xffff);
+    group = tag(group, "regionsCount", &[], 4).le32(RANGES.len() as u32);
+    let mut page = 0;
+    for (index, (start, length)) in RANGES.iter().enumerate() {
+        let pages = (length / PAGE) as u32;
+        group = tag(group, "regionPageNum", &[index as u32], 4).le32(page);
+        group = tag(group, "regionPPN", &[index as u32], 4).le32((start / PAGE as u64) as u32);
+        group = tag(group, "regionSize", &[index as u32], 4).le32(pages);
+        page += pages;
+    }
+    if with_memory {
+        group = block(group, "Memory", &[0, 0], &vmem());
+    }
+    let start = 12 + 3 * 80;
+    let groups = [name("Checkpoint", start + cpu.len() as u64), name("cpu", start), name("memory", start + cpu.len() as u64 + 2)].concat();
+    Bytes::default().put(b"\xd2\xbe\xd2\xbe").le32(8).le32(3).put(&groups).put(&cpu).le16(0).put(&group.le16(0).0).0
+}
+
+/// The memory as VMware stores it: without its holes.
+pub fn vmem() -> Vec<u8> {
+    with_memory(Bytes::default())
+}

@@ -55,6 +55,10 @@ fn build() -> Vec<(&'static str, Vec<u8>)> {
         ("kdump (zlib), flattened", samples::flattened(&kdump(Pack::Zlib))),
         ("QEMU stream (pc-i440fx-7.2)", samples::qemu_stream()),
         ("QEMU stream (pc-i440fx-7.2), libvirt save image", samples::libvirt(&samples::qemu_stream(), 0)),
+        ("Windows crash dump (full)", samples::crash_dump()),
+        ("Windows crash dump (full, bitmap)", samples::crash_dump_with_bitmap(b"FDMPDUMP")),
+        ("Windows crash dump (full, ranges)", samples::crash_dump_with_ranges()),
+        ("VMware state with memory", samples::vmware_state(true)),
         ("ELF core (QEMU), seekable zstd", samples::seekable(&samples::elf_core(), 30_000, false)),
         ("LiME, seekable zstd", samples::seekable(&samples::lime(), 70_000, true)),
         ("kdump (zlib), flattened, seekable zstd", samples::seekable(&samples::flattened(&kdump(Pack::Zlib)), 10_000, false)),
@@ -91,11 +95,16 @@ fn headers_give_hints() {
     for (format, bytes) in all() {
         let image = open(bytes).unwrap();
         let hints = image.hints();
-        if ["ELF", "kdump", "QEMU"].iter().any(|start| format.starts_with(start)) {
+        if ["ELF", "kdump", "QEMU", "Windows", "VMware"].iter().any(|start| format.starts_with(start)) {
             assert_eq!(hints.page_table_roots, [PhysAddr(ROOT)], "{format}");
         }
         if format.starts_with("ELF") || format.starts_with("kdump") {
             assert_eq!(hints.vmcoreinfo.as_deref(), Some(VMCOREINFO), "{format}");
+        }
+        if let Some(dump) = hints.dump {
+            assert!(format.starts_with("Windows"));
+            assert_eq!((dump.build, dump.machine, dump.system_time), (19041, 0x8664, 133_600_000_000_000_000));
+            assert_eq!(dump.active_processes - dump.loaded_modules, dump.debugger_data - dump.active_processes);
         }
     }
 }
@@ -141,7 +150,13 @@ fn what_is_not_memory_is_refused_with_a_reason() {
         (vec![0; 1000], "1000 bytes are no whole pages"),
         (program, "a Windows program"),
         (padded(b"%PDF-1.7\n\0"), "a PDF document"),
-        (padded(b"PAGEDU64"), "a Windows crash dump, which is not supported yet"),
+        (padded(b"PAGEDU64"), "of type 0 (offset 0xf98) with neither a bitmap nor ranges at offset 0x2000"),
+        (b"PAGEDU64 ".repeat(500), "ends at offset 0x1194, within its header"),
+        (samples::dump_header(4).upto(0x3000).0, "a Windows triage dump (minidump; build 19041, x64)"),
+        (samples::dump_header(1).0, "without any memory in it"),
+        (Bytes::default().put(b"PAGEDUMP").le32(15).le32(2600).upto(0x20).le32(0x14c).upto(0x2000).0, "32-bit Windows (build 2600, x86)"),
+        (samples::vmware_state(false), "without the memory, which should lie beside it in a .vmem file"),
+        (padded(b"\xd0\xbe\xd0\xbe"), "of an old 32-bit version"),
         (padded(b"HIBR"), "a Windows hibernation file"),
         (padded(b"\x1f\x8b\x08"), "gzip -d"),
         (padded(b"\x28\xb5\x2f\xfd"), "without a seek table"),
@@ -178,6 +193,94 @@ fn files_on_disk_open_like_files_in_memory() {
             holds(&image, start, length);
         }
     }
+}
+
+/// Puts bytes at an offset of a sample.
+fn with(mut file: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
+    file[at..at + bytes.len()].copy_from_slice(bytes);
+    file
+}
+
+#[test]
+fn crash_dump_headers_that_lie_are_named_by_their_offset() {
+    let far = u64::MAX.to_le_bytes();
+    for (file, reason) in [
+        (with(samples::crash_dump(), 0x88, b"PAGE"), "gives 0x45474150 runs of memory (offset 0x88)"),
+        (with(samples::crash_dump(), 0x88, &43u32.to_le_bytes()), "0x2b runs"),
+        (with(samples::crash_dump(), 0x98, &far), "run 0 of the header (offset 0x98)"),
+        (with(samples::crash_dump_with_bitmap(b"SDMPDUMP"), 0x2030, &far), "bitmap has 0xffffffffffffffff bits (offset 0x2030)"),
+        (with(samples::crash_dump_with_bitmap(b"SDMPDUMP"), 0x2020, &far), "should begin at offset 0xffffffffffffffff (offset 0x2020)"),
+        (with(samples::crash_dump_with_bitmap(b"SDMPDUMP"), 0x2020, &[0; 8]), "should begin at offset 0x0 (offset 0x2020)"),
+        (with(samples::crash_dump_with_ranges(), 0x2018, &far), "(offset 0x2018)"),
+    ] {
+        let why = refusal(&file);
+        assert!(why.contains(reason), "{why:?} instead of {reason:?}");
+    }
+    for (file, warning) in [
+        (with(samples::crash_dump(), 0xa8, &far), "run 1 of the header (offset 0xa8)"),
+        (with(samples::crash_dump(), 0x90, &[9, 0]), "gives 9 pages of memory (offset 0x90), its runs have 33"),
+        (with(samples::crash_dump(), 0x30, &0xaa64u32.to_le_bytes()), "tells of ARM64"),
+        (with(samples::crash_dump_with_bitmap(b"SDMPDUMP"), 0x2028, &[9, 0]), "gives 9 pages (offset 0x2028), its bitmap has 33"),
+        (with(samples::crash_dump_with_ranges(), 0x2040, &far), "the range at offset 0x2040"),
+    ] {
+        let image = open(file).unwrap();
+        assert!(image.warnings()[0].contains(warning), "{:?} instead of {warning:?}", image.warnings());
+    }
+}
+
+#[test]
+fn vmware_memory_and_state_find_each_other() {
+    for state in ["vmss", "vmsn", "VMSS"] {
+        let folder = tempfile::tempdir().unwrap();
+        let [memory, state] = ["vmem", state].map(|extension| folder.path().join("machine").with_extension(extension));
+        std::fs::write(&memory, samples::vmem()).unwrap();
+        std::fs::write(&state, samples::vmware_state(false)).unwrap();
+        for path in [&memory, &state] {
+            let image = Image::open(path).unwrap();
+            assert!(image.format().starts_with("VMware memory (.vmem with .vms"), "{}", image.format());
+            assert_eq!(image.warnings(), [""; 0]);
+            assert_eq!(image.hints().page_table_roots, [PhysAddr(ROOT)]);
+            assert_eq!(image.size(), (samples::vmem().len() + samples::vmware_state(false).len()) as u64);
+            RANGES.iter().for_each(|(start, length)| holds(&image, *start, *length));
+        }
+        let image = Image::open(&memory).unwrap();
+        std::fs::write(&state, [0; 100]).unwrap();
+        assert!(image.changed().unwrap().contains("machine.vms") || image.changed().unwrap().contains("machine.VMS"));
+        // No longer a state.
+        let image = Image::open(&memory).unwrap();
+        assert!(image.warnings()[0].contains("no readable .vmss or .vmsn file"), "{:?}", image.warnings());
+        holds(&image, 0, RANGES[0].1);
+    }
+}
+
+#[test]
+fn vmware_memory_alone_goes_on_above_its_hole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("machine.vmem");
+    // Sparse: it takes no room.
+    let file = std::fs::File::create(&path).unwrap();
+    file.set_len((3 << 30) + 2 * PAGE as u64).unwrap();
+    let image = Image::open(&path).unwrap();
+    let runs = [(0, 3 << 30), (4 << 30, 2 * PAGE as u64)].map(|(start, length)| PhysRange { start: PhysAddr(start), length });
+    assert_eq!(image.runs(), runs);
+    assert!(image.warnings()[0].contains("is guessed"), "{:?}", image.warnings());
+}
+
+#[test]
+fn vmware_regions_end_with_the_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("machine.vmem");
+    let length = RANGES[0].1 + 3 * PAGE;
+    std::fs::write(&path, &samples::vmem()[..length]).unwrap();
+    std::fs::write(path.with_extension("vmss"), samples::vmware_state(false)).unwrap();
+    let image = Image::open(&path).unwrap();
+    assert_eq!(image.runs().iter().map(|run| run.length as usize).sum::<usize>(), length);
+    assert!(
+        image.warnings()[0].contains("the region at 0x20000 should have 0xa000 bytes; the file holds 0x3000"),
+        "{:?}",
+        image.warnings()
+    );
+    holds(&image, 0x20000, 3 * PAGE);
 }
 
 #[test]
@@ -360,7 +463,7 @@ proptest! {
 
     /// Whatever follows a magic number: no panic, no hang, no memory for what a header only claims.
     #[test]
-    fn arbitrary_bytes_never_panic(which in 0usize..14, bytes in proptest::collection::vec(any::<u8>(), 0..6000), keep in 0usize..200) {
+    fn arbitrary_bytes_never_panic(which in 0usize..18, bytes in proptest::collection::vec(any::<u8>(), 0..6000), keep in 0usize..200) {
         let (_, sample) = all().swap_remove(which);
         let mut file = sample[..keep.min(sample.len())].to_vec();
         file.extend(bytes);
@@ -370,16 +473,17 @@ proptest! {
     /// Good files with some bytes changed, most of them where headers are.
     #[test]
     fn damaged_files_never_panic(
-        which in 0usize..14,
+        which in 0usize..18,
         changes in proptest::collection::vec((any::<u32>(), any::<bool>(), prop_oneof![Just(0u8), Just(0xff), Just(0x7f), any::<u8>()]), 1..12),
     ) {
         let (_, mut file) = all().swap_remove(which);
         let length = file.len();
         for (at, early, to) in changes {
-            let within = if early { 600.min(length) } else { length };
+            let header = if (11..14).contains(&which) { 0x2100 } else { 600 };
+            let within = if early { header.min(length) } else { length };
             let at = at as usize % within;
             // Seekable files have their table at the end.
-            let at = if which >= 11 && early { length - 1 - at } else { at };
+            let at = if which >= 15 && early { length - 1 - at } else { at };
             file[at] = to;
         }
         exercise(file);

@@ -1,7 +1,7 @@
 //! A translation cache that many threads share without locks.
 
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::facts::Backing;
+use crate::facts::PageOrigin;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const SLOTS: usize = 4096;
@@ -25,7 +25,7 @@ impl Cache {
         let number = page.0 / PAGE_SIZE;
         &self.0[((number ^ (number >> 12)) as usize) % SLOTS]
     }
-    pub fn get(&self, page: VirtAddr) -> Option<Backing> {
+    pub fn get(&self, page: VirtAddr) -> Option<PageOrigin> {
         let slot = self.slot(page);
         let frame = slot.1.load(Ordering::Relaxed);
         if slot.0.load(Ordering::Relaxed) ^ frame != page.0 || frame == u64::MAX {
@@ -33,19 +33,19 @@ impl Cache {
         }
         let at = PhysAddr(frame).page();
         match PhysAddr(frame).in_page() {
-            RAM => Some(Backing::Ram(at)),
-            TRANSITION => Some(Backing::Transition(at)),
-            PROTOTYPE => Some(Backing::Prototype(at)),
+            RAM => Some(PageOrigin::Ram(at)),
+            TRANSITION => Some(PageOrigin::Transition(at)),
+            PROTOTYPE => Some(PageOrigin::Prototype(at)),
             _ => None,
         }
     }
     /// Keeps a page that is in physical memory; what is elsewhere is asked for anew each time.
-    pub fn put(&self, page: VirtAddr, backing: Backing) {
+    pub fn put(&self, page: VirtAddr, backing: PageOrigin) {
         let frame = match backing {
-            Backing::Ram(at) => at.0 | RAM,
-            Backing::Transition(at) => at.0 | TRANSITION,
-            Backing::Prototype(at) => at.0 | PROTOTYPE,
-            Backing::Pagefile { .. } | Backing::Zero => return,
+            PageOrigin::Ram(at) => at.0 | RAM,
+            PageOrigin::Transition(at) => at.0 | TRANSITION,
+            PageOrigin::Prototype(at) => at.0 | PROTOTYPE,
+            PageOrigin::Pagefile { .. } | PageOrigin::Zero => return,
         };
         let slot = self.slot(page);
         slot.0.store(page.0 ^ frame, Ordering::Relaxed);

@@ -11,13 +11,13 @@ mod cache;
 mod tests;
 mod x64;
 
-pub use crate::facts::Backing;
+pub use crate::facts::PageOrigin;
 use cache::Cache;
 pub use x64::{Leaf, Levels};
 
 /// What a system makes of an entry that the processor finds not present, at the last level.
 pub trait Software: Send + Sync {
-    fn resolve(&self, at: VirtAddr, entry: u64) -> Result<Backing, ReadError>;
+    fn resolve(&self, at: VirtAddr, entry: u64) -> Result<PageOrigin, ReadError>;
     /// Where a page table lies whose entry, at a level above the last, is not present.
     fn table(&self, at: VirtAddr, entry: u64) -> Result<PhysAddr, ReadError> {
         let _ = entry;
@@ -95,7 +95,7 @@ impl AddressSpace {
     }
 
     /// Where the page of an address is.
-    pub fn backing(&self, at: VirtAddr) -> Result<Backing, ReadError> {
+    pub fn backing(&self, at: VirtAddr) -> Result<PageOrigin, ReadError> {
         let page = at.page();
         if let Some(backing) = self.cache.get(page) {
             return Ok(backing);
@@ -108,19 +108,21 @@ impl AddressSpace {
     /// The physical address, for a page in memory.
     pub fn translate(&self, at: VirtAddr) -> Result<PhysAddr, ReadError> {
         match self.backing(at)? {
-            Backing::Ram(frame) | Backing::Transition(frame) | Backing::Prototype(frame) => Ok(frame.offset(at.in_page())),
-            Backing::Pagefile { number, page } => Err(ReadError::InPagefile { number, page }),
-            Backing::Zero => Err(ReadError::PagedOut(at)),
+            PageOrigin::Ram(frame) | PageOrigin::Transition(frame) | PageOrigin::Prototype(frame) => Ok(frame.offset(at.in_page())),
+            PageOrigin::Pagefile { number, page } => Err(ReadError::InPagefile { number, page }),
+            PageOrigin::Zero => Err(ReadError::PagedOut(at)),
         }
     }
 
     /// Reads within one page; tells where its first byte comes from.
-    pub fn read_in_page(&self, at: VirtAddr, out: &mut [u8]) -> Result<Backing, ReadError> {
+    pub fn read_in_page(&self, at: VirtAddr, out: &mut [u8]) -> Result<PageOrigin, ReadError> {
         let backing = self.backing(at)?.offset(at.in_page());
         match backing {
-            Backing::Ram(physical) | Backing::Transition(physical) | Backing::Prototype(physical) => self.image.read(physical, out)?,
-            Backing::Pagefile { number, page } => self.software.fetch(at, number, page, at.in_page(), out)?,
-            Backing::Zero => out.fill(0),
+            PageOrigin::Ram(physical) | PageOrigin::Transition(physical) | PageOrigin::Prototype(physical) => {
+                self.image.read(physical, out)?
+            }
+            PageOrigin::Pagefile { number, page } => self.software.fetch(at, number, page, at.in_page(), out)?,
+            PageOrigin::Zero => out.fill(0),
         }
         Ok(backing)
     }

@@ -1,6 +1,6 @@
 //! Page tables written by a builder, walked by the real code.
 
-use super::{AddressSpace, Backing, Leaf, Levels, Software};
+use super::{AddressSpace, Leaf, Levels, PageOrigin, Software};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::ReadError;
 use crate::image::Image;
@@ -19,11 +19,11 @@ const ALL: u64 = PRESENT | WRITE | USER;
 struct Told;
 
 impl Software for Told {
-    fn resolve(&self, at: VirtAddr, entry: u64) -> Result<Backing, ReadError> {
+    fn resolve(&self, at: VirtAddr, entry: u64) -> Result<PageOrigin, ReadError> {
         match entry {
-            2 => Ok(Backing::Ram(PhysAddr(0x20_0000))),
-            4 => Ok(Backing::Pagefile { number: 1, page: 9 }),
-            6 => Ok(Backing::Zero),
+            2 => Ok(PageOrigin::Ram(PhysAddr(0x20_0000))),
+            4 => Ok(PageOrigin::Pagefile { number: 1, page: 9 }),
+            6 => Ok(PageOrigin::Zero),
             _ => Err(ReadError::NotMapped(at)),
         }
     }
@@ -120,7 +120,7 @@ fn rights_are_those_of_all_levels_together() {
 fn what_is_not_present_is_the_systems_affair() {
     let mut tables = Tables::new(Levels::Four);
     let space = tables.map(0x5000, 0, 2).map(0x6000, 0, 4).map(0x7000, 0, 6).space();
-    assert_eq!(space.backing(VirtAddr(0x5000)), Ok(Backing::Ram(PhysAddr(0x20_0000))));
+    assert_eq!(space.backing(VirtAddr(0x5000)), Ok(PageOrigin::Ram(PhysAddr(0x20_0000))));
     assert!(!space.leaf(VirtAddr(0x5000)).unwrap().present);
     assert_eq!(space.bytes(VirtAddr(0x6ffe)), Ok([7, 7]), "from the pagefile");
     assert_eq!(space.bytes(VirtAddr(0x7000)), Ok([0; 8]));

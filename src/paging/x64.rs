@@ -1,6 +1,6 @@
 //! x86-64 page tables (Intel SDM volume 3, chapter 4; AMD64 APM volume 2, chapter 5).
 
-use super::{AddressSpace, Backing};
+use super::{AddressSpace, PageOrigin};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::ReadError;
 
@@ -39,7 +39,7 @@ const FRAME: u64 = 0x000f_ffff_ffff_f000;
 /// A mapped page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leaf {
-    pub backing: Backing,
+    pub backing: PageOrigin,
     /// 4 KiB, 2 MiB or 1 GiB.
     pub size: u64,
     pub writable: bool,
@@ -52,7 +52,7 @@ pub struct Leaf {
 
 impl Leaf {
     /// Where a 4 KiB page within this one is.
-    pub fn backing_of(&self, page: VirtAddr) -> Backing {
+    pub fn backing_of(&self, page: VirtAddr) -> PageOrigin {
         self.backing.offset(page.page().0 & (self.size - 1))
     }
     /// The frame, for a page in memory.
@@ -64,7 +64,7 @@ impl Leaf {
 pub fn walk(space: &AddressSpace, at: VirtAddr) -> Result<Leaf, ReadError> {
     let levels = space.levels;
     if levels == Levels::None {
-        let backing = Backing::Ram(PhysAddr(at.page().0));
+        let backing = PageOrigin::Ram(PhysAddr(at.page().0));
         return Ok(Leaf { backing, size: PAGE_SIZE, writable: true, executable: true, user: false, dirty: false, present: true });
     }
     if !levels.canonical(at) {
@@ -89,7 +89,7 @@ pub fn walk(space: &AddressSpace, at: VirtAddr) -> Result<Leaf, ReadError> {
         let large = (level == 1 || level == 2) && entry & LARGE != 0;
         if level == 0 || large {
             let size = PAGE_SIZE << (9 * level);
-            let backing = Backing::Ram(PhysAddr(entry & FRAME & !(size - 1)));
+            let backing = PageOrigin::Ram(PhysAddr(entry & FRAME & !(size - 1)));
             return Ok(Leaf { backing, size, writable, executable, user, dirty: entry & DIRTY != 0, present: true });
         }
         table = entry & FRAME;

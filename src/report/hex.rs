@@ -2,7 +2,7 @@
 
 use crate::address::PAGE_SIZE;
 use crate::engine::{Bytes, Space};
-use crate::facts::{Backing, ReadError};
+use crate::facts::{PageOrigin, ReadError};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
@@ -13,7 +13,7 @@ pub struct HexDump {
     physical: bool,
     digits: usize,
     /// Where the next byte lies if the memory so far goes on, or why the bytes so far are missing.
-    goes_on: Option<Result<Backing, ReadError>>,
+    goes_on: Option<Result<PageOrigin, ReadError>>,
     /// Rows without a single byte are left out after the first.
     folding: bool,
 }
@@ -56,7 +56,7 @@ impl HexDump {
     }
 
     /// Says where a page comes from, unless it is where the page before made one expect it.
-    fn origin(&mut self, address: u64, origin: Result<Backing, ReadError>, length: usize, text: &mut String) {
+    fn origin(&mut self, address: u64, origin: Result<PageOrigin, ReadError>, length: usize, text: &mut String) {
         let expected = match (self.goes_on, origin) {
             (Some(Ok(next)), Ok(now)) => next == now,
             (None, Ok(_)) => self.physical,
@@ -68,7 +68,7 @@ impl HexDump {
             // Writing to a String cannot fail.
             _ = match origin {
                 Ok(_) if self.physical => writeln!(text, "-- {address:#x}"),
-                Ok(Backing::Zero) => writeln!(text, "-- {address:#x} was never written: zeros"),
+                Ok(PageOrigin::Zero) => writeln!(text, "-- {address:#x} was never written: zeros"),
                 Ok(backing) => writeln!(text, "-- {address:#x} lies at {backing}"),
                 Err(why) => writeln!(text, "-- {address:#x} is missing: {why}"),
             };
@@ -109,11 +109,11 @@ impl HexDump {
 }
 
 /// Where memory that goes on in the same way is after so many bytes.
-fn following(backing: Backing, address: u64, length: u64) -> Backing {
+fn following(backing: PageOrigin, address: u64, length: u64) -> PageOrigin {
     match backing {
-        Backing::Pagefile { number, page } => {
+        PageOrigin::Pagefile { number, page } => {
             let into = u64::from(address.wrapping_add(length).is_multiple_of(PAGE_SIZE));
-            Backing::Pagefile { number, page: page.wrapping_add(into) }
+            PageOrigin::Pagefile { number, page: page.wrapping_add(into) }
         }
         other => other.offset(length),
     }
@@ -136,7 +136,7 @@ mod tests {
     }
 
     fn piece(address: u64, length: usize, origin: Result<u64, ReadError>) -> Piece {
-        Piece { address, length, origin: origin.map(|at| Backing::Ram(PhysAddr(at))) }
+        Piece { address, length, origin: origin.map(|at| PageOrigin::Ram(PhysAddr(at))) }
     }
 
     #[test]

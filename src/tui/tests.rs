@@ -241,7 +241,7 @@ impl Desk {
                     let length = (4096 - at % 4096).min(wish.start + wish.length as u64 - at);
                     let missing = (at >> 12) % 8 == 6;
                     let origin = if missing { Err(ReadError::NotMapped(VirtAddr(at))) } else { Ok(PhysAddr(at & 0xff_ffff)) };
-                    pieces.push(Piece { address: at, length: length as usize, origin: origin.map(Backing::Ram) });
+                    pieces.push(Piece { address: at, length: length as usize, origin: origin.map(PageOrigin::Ram) });
                     at += length;
                 }
                 Some(Message::Bytes { wish, result: Ok(Bytes { start: wish.start, data, pieces }) })

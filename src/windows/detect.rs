@@ -107,8 +107,8 @@ impl Windows {
         Ok(Self {
             image: Arc::clone(image),
             types,
-            pages: WindowsPages::minimal(),
             space,
+            pages: WindowsPages::minimal(),
             profile,
             info,
             kernel: headers,

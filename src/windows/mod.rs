@@ -3,24 +3,39 @@
 mod detect;
 mod exhibits;
 mod files;
+mod handles;
+mod libraries;
+mod modules;
+mod mutants;
 mod objects;
 mod pages;
 mod pe;
 mod peb;
 mod pool;
 mod processes;
+mod registry;
+mod sid;
+mod symlinks;
 mod text;
 mod threads;
+mod tokens;
 mod vads;
 
 pub use exhibits::exhibits;
+pub use files::file_objects;
+pub use handles::handles;
+pub use libraries::libraries;
+pub use modules::modules;
+pub use mutants::mutants;
 pub use peb::environment;
 pub use processes::{processes, pstree};
+pub use symlinks::symlinks;
 pub use threads::threads;
+pub use tokens::{privileges, sids};
 pub use vads::regions;
 
 use crate::address::{PhysAddr, VirtAddr};
-use crate::facts::{Info, ReadError};
+use crate::facts::{Info, ReadError, Record, Scope, Sink};
 use crate::image::Image;
 use crate::paging::AddressSpace;
 use crate::symbols::{Context, Object, Profile};
@@ -59,5 +74,28 @@ impl Windows {
     fn space_of(&self, process: &Object<'_>) -> Result<AddressSpace, ReadError> {
         let root = process.inner("Pcb")?.uint("DirectoryTableBase")?;
         Ok(self.space.with_root(PhysAddr(root & 0x000f_ffff_ffff_f000)))
+    }
+
+    /// Lets `show` add rows for each process that a query is about; what it could not read becomes a note.
+    fn each_task<T: Record>(
+        &self,
+        what: &str,
+        scope: Scope,
+        out: &mut Sink<T>,
+        mut show: impl FnMut(&processes::Task<'_>, &mut Sink<T>) -> Result<(), ReadError>,
+    ) {
+        let tasks = self.tasks(scope, out.watch());
+        if tasks.is_empty() {
+            out.note("no living process object matches");
+        }
+        for (done, task) in tasks.iter().enumerate() {
+            if out.cancelled() {
+                return;
+            }
+            out.watch().progress(done as u64, tasks.len() as u64);
+            if let Err(why) = show(task, out) {
+                out.note(format!("{what} of {} {}: {why}", task.name, task.pid));
+            }
+        }
     }
 }

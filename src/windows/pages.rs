@@ -6,7 +6,7 @@
 
 use super::{Windows, text};
 use crate::address::{PhysAddr, VirtAddr};
-use crate::facts::{Backing, Check, ReadError};
+use crate::facts::{Check, PageOrigin, ReadError};
 use crate::image::{Image, PageFile};
 use crate::paging::{AddressSpace, Software};
 use crate::symbols::{Context, Profile};
@@ -148,10 +148,10 @@ impl WindowsPages {
         Self { regions: Some(regions), ..self.clone() }
     }
 
-    fn by_region(&self, at: VirtAddr, silent: ReadError) -> Result<Backing, ReadError> {
+    fn by_region(&self, at: VirtAddr, silent: ReadError) -> Result<PageOrigin, ReadError> {
         match self.regions.as_ref().map(|regions| regions(at)) {
             Some(Ok(ByRegion::Prototype(entry))) => self.by_prototype(at, entry),
-            Some(Ok(ByRegion::Zero)) => Ok(Backing::Zero),
+            Some(Ok(ByRegion::Zero)) => Ok(PageOrigin::Zero),
             Some(Ok(ByRegion::Nothing)) => Err(ReadError::NotMapped(at)),
             Some(Err(why)) => Err(why),
             None => Err(silent),
@@ -159,7 +159,7 @@ impl WindowsPages {
     }
 
     /// What a prototype entry says, which the memory manager keeps for each page of a section.
-    fn by_prototype(&self, at: VirtAddr, place: VirtAddr) -> Result<Backing, ReadError> {
+    fn by_prototype(&self, at: VirtAddr, place: VirtAddr) -> Result<PageOrigin, ReadError> {
         let kernel = self.kernel.as_ref().ok_or(ReadError::PagedOut(at))?;
         if !place.is_kernel() || !place.0.is_multiple_of(8) {
             return Err(ReadError::Implausible("prototype entry"));
@@ -169,11 +169,11 @@ impl WindowsPages {
             return Err(ReadError::NotMapped(at));
         }
         if entry & VALID != 0 {
-            return Ok(Backing::Prototype(PhysAddr(entry & FRAME)));
+            return Ok(PageOrigin::Prototype(PhysAddr(entry & FRAME)));
         }
         let plain = self.entries.plain(entry);
         match plain & (PROTOTYPE | TRANSITION) {
-            TRANSITION => Ok(Backing::Prototype(self.entries.frame(plain))),
+            TRANSITION => Ok(PageOrigin::Prototype(self.entries.frame(plain))),
             // Among prototype entries this bit means that a _SUBSECTION of a file is pointed to.
             kind if kind & PROTOTYPE != 0 => Err(ReadError::InMappedFile(at)),
             _ => self.paged_out(at, plain),
@@ -181,25 +181,25 @@ impl WindowsPages {
     }
 
     /// A software entry: in a page file, or never written.
-    fn paged_out(&self, at: VirtAddr, entry: u64) -> Result<Backing, ReadError> {
+    fn paged_out(&self, at: VirtAddr, entry: u64) -> Result<PageOrigin, ReadError> {
         let (low, high) = self.entries.pagefile.ok_or(ReadError::PagedOut(at))?;
         match high.of(entry) {
             0 if self.entries.protection.of(entry) == DECOMMITTED => Err(ReadError::Decommitted(at)),
-            0 => Ok(Backing::Zero),
-            page => Ok(Backing::Pagefile { number: low.of(entry) as u8, page }),
+            0 => Ok(PageOrigin::Zero),
+            page => Ok(PageOrigin::Pagefile { number: low.of(entry) as u8, page }),
         }
     }
 }
 
 impl Software for WindowsPages {
-    fn resolve(&self, at: VirtAddr, entry: u64) -> Result<Backing, ReadError> {
+    fn resolve(&self, at: VirtAddr, entry: u64) -> Result<PageOrigin, ReadError> {
         if entry == 0 {
             return self.by_region(at, ReadError::NotMapped(at));
         }
         let plain = self.entries.plain(entry);
         match plain & (PROTOTYPE | TRANSITION) {
             // On its way out of the working set, the frame not yet used for anything else.
-            TRANSITION => Ok(Backing::Transition(self.entries.frame(plain))),
+            TRANSITION => Ok(PageOrigin::Transition(self.entries.frame(plain))),
             0 => self.paged_out(at, plain),
             _ => {
                 let bits = self.entries.prototype.ok_or(ReadError::PagedOut(at))?;

@@ -147,9 +147,8 @@ impl Windows {
             && pid % 4 == 0
             && pid < MOST_IDS
             && name.chars().all(|letter| !letter.is_control() && letter != char::REPLACEMENT_CHARACTER);
-        let now = self.shared_now();
-        let times = (ended == 0 || ended >= created) && created <= now && ended <= now;
-        if !sound || (!found_by[ACTIVE_LIST] && (!times || created == 0 || root == 0)) {
+        let times = created != 0 && (ended == 0 || (created..=self.shared_now()).contains(&ended));
+        if !sound || (!found_by[ACTIVE_LIST] && (!times || root == 0)) {
             return None;
         }
         let state = if ended != 0 {

@@ -2,7 +2,7 @@
 
 use super::frame;
 use crate::engine::{Bytes, Space};
-use crate::facts::{Backing, ReadError};
+use crate::facts::{PageOrigin, ReadError};
 use crate::tui::text::Cut;
 use crate::tui::theme::{Look, Role};
 use crate::tui::widgets::hex_grid::{Byte, HexGrid, Shape, Source};
@@ -166,7 +166,7 @@ impl HexView {
         let bytes = self.bytes.as_ref()?;
         bytes.get(usize::try_from(at.checked_sub(bytes.start)?).ok()?)
     }
-    fn origin(&self, at: u64) -> Option<Result<Backing, ReadError>> {
+    fn origin(&self, at: u64) -> Option<Result<PageOrigin, ReadError>> {
         let bytes = self.bytes.as_ref()?;
         let piece = bytes.pieces.iter().find(|piece| at.wrapping_sub(piece.address) < piece.length as u64)?;
         Some(piece.origin.map(|backing| backing.offset(at - piece.address)))
@@ -281,7 +281,7 @@ impl Source for HexView {
         }
         Some(match self.origin(at.max(self.first))? {
             Ok(_) if self.space == Space::Physical => return None,
-            Ok(Backing::Ram(at)) => format!("pfn {:#x}", at.0 >> 12),
+            Ok(PageOrigin::Ram(at)) => format!("pfn {:#x}", at.0 >> 12),
             Ok(backing) => match backing.physical() {
                 Some(at) => format!("pfn {:#x} {}", at.0 >> 12, backing.kind()),
                 None => backing.kind().to_owned(),
@@ -361,7 +361,7 @@ mod tests {
         assert_eq!(view.wish(), None, "asked once");
         let missing = Err(ReadError::NotInImage(PhysAddr(0x9000)));
         let pieces = vec![
-            Piece { address: 0x1000, length: 0x10, origin: Ok(Backing::Ram(PhysAddr(0x5000))) },
+            Piece { address: 0x1000, length: 0x10, origin: Ok(PageOrigin::Ram(PhysAddr(0x5000))) },
             Piece { address: 0x1010, length: wish.length - 0x10, origin: missing },
         ];
         view.take(wish, Ok(Bytes { start: 0x1000, data: vec![0; wish.length], pieces }));

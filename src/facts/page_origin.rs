@@ -5,7 +5,7 @@ use std::fmt;
 
 /// What holds the bytes of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Backing {
+pub enum PageOrigin {
     /// Memory that the page tables map.
     Ram(PhysAddr),
     /// Memory on its way out: the page tables no longer map it, but its bytes are still there.
@@ -18,7 +18,7 @@ pub enum Backing {
     Zero,
 }
 
-impl Backing {
+impl PageOrigin {
     /// The address in physical memory, where the bytes are there.
     pub fn physical(self) -> Option<PhysAddr> {
         match self {
@@ -49,7 +49,7 @@ impl Backing {
     }
 }
 
-impl fmt::Display for Backing {
+impl fmt::Display for PageOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ram(at) => write!(f, "physical {at}"),
