@@ -38,7 +38,7 @@ mod vmware;
 mod zstd;
 
 pub use pagefile::PageFile;
-pub use sweep::{Chunk, Swept};
+pub use sweep::Chunk;
 
 use source::{Embedded, OnDisk, Source};
 

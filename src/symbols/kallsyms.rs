@@ -27,6 +27,17 @@ pub enum Encoding {
     PlaceRelative,
 }
 
+impl Encoding {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Absolute => "absolute",
+            Self::Relative => "base-relative",
+            Self::PerCpu => "base-relative, per-cpu ones absolute",
+            Self::PlaceRelative => "place-relative",
+        }
+    }
+}
+
 /// Symbols out of kallsyms.
 pub struct Decoded {
     /// Finished, and relocated as the running kernel was.
@@ -493,7 +504,6 @@ mod tests {
     use proptest::prelude::*;
     use std::io::Read as _;
     use std::path::Path;
-    use std::time::Instant;
 
     /// What a kernel of some age would hold.
     #[derive(Clone, Copy, Debug)]
@@ -772,46 +782,6 @@ mod tests {
             got.sort_unstable();
             let equal = wanted.iter().filter(|line| got.binary_search(line).is_ok()).count();
             (equal, wanted.len().max(got.len()))
-        }
-    }
-
-    /// `KIOKU_GUESTS=folder cargo test --release real_guests -- --ignored --nocapture`: folders with mem.elf and kallsyms.gz.
-    #[test]
-    #[ignore]
-    fn real_guests() {
-        for entry in std::fs::read_dir(std::env::var("KIOKU_GUESTS").unwrap()).unwrap() {
-            let folder = entry.unwrap().path();
-            let Some(guest) = Guest::open(&folder) else { continue };
-            println!("{}", folder.display());
-            let read = |at: VirtAddr, out: &mut [u8]| guest.read(at, out);
-            let prove = prove_by_banner(&read);
-            if let Some(anchors) = Anchors::from_vmcoreinfo(&guest.info) {
-                let start = Instant::now();
-                match decode(&anchors, &read, &prove) {
-                    Ok(Decoded { symbols, encoding, .. }) => {
-                        println!("  by note: {} {encoding:?} in {:?}; equal {:?}", symbols.len(), start.elapsed(), guest.compare(&symbols));
-                    }
-                    Err(why) => println!("  by note: {why}"),
-                }
-            }
-            let text = guest.info.symbol("_stext").unwrap();
-            let (from, size) = (guest.to_physical(text), 64 << 20);
-            let rodata = guest.physical(from, size).unwrap();
-            for at in [Some(text), None] {
-                let start = Instant::now();
-                match search(rodata, at, &prove) {
-                    Some(Decoded { mut symbols, encoding, floating }) => {
-                        let elapsed = start.elapsed();
-                        if floating {
-                            let by = text.0.wrapping_sub(symbols.get("_stext").unwrap().0);
-                            symbols.shift(by);
-                        }
-                        let equal = guest.compare(&symbols);
-                        println!("  search at {at:?}: {} {encoding:?} floating {floating} in {elapsed:?}; equal {equal:?}", symbols.len());
-                    }
-                    None => println!("  search at {at:?}: nothing in {:?}", start.elapsed()),
-                }
-            }
         }
     }
 }

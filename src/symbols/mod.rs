@@ -25,7 +25,7 @@ pub use btf::Btf;
 pub use layout::{Field, Layout, Shape};
 pub use object::{Context, Object};
 pub use source::{Found, SymbolsError, build_profile, open_symbols};
-pub use table::{Symbol, SymbolTable};
+pub use table::SymbolTable;
 pub use vmcoreinfo::VmcoreInfo;
 
 /// A type within its source.

@@ -197,6 +197,11 @@ impl Pack {
         Btf::parse(types.write(&definitions))
     }
 
+    /// From which versions on the objects of tcpip.sys are laid out in another way, oldest first.
+    pub fn tcpip_versions(&self) -> Vec<Version> {
+        self.tcpip.iter().map(|(from, _)| *from).collect()
+    }
+
     /// The layouts of the objects of tcpip.sys, which no PDB describes, with those kernel types that they hold.
     pub fn tcpip_types(&self, version: Version) -> Result<Btf, &'static str> {
         let known = self.tcpip.iter().rev().find(|(from, _)| *from <= version).ok_or("no layout of tcpip.sys is known for this build")?;

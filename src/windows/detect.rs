@@ -8,7 +8,7 @@ use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Check, Info, Known, Origin, ReadError, Time, Watch};
 use crate::image::{Chunk, Image};
 use crate::paging::{AddressSpace, Levels};
-use crate::symbols::pack::{Module, Pack};
+use crate::symbols::pack::{Module, Pack, Version};
 use crate::symbols::{Context, Found, Profile, SymbolTable, TypeSource, open_symbols};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -80,15 +80,18 @@ impl Windows {
             read().unwrap_or(space.root())
         };
         let space = space.with_root(system);
-        let build = space.uint(SHARED_DATA.offset(SHARED_BUILD), 4).unwrap_or(0) as u32;
         let context = Context { space: &space, profile: &profile };
+        // Before Windows 10 the shared page has no build number. The kernel's own has flags above it.
+        let number = context.symbol("NtBuildNumber").and_then(|number| space.uint(number, 2));
+        let build = number.or_else(|_| space.uint(SHARED_DATA.offset(SHARED_BUILD), 4)).unwrap_or(0) as u32;
         let checks = verify(context);
-        let version = |at| space.uint(SHARED_DATA.offset(at), 4).unwrap_or(0);
+        let shared = |at| space.uint(SHARED_DATA.offset(at), 4).unwrap_or(0) as u32;
+        let version = Version { major: shared(SHARED_MAJOR), minor: shared(SHARED_MINOR), build, revision: None };
         let lab = context.symbol("NtBuildLab").and_then(|lab| space.text(lab, 128)).unwrap_or_default();
         let info = Info {
             os: Origin::Windows,
             architecture: "x86_64",
-            kernel: format!("Windows {}.{} build {build} ({lab})", version(SHARED_MAJOR), version(SHARED_MINOR)),
+            kernel: format!("Windows {}.{} build {build} ({lab})", version.major, version.minor),
             hostname: Known::Absent,
             boot_time: Known::Absent,
             capture_time: shared_time(&space, SHARED_SYSTEM_TIME).into(),
@@ -113,9 +116,12 @@ impl Windows {
             info,
             kernel: headers,
             build,
+            version,
+            files: files.to_vec(),
             pools: OnceLock::new(),
             listed: OnceLock::new(),
             roster: OnceLock::new(),
+            tcpip: OnceLock::new(),
         })
     }
 }
@@ -190,10 +196,10 @@ fn kernel(space: &AddressSpace) -> Option<(Headers, PdbId)> {
 }
 
 /// Types, symbols counted from the kernel's base, and where they came from.
-type Symbols = (Box<dyn TypeSource>, SymbolTable, String);
+pub(super) type Symbols = (Box<dyn TypeSource>, SymbolTable, String);
 
 /// The symbols for a PDB among files and folders: by name as Volatility lays them out, and by what the file says of itself.
-fn from_files(files: &[PathBuf], pdb: &PdbId) -> Option<Symbols> {
+pub(super) fn from_files(files: &[PathBuf], pdb: &PdbId) -> Option<Symbols> {
     let matches = |found: &Found| found.pdb.as_ref().is_some_and(|own| own.guid.eq_ignore_ascii_case(&pdb.guid) && own.age == pdb.age);
     let open = |path: PathBuf| open_symbols(&path, None).ok().flatten().filter(matches);
     let found = files.iter().filter_map(|path| named(path, pdb)).find_map(open)?;

@@ -15,7 +15,9 @@ mod pool;
 mod processes;
 mod registry;
 mod sid;
+mod sockets;
 mod symlinks;
+mod tcpip;
 mod text;
 mod threads;
 mod tokens;
@@ -29,6 +31,7 @@ pub use modules::modules;
 pub use mutants::mutants;
 pub use peb::environment;
 pub use processes::{processes, pstree};
+pub use sockets::sockets;
 pub use symlinks::symlinks;
 pub use threads::threads;
 pub use tokens::{privileges, sids};
@@ -38,7 +41,9 @@ use crate::address::{PhysAddr, VirtAddr};
 use crate::facts::{Info, ReadError, Record, Scope, Sink};
 use crate::image::Image;
 use crate::paging::AddressSpace;
+use crate::symbols::pack::Version;
 use crate::symbols::{Context, Object, Profile};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 /// A Windows kernel in an image.
@@ -51,10 +56,14 @@ pub struct Windows {
     info: Info,
     kernel: pe::Headers,
     build: u32,
+    version: Version,
+    /// Where to look for more symbols.
+    files: Vec<PathBuf>,
     types: Result<objects::Types, ReadError>,
     pools: OnceLock<Arc<pool::Pools>>,
     listed: OnceLock<processes::Roster>,
     roster: OnceLock<Arc<processes::Roster>>,
+    tcpip: OnceLock<tcpip::Tcpip>,
 }
 
 impl Windows {
