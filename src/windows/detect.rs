@@ -145,7 +145,6 @@ impl Windows {
             pages: WindowsPages::minimal(),
             profile,
             info,
-            kernel,
             build: version.build,
             version,
             files: files.to_vec(),

@@ -358,25 +358,16 @@ fn count_tree(context: Context<'_>, top: VirtAddr, most: u64) -> Option<u64> {
 pub struct Corrected {
     types: Box<dyn TypeSource>,
     members: HashMap<TypeId, Vec<Member>>,
-    /// What became of the fields, for people.
-    pub told: String,
 }
 
 impl Corrected {
     pub fn new(types: Box<dyn TypeSource>, fields: &Fields) -> Self {
         let mut members = HashMap::new();
-        let (mut moved, mut lost) = (0, 0);
         for structure in ["_EPROCESS", "_KPROCESS", "_ETHREAD", "_KTHREAD"] {
             let Some(id) = types.find(structure) else { continue };
-            let old = types.members(id);
-            let total = old.len();
-            let new = correct(old, &|field| fields.get(&(structure, field)).copied());
-            moved += new.len();
-            lost += total - new.len();
-            members.insert(id, new);
+            members.insert(id, correct(types.members(id), &|field| fields.get(&(structure, field)).copied()));
         }
-        let told = format!("{} fields found on the image, {moved} kept with them, {lost} given up", fields.len());
-        Self { types, members, told }
+        Self { types, members }
     }
 }
 
