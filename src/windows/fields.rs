@@ -100,7 +100,7 @@ fn identity(context: Context<'_>, kernel: &Kernel, system: &Specimen) -> Option<
 }
 
 fn is_pid(value: u64) -> bool {
-    value % 4 == 0 && (4..1 << 24).contains(&value)
+    value.is_multiple_of(4) && (4..1 << 24).contains(&value)
 }
 
 impl Search<'_> {
