@@ -95,6 +95,10 @@ impl Profile {
     pub fn new(types: Box<dyn TypeSource>, symbols: SymbolTable, source: String) -> Self {
         Self { types, symbols, source, by_name: RwLock::default(), by_id: RwLock::default() }
     }
+    /// The same types with other symbols.
+    pub fn with_symbols(self, symbols: SymbolTable) -> Self {
+        Self { symbols, ..self }
+    }
     pub fn symbols(&self) -> &SymbolTable {
         &self.symbols
     }

@@ -1,9 +1,13 @@
 //! Windows facts: the kernel found in an image, and what its structures say.
 
 mod detect;
+mod discover;
 mod exhibits;
+mod fields;
 mod files;
 mod handles;
+mod kdbg;
+mod kernel;
 mod libraries;
 mod modules;
 mod mutants;
@@ -14,12 +18,16 @@ mod peb;
 mod pool;
 mod processes;
 mod registry;
+mod shared;
 mod sid;
+mod sockets;
 mod symlinks;
+mod tcpip;
 mod text;
 mod threads;
 mod tokens;
 mod vads;
+mod verify;
 
 pub use exhibits::exhibits;
 pub use files::file_objects;
@@ -29,6 +37,7 @@ pub use modules::modules;
 pub use mutants::mutants;
 pub use peb::environment;
 pub use processes::{processes, pstree};
+pub use sockets::sockets;
 pub use symlinks::symlinks;
 pub use threads::threads;
 pub use tokens::{privileges, sids};
@@ -38,7 +47,9 @@ use crate::address::{PhysAddr, VirtAddr};
 use crate::facts::{Info, ReadError, Record, Scope, Sink};
 use crate::image::Image;
 use crate::paging::AddressSpace;
+use crate::symbols::pack::Version;
 use crate::symbols::{Context, Object, Profile};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 /// A Windows kernel in an image.
@@ -49,12 +60,15 @@ pub struct Windows {
     pages: pages::WindowsPages,
     profile: Profile,
     info: Info,
-    kernel: pe::Headers,
     build: u32,
+    version: Version,
+    /// Where to look for more symbols.
+    files: Vec<PathBuf>,
     types: Result<objects::Types, ReadError>,
     pools: OnceLock<Arc<pool::Pools>>,
     listed: OnceLock<processes::Roster>,
     roster: OnceLock<Arc<processes::Roster>>,
+    tcpip: OnceLock<tcpip::Tcpip>,
 }
 
 impl Windows {
@@ -69,7 +83,7 @@ impl Windows {
     }
     /// The address space of a process, by its _EPROCESS.
     pub fn process_space(&self, process: VirtAddr) -> Result<AddressSpace, ReadError> {
-        self.space_of(&self.context().object("_EPROCESS", process)?)
+        self.whole_space_of(&self.context().object("_EPROCESS", process)?)
     }
     fn space_of(&self, process: &Object<'_>) -> Result<AddressSpace, ReadError> {
         let root = process.inner("Pcb")?.uint("DirectoryTableBase")?;
