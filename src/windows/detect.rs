@@ -434,6 +434,9 @@ mod tests {
                 got.iter().filter(|(name, field)| right.get(*name).is_some_and(|right| right.offset != field.offset)).map(|(name, _)| *name).collect();
             let missing = right.keys().filter(|name| !got.contains_key(*name)).count();
             if !wrong.is_empty() || missing > 0 {
+                for name in wrong.iter().filter(|name| ***name == *"InheritedFromUniqueProcessId") {
+                    println!("    {name} at {:#x}, truly {:#x}", got[*name].offset, right[*name].offset);
+                }
                 println!("    {structure}: {} wrong {:?}, {missing} missing of {}", wrong.len(), wrong.iter().take(12).collect::<Vec<_>>(), right.len());
             }
         }
