@@ -111,9 +111,8 @@ impl Windows {
                 "no symbols for this kernel ({} {} age {}): {}; give its ISF file or PDB with --symbols to be sure",
                 kernel.pdb.name, kernel.pdb.guid, kernel.pdb.age, profile.source
             ));
-            if !verdict.open.is_empty() {
-                warnings.push(format!("could not be verified: {}", verdict.open.join("; ")));
-            }
+            let open = if verdict.open.is_empty() { String::new() } else { format!(", and this: {}", verdict.open.join("; ")) };
+            warnings.push(format!("not verified: fields that no check reads, which may have moved{open}"));
         } else if let Some(why) = &verdict.refused {
             warnings.push(format!("the symbols are those of this kernel, but what they lead to is damaged: {why}"));
         }
@@ -233,17 +232,22 @@ impl Believed {
             return Err(unknown(format!("and no layout that is known fits it, {reasons}")));
         }
         found.derive(Context { space, profile: &believed.profile }, kernel, system);
-        let symbols = found.table();
-        let how = found.how.join(", ");
-        let profile = believed.profile.with_symbols(symbols);
+        let profile = believed.profile.changed(found.table(), |types| types);
         believed = Self::new(space, kernel, profile, Some(system), false);
-        let Verdict { checks, .. } = &believed.verdict;
+        let doubted = believed.verdict.doubted();
+        if !doubted.is_empty() {
+            let without = doubted.clone();
+            believed.profile = believed.profile.changed(found.table(), |types| Box::new(Corrected::without(types, without)));
+        }
+        let how = found.how.join(", ");
+        let checks = &believed.verdict.checks;
         let passed = checks.iter().filter(|check| check.passed).count();
         let kind = match corrected {
             true => format!("discovered: layout of {of} put right where fields moved"),
             false => format!("nearest: layout of {of}"),
         };
-        believed.profile.source = format!("{kind}, {passed} of {} checks passed on the image; symbols: {how}", checks.len());
+        let doubted = if doubted.is_empty() { String::new() } else { format!("; not used: {}", doubted.join(", ")) };
+        believed.profile.source = format!("{kind}, {passed} of {} checks passed on the image{doubted}; symbols: {how}", checks.len());
         Ok(believed)
     }
 }

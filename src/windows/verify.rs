@@ -2,7 +2,7 @@
 
 use super::kdbg::Kdbg;
 use super::kernel::Kernel;
-use super::{shared, text};
+use super::{objects, shared, text};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Check, ReadError, Time};
 use crate::symbols::{Context, Object, Shape};
@@ -51,6 +51,11 @@ impl Verdict {
     }
     pub fn failed(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| !check.passed)
+    }
+    /// Structures that failed.
+    pub fn doubted(&self) -> Vec<&'static str> {
+        let failed = |what: &str| self.failed().any(|check| check.what == what);
+        DOUBTED.iter().filter(|(what, _)| failed(what)).flat_map(|(_, structures)| structures.iter().copied()).collect()
     }
     /// Better is more passed and less failed.
     pub fn rank(&self) -> (bool, isize) {
@@ -201,6 +206,24 @@ struct Scene<'a, 'k> {
     pids: HashSet<u64>,
 }
 
+/// What is not used of a layout if a check of it fails.
+const DOUBTED: &[(&str, &[&str])] = &[
+    ("PEBs name the image that is mapped", &["_PEB"]),
+    ("loader lists begin with the image", &["_PEB_LDR_DATA", "_LDR_DATA_TABLE_ENTRY"]),
+    ("process parameters hold a path", &["_RTL_USER_PROCESS_PARAMETERS"]),
+    ("tokens hold security identifiers", &["_TOKEN"]),
+    ("handle tables name their process", &["_HANDLE_TABLE", "_HANDLE_TABLE_ENTRY"]),
+    ("handle 4 of PspCidTable is System", &["_HANDLE_TABLE_ENTRY"]),
+    ("threads name their process", &["_ETHREAD"]),
+    ("scheduler's thread lists agree", &["_KTHREAD", "_ETHREAD"]),
+    ("VAD counts agree with the trees", &["_MMVAD", "_MMVAD_SHORT"]),
+    ("process objects lie in pool blocks tagged Proc", &["_POOL_HEADER"]),
+    ("object headers have the type Process", &["_OBJECT_HEADER", "_OBJECT_TYPE"]),
+    ("first loaded module is the kernel", &["_KLDR_DATA_TABLE_ENTRY"]),
+    ("first processor runs a thread", &["_KPRCB"]),
+    ("frame database knows System's page table", &["_MMPFN"]),
+];
+
 /// Whether a process passes; None where the question does not arise.
 type ProcessCheck = for<'a> fn(&Scene<'a, '_>, &Listed<'a>) -> Result<Option<bool>, ReadError>;
 
@@ -306,6 +329,15 @@ const PROCESS_CHECKS: &[(&str, usize, ProcessCheck)] = &[
         // Optional headers stand between.
         let tags = (1..=16).map(|back| VirtAddr(object.wrapping_sub(back * step)).offset(tag));
         Ok(Some(tags.into_iter().any(|at| scene.context.space.uint(at, 4).is_ok_and(|tag| (tag as u32 & 0x7fff_ffff).to_le_bytes() == *b"Proc"))))
+    }),
+    ("object headers have the type Process", SAMPLE, |scene, process| {
+        let context = scene.context;
+        let header = context.container("_OBJECT_HEADER", "Body", process.object.address)?;
+        let table = context.symbol("ObTypeIndexTable")?;
+        let veil = objects::cookie(context)?.map_or(0, |cookie| cookie ^ (header.address.0 >> 8) as u8);
+        let index = header.uint("TypeIndex")? as u8 ^ veil;
+        let kind = context.object("_OBJECT_TYPE", context.space.pointer(table.offset(u64::from(index) * 8))?)?;
+        Ok(Some(text::unicode(&kind.inner("Name")?)? == "Process"))
     }),
     ("images of the audit record have the process's name", SAMPLE, |_, process| {
         let name = process.object.inner("SeAuditProcessCreationInfo")?.follow("ImageFileName")?;
@@ -446,19 +478,6 @@ const MACHINE_CHECKS: &[(&str, MachineCheck)] = &[
         }
         let detail = format!("{name} at {base}, {count} modules");
         Ok(if base == scene.kernel.base && at == head { Outcome::Holds(detail) } else { Outcome::Fails(detail) })
-    }),
-    ("System's object header has the type Process", |scene, system| {
-        let context = scene.context;
-        let header = context.container("_OBJECT_HEADER", "Body", system)?;
-        let table = context.symbol("ObTypeIndexTable")?;
-        let veiled = header.uint("TypeIndex")? as u8;
-        let cookie = match context.symbol("ObHeaderCookie") {
-            Ok(cookie) => context.space.uint(cookie, 1)? as u8 ^ (header.address.0 >> 8) as u8,
-            Err(_) => 0,
-        };
-        let kind = context.object("_OBJECT_TYPE", context.space.pointer(table.offset(u64::from(veiled ^ cookie) * 8))?)?;
-        let name = text::unicode(&kind.inner("Name")?)?;
-        Ok(if name == "Process" { Outcome::Holds(name) } else { Outcome::Fails(format!("{name:?}")) })
     }),
     ("handle 4 of PspCidTable is System", |scene, system| {
         let found = cid(scene.context, scene.context.space.pointer(scene.context.symbol("PspCidTable")?)?, SYSTEM_PID)?;
