@@ -22,7 +22,10 @@ fn size(rows: u16, cols: u16) -> PtySize {
 
 impl Terminal {
     fn start(arguments: &[String], term: &str) -> Self {
-        let pair = native_pty_system().openpty(size(30, 120)).unwrap();
+        Self::start_in(arguments, term, size(30, 120))
+    }
+    fn start_in(arguments: &[String], term: &str, size: PtySize) -> Self {
+        let pair = native_pty_system().openpty(size).unwrap();
         let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_kioku"));
         command.args(arguments);
         for variable in ["NO_COLOR", "COLORTERM", "LC_ALL", "LC_CTYPE"] {
@@ -91,9 +94,9 @@ impl Terminal {
 }
 
 /// The explorer on the bundled image, or on the one that `KIOKU_TEST_IMAGE` names; None where there is neither.
-fn explorer() -> Option<Terminal> {
+fn explorer(size: PtySize) -> Option<Terminal> {
     let arguments: Vec<String> = std::env::var("KIOKU_TEST_IMAGE").into_iter().collect();
-    let mut terminal = Terminal::start(&arguments, "xterm-256color");
+    let mut terminal = Terminal::start_in(&arguments, "xterm-256color", size);
     if terminal.shows("0 Processes") {
         return Some(terminal);
     }
@@ -103,7 +106,7 @@ fn explorer() -> Option<Terminal> {
 
 #[test]
 fn it_appears_helps_follows_a_resize_and_leaves() {
-    let Some(mut terminal) = explorer() else { return };
+    let Some(mut terminal) = explorer(size(30, 120)) else { return };
     assert!(terminal.screen.lock().unwrap().screen().alternate_screen());
     terminal.keys("?");
     assert!(terminal.shows("Everywhere"));
@@ -126,12 +129,21 @@ fn it_appears_helps_follows_a_resize_and_leaves() {
 #[test]
 fn a_hang_up_ends_it_with_the_terminal_restored() {
     for (signal, code) in [(rustix::process::Signal::HUP, 129), (rustix::process::Signal::TERM, 143)] {
-        let Some(mut terminal) = explorer() else { return };
+        let Some(mut terminal) = explorer(size(30, 120)) else { return };
         let pid = i32::try_from(terminal.child.process_id().unwrap()).unwrap();
         rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
         assert_eq!(terminal.exit_code(), code);
         terminal.assert_restored();
     }
+}
+
+#[test]
+fn a_terminal_that_does_not_know_its_size_is_taken_for_the_usual_one() {
+    let Some(mut terminal) = explorer(size(0, 0)) else { return };
+    assert!(terminal.shows("? help"));
+    terminal.keys("q");
+    assert_eq!(terminal.exit_code(), 0);
+    terminal.assert_restored();
 }
 
 #[test]
@@ -148,6 +160,6 @@ fn a_dumb_terminal_gets_a_sentence_and_no_escapes() {
     let mut terminal = Terminal::start(&["/nowhere/memory.lime".to_owned()], "dumb");
     assert_eq!(terminal.exit_code(), 1);
     let text = terminal.text();
-    assert!(text.contains("TERM=dumb") && text.contains("kioku pslist IMAGE"), "{text}");
+    assert!(text.contains("TERM=dumb") && text.contains("kioku query IMAGE pslist"), "{text}");
     assert!(!text.contains('\u{1b}'));
 }

@@ -80,7 +80,7 @@ catalog! {
     Process ["pslist", "psscan", "psaux", "pidhashtable", "psxview"] linux: linux::processes, windows: windows::processes,;
     TreeProcess ["pstree"] linux: linux::pstree, windows: windows::pstree,;
     Thread ["threads", "thrdscan"] linux: linux::threads, windows: windows::threads,;
-    Socket ["sockstat", "sockscan", "netstat", "netscan"] linux: linux::sockets,;
+    Socket ["sockstat", "sockscan", "netstat", "netscan"] linux: linux::sockets, windows: windows::sockets,;
     Region ["maps", "proc.maps", "vadinfo"] linux: linux::regions, windows: windows::regions,;
     Suspicious ["malfind", "malware.malfind"] linux: findings::of_linux, windows: findings::of_windows,;
     Module ["lsmod", "hidden_modules", "modxview", "modules", "modscan"] linux: linux::modules, windows: windows::modules,;

@@ -1036,7 +1036,7 @@ impl App {
         };
         if !view.1.is_empty() {
             lines.push(Line::heading(&view.0));
-            lines.extend(view.1.into_iter().map(|note| Line::new("!", note, Role::Warning)));
+            lines.extend(view.1.into_iter().map(|note| Line::new("note", note, Role::Text)));
             lines.push(Line::heading(""));
         }
         lines.push(Line::heading("Image"));

@@ -34,7 +34,7 @@ use theme::Look;
 /// How long to wait for input while work goes on before looking at the work.
 const LOOK: Duration = Duration::from_millis(5);
 /// Quick answers are waited for before the frame that would only say that they are awaited.
-const GRACE: Duration = Duration::from_millis(12);
+const GRACE: Duration = Duration::from_millis(25);
 /// Frames that only report progress: not more often than this.
 const REPORT: Duration = Duration::from_millis(100);
 
@@ -43,7 +43,7 @@ pub fn run(name: &str, open: impl FnOnce(&Watch) -> Result<Session, Error> + Sen
     let capabilities = Capabilities::detect()?;
     // From here on a failure is told after the terminal has been restored, by whoever called.
     let mut screen = Screen::enter(&capabilities)?;
-    let size = crossterm::terminal::size().unwrap_or((80, 24));
+    let size = screen.size();
     let app = App::new(name, Look::new(&capabilities), size);
     let opening = Task::start(move |watch| open(watch));
     let inputs = terminal::inputs()?;
@@ -174,7 +174,12 @@ impl Explorer {
             Input::Event(Event::Key(event)) => self.message(Message::Key(event), screen),
             Input::Event(Event::Mouse(event)) => self.message(Message::Mouse(event), screen),
             Input::Event(Event::Paste(text)) => self.message(Message::Paste(text), screen),
-            Input::Event(Event::Resize(width, height)) => self.message(Message::Resize(width, height), screen),
+            Input::Event(Event::Resize(width, height)) => {
+                if screen.size_was_assumed() {
+                    self.take_terminal(screen.forget());
+                }
+                self.message(Message::Resize(width, height), screen);
+            }
             Input::Event(Event::FocusGained | Event::FocusLost) => (),
             Input::Lost => self.ended = Some(Ok(Ended::Quit)),
             Input::Signal(signal) => match terminal::asked(signal) {

@@ -5,6 +5,7 @@ use crate::tui::text::Charset;
 use crossterm::event::{self, Event};
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use ratatui::backend::CrosstermBackend;
+use ratatui::layout::Rect;
 use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
 use std::cell::RefCell;
 use std::fs::File;
@@ -37,7 +38,7 @@ impl Capabilities {
         if term.is_empty() || term == "dumb" {
             let term = if term.is_empty() { "TERM is not set" } else { "TERM=dumb" };
             return Err(Error(format!(
-                "the explorer needs a terminal that can move its cursor ({term}); the commands print instead: `kioku pslist IMAGE`, `kioku --help`"
+                "the explorer needs a terminal that can move its cursor ({term}); the commands print instead: `kioku query IMAGE pslist`, `kioku --help`"
             )));
         }
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|name| set(name)).unwrap_or_default().to_lowercase();
@@ -58,7 +59,7 @@ impl Capabilities {
         for (stream, terminal) in [("input", io::stdin().is_terminal()), ("output", io::stdout().is_terminal())] {
             if !terminal {
                 return Err(Error(format!(
-                    "the explorer needs a terminal, and standard {stream} is not one; the commands print instead: `kioku pslist IMAGE`, `kioku --help`"
+                    "the explorer needs a terminal, and standard {stream} is not one; the commands print instead: `kioku query IMAGE pslist`, `kioku --help`"
                 )));
             }
         }
@@ -185,6 +186,8 @@ fn changes_something(bytes: &[u8]) -> bool {
 /// The entered terminal.
 pub struct Screen {
     painter: Painter,
+    /// The terminal did not tell its size when it was last taken.
+    assumed: bool,
     out: File,
 }
 
@@ -194,8 +197,8 @@ impl Screen {
         install_panic_hook();
         crossterm::style::force_color_output(capabilities.depth != Depth::None);
         let out = standard_output().map_err(failed)?;
-        let painter = Painter::new(Viewport::Fullscreen).map_err(failed)?;
-        let mut screen = Self { painter, out };
+        let painter = Painter::new(viewport()).map_err(failed)?;
+        let mut screen = Self { painter, assumed: false, out };
         screen.resume().map_err(failed)?;
         Ok(screen)
     }
@@ -207,7 +210,9 @@ impl Screen {
         }
         enable_raw_mode()?;
         self.out.write_all(ENTER.as_bytes())?;
-        self.painter = Painter::new(Viewport::Fullscreen)?;
+        let viewport = viewport();
+        self.assumed = matches!(viewport, Viewport::Fixed(_));
+        self.painter = Painter::new(viewport)?;
         Ok(())
     }
 
@@ -222,8 +227,20 @@ impl Screen {
     /// Forgets what the terminal shows, so that the next frame is whole.
     pub fn forget(&mut self) -> io::Result<()> {
         self.out.write_all(b"\x1b[2J")?;
-        self.painter = Painter::new(Viewport::Fullscreen)?;
+        let viewport = viewport();
+        self.assumed = matches!(viewport, Viewport::Fixed(_));
+        self.painter = Painter::new(viewport)?;
         Ok(())
+    }
+
+    pub fn size(&self) -> (u16, u16) {
+        match viewport() {
+            Viewport::Fixed(area) => (area.width, area.height),
+            _ => crossterm::terminal::size().unwrap_or((80, 24)),
+        }
+    }
+    pub fn size_was_assumed(&self) -> bool {
+        self.assumed
     }
 
     pub fn frame(&mut self, draw: impl FnOnce(&mut Frame)) -> io::Result<()> {
@@ -235,6 +252,14 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         restore();
+    }
+}
+
+/// The whole terminal; one that does not know its size, such as a serial console, is taken for the usual one.
+fn viewport() -> Viewport {
+    match crossterm::terminal::size() {
+        Ok((1.., 1..)) => Viewport::Fullscreen,
+        _ => Viewport::Fixed(Rect::new(0, 0, 80, 24)),
     }
 }
 
@@ -328,7 +353,7 @@ mod tests {
 
     #[test]
     fn a_dumb_terminal_is_told_the_command() {
-        assert!(of(&[("TERM", "dumb")]).unwrap_err().0.contains("kioku pslist"));
+        assert!(of(&[("TERM", "dumb")]).unwrap_err().0.contains("kioku query IMAGE pslist"));
         assert!(of(&[]).unwrap_err().0.contains("TERM is not set"));
     }
 

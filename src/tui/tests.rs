@@ -240,8 +240,9 @@ impl Desk {
                 while at < wish.start + wish.length as u64 {
                     let length = (4096 - at % 4096).min(wish.start + wish.length as u64 - at);
                     let missing = (at >> 12) % 8 == 6;
-                    let origin = if missing { Err(ReadError::NotMapped(VirtAddr(at))) } else { Ok(PhysAddr(at & 0xff_ffff)) };
-                    pieces.push(Piece { address: at, length: length as usize, origin: origin.map(PageOrigin::Ram) });
+                    let origin =
+                        if missing { Err(ReadError::NotMapped(VirtAddr(at))) } else { Ok(PageOrigin::Ram(PhysAddr(at & 0xff_ffff))) };
+                    pieces.push(Piece { address: at, length: length as usize, origin });
                     at += length;
                 }
                 Some(Message::Bytes { wish, result: Ok(Bytes { start: wish.start, data, pieces }) })
@@ -660,8 +661,8 @@ fn few_bytes_on_the_wire() {
         cost(&mut desk, &mut painter, "Enter");
         let bytes = cost(&mut desk, &mut painter, "j");
         let scrolled = cost(&mut desk, &mut painter, "PgDn");
-        println!("{name}: first frame {first}, tree {tree}, table {table}, bytes {bytes}, a page of bytes {scrolled}");
-        assert!(first < 6000 && tree <= 600 && table <= 400 && bytes <= 200 && scrolled < 4500);
+        let costs = format!("{name}: first frame {first}, tree {tree}, table {table}, bytes {bytes}, a page of bytes {scrolled}");
+        assert!(first < 6000 && tree <= 600 && table <= 400 && bytes <= 200 && scrolled < 4500, "{costs}");
     }
 }
 

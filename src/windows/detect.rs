@@ -82,7 +82,8 @@ impl Windows {
     }
 
     fn on(image: &Arc<Image>, space: AddressSpace, files: &[PathBuf], pack: Option<&Pack>) -> Result<(Verdict, Self), Failure> {
-        let mut kernel = Kernel::find(&space).ok_or("Windows page tables, but no kernel image with a debug record in the memory they map")?;
+        let mut kernel =
+            Kernel::find(&space).ok_or("Windows page tables, but no kernel image with a debug record in the memory they map")?;
         let known = pack.and_then(|pack| pack.exact(Module::Kernel, &kernel.pdb.guid, kernel.pdb.age));
         let mut version = shared::version(&space);
         let exact = from_files(files, &kernel.pdb).or_else(|| from_pack(pack?, &kernel.pdb));
@@ -117,13 +118,14 @@ impl Windows {
             warnings.push(format!("the symbols are those of this kernel, but what they lead to is damaged: {why}"));
         }
         let listed = system.map(|system| verify::processes(context, &kernel, system)).unwrap_or_default();
+        let now = shared::now(&space).or(image.hints().dump.map(|dump| dump.system_time));
         let info = Info {
             os: Origin::Windows,
             architecture: "x86_64",
             kernel: format!("Windows {version}{}", if lab.is_empty() { lab } else { format!(" ({lab})") }),
             hostname: hostname(context, &listed).into(),
             boot_time: verify::boot_time(context).into(),
-            capture_time: shared::now(&space).and_then(text::filetime).into(),
+            capture_time: now.and_then(text::filetime).into(),
             format: image.format().to_owned(),
             size: image.size(),
             page_table_root: space.root(),
@@ -143,12 +145,13 @@ impl Windows {
             pages: WindowsPages::minimal(),
             profile,
             info,
-            kernel,
             build: version.build,
             version,
+            files: files.to_vec(),
             pools: OnceLock::new(),
             listed: OnceLock::new(),
             roster: OnceLock::new(),
+            tcpip: OnceLock::new(),
         };
         Ok((verdict, windows))
     }
@@ -190,9 +193,15 @@ impl Believed {
     /// The layout of the nearest build that proves right on the image, with the symbols that the image tells.
     fn near(space: &AddressSpace, kernel: &Kernel, pack: Option<&Pack>, version: &mut Version) -> Result<Self, Failure> {
         let pdb = &kernel.pdb;
-        let unknown = |why: String| format!("no symbols for the kernel {} {} age {}: {why}; give its ISF file or PDB with --symbols", pdb.name, pdb.guid, pdb.age);
+        let unknown = |why: String| {
+            format!("no symbols for the kernel {} {} age {}: {why}; give its ISF file or PDB with --symbols", pdb.name, pdb.guid, pdb.age)
+        };
         let pack = pack.ok_or_else(|| unknown("and no packed profiles".to_owned()))?;
-        let first = pack.nearest(*version).into_iter().find_map(|build| pack.types(build).ok()).ok_or_else(|| unknown("no packed layouts".to_owned()))?;
+        let first = pack
+            .nearest(*version)
+            .into_iter()
+            .find_map(|build| pack.types(build).ok())
+            .ok_or_else(|| unknown("no packed layouts".to_owned()))?;
         let root_at = Profile::new(Box::new(first), SymbolTable::default(), String::new()).layout("_KPROCESS");
         let root_at = root_at.and_then(|layout| layout.offset("DirectoryTableBase")).map_err(|why| unknown(why.to_string()))?;
         let mut found = Discovery::make(space, kernel, root_at);
@@ -215,7 +224,8 @@ impl Believed {
             }
             whole
         };
-        let fits = layouts.iter().any(|build| pack.types(build).is_ok_and(|types| attempt(Box::new(types), build.version, false, found.table())));
+        let fits =
+            layouts.iter().any(|build| pack.types(build).is_ok_and(|types| attempt(Box::new(types), build.version, false, found.table())));
         if !fits {
             for build in layouts.iter().take(MOST_CORRECTED) {
                 let Ok(types) = pack.types(build) else { continue };
@@ -281,7 +291,10 @@ fn hostname(context: Context<'_>, processes: &[VirtAddr]) -> Option<String> {
         let mut bytes = vec![0; REACH];
         space.read_available(environment, &mut bytes, |_, _| ());
         let units: Vec<u16> = bytes.as_chunks::<2>().0.iter().map(|unit| u16::from_le_bytes(*unit)).collect();
-        let value = units.split(|unit| *unit == 0).map(String::from_utf16_lossy).find_map(|variable| variable.strip_prefix(VARIABLE).map(str::to_owned));
+        let value = units
+            .split(|unit| *unit == 0)
+            .map(String::from_utf16_lossy)
+            .find_map(|variable| variable.strip_prefix(VARIABLE).map(str::to_owned));
         value.filter(|name| !name.is_empty() && name.len() <= MOST_NAME)
     })
 }
@@ -344,10 +357,10 @@ fn sweep(image: &Image, watch: &Watch) -> Traces {
 const PDB_NAME: usize = 24;
 
 /// Types, symbols counted from the kernel's base, and where they came from.
-type Symbols = (Box<dyn TypeSource>, SymbolTable, String);
+pub(super) type Symbols = (Box<dyn TypeSource>, SymbolTable, String);
 
 /// The symbols for a PDB among files and folders: by name as Volatility lays them out, and by what the file says of itself.
-fn from_files(files: &[PathBuf], pdb: &PdbId) -> Option<Symbols> {
+pub(super) fn from_files(files: &[PathBuf], pdb: &PdbId) -> Option<Symbols> {
     let matches = |found: &Found| found.pdb.as_ref().is_some_and(|own| own.guid.eq_ignore_ascii_case(&pdb.guid) && own.age == pdb.age);
     let open = |path: PathBuf| open_symbols(&path, None).ok().flatten().filter(matches);
     let found = files.iter().filter_map(|path| named(path, pdb)).find_map(open)?;
@@ -403,7 +416,7 @@ mod tests {
         images.sort();
         for image in images {
             let Ok(known) = forgetful(&image, |_| false) else { continue };
-            let (build, exact) = (known.version.build, known.kernel.pdb.guid.clone());
+            let (build, exact) = (known.version.build, Kernel::find(&known.space).unwrap().pdb.guid);
             type Forget = Box<dyn Fn(&Build) -> bool>;
             let cases: [(&str, Forget); 4] = [
                 ("without its GUID", Box::new(move |found| found.guid == exact)),
@@ -430,18 +443,25 @@ mod tests {
 
     /// Says which fields and symbols differ from the true ones.
     fn compare(known: &Windows, found: &Windows) {
-        for structure in ["_EPROCESS", "_KPROCESS", "_ETHREAD", "_KTHREAD", "_HANDLE_TABLE", "_TOKEN", "_MMVAD_SHORT", "_PEB", "_OBJECT_HEADER"] {
+        for structure in
+            ["_EPROCESS", "_KPROCESS", "_ETHREAD", "_KTHREAD", "_HANDLE_TABLE", "_TOKEN", "_MMVAD_SHORT", "_PEB", "_OBJECT_HEADER"]
+        {
             let (Ok(right), Ok(got)) = (known.profile.layout(structure), found.profile.layout(structure)) else { continue };
             let right: std::collections::BTreeMap<_, _> = right.fields().collect();
             let got: std::collections::BTreeMap<_, _> = got.fields().collect();
-            let wrong: Vec<_> =
-                got.iter().filter(|(name, field)| right.get(*name).is_some_and(|right| right.offset != field.offset)).map(|(name, _)| *name).collect();
+            let wrong: Vec<_> = got
+                .iter()
+                .filter(|(name, field)| right.get(*name).is_some_and(|right| right.offset != field.offset))
+                .map(|(name, _)| *name)
+                .collect();
             let missing = right.keys().filter(|name| !got.contains_key(*name)).count();
             if !wrong.is_empty() || missing > 0 {
-                for name in wrong.iter().filter(|name| ***name == *"InheritedFromUniqueProcessId") {
-                    println!("    {name} at {:#x}, truly {:#x}", got[*name].offset, right[*name].offset);
-                }
-                println!("    {structure}: {} wrong {:?}, {missing} missing of {}", wrong.len(), wrong.iter().take(12).collect::<Vec<_>>(), right.len());
+                println!(
+                    "    {structure}: {} wrong {:?}, {missing} missing of {}",
+                    wrong.len(),
+                    wrong.iter().take(12).collect::<Vec<_>>(),
+                    right.len()
+                );
             }
         }
         for symbol in known.profile.symbols().iter() {

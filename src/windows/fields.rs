@@ -100,7 +100,7 @@ fn identity(context: Context<'_>, kernel: &Kernel, system: &Specimen) -> Option<
 }
 
 fn is_pid(value: u64) -> bool {
-    value % 4 == 0 && (4..1 << 24).contains(&value)
+    value.is_multiple_of(4) && (4..1 << 24).contains(&value)
 }
 
 impl Search<'_> {
@@ -173,7 +173,10 @@ impl Search<'_> {
         let table = self.settle(8, |process, offset| {
             let Some(at) = pointer(process, offset) else { return if process.word(offset) == 0 { None } else { Some(false) } };
             let table = context.object("_HANDLE_TABLE", at).ok()?;
-            Some(table.uint("UniqueProcessId") == Ok(process.word(pid)) && table.uint("TableCode").is_ok_and(|code| VirtAddr(code).is_kernel()))
+            Some(
+                table.uint("UniqueProcessId") == Ok(process.word(pid))
+                    && table.uint("TableCode").is_ok_and(|code| VirtAddr(code).is_kernel()),
+            )
         });
         self.put("_EPROCESS", "ObjectTable", table);
 
@@ -254,13 +257,17 @@ impl Search<'_> {
         let layout = |structure| context.profile.layout(structure);
         let Ok(head) = layout("_KPROCESS").and_then(|process| process.offset("ThreadListHead")) else { return };
         // The scheduler's list leads into the threads; their beginning is the dispatcher header before.
-        let entry = |process: &Specimen| Some(VirtAddr(process.word(head))).filter(|entry| entry.is_kernel() && *entry != process.at.offset(head));
-        let starts = |entry: VirtAddr, back: u64| context.space.uint(VirtAddr(entry.0.wrapping_sub(back)), 1).is_ok_and(|kind| kind & 0x7f == THREAD_OBJECT);
+        let entry =
+            |process: &Specimen| Some(VirtAddr(process.word(head))).filter(|entry| entry.is_kernel() && *entry != process.at.offset(head));
+        let starts = |entry: VirtAddr, back: u64| {
+            context.space.uint(VirtAddr(entry.0.wrapping_sub(back)), 1).is_ok_and(|kind| kind & 0x7f == THREAD_OBJECT)
+        };
         let entries: Vec<_> = self.processes.iter().filter_map(|process| Some((process, entry(process)?))).collect();
         if entries.len() < 2 {
             return;
         }
-        let owner_at = |thread: &Specimen, process: &Specimen| (0x100..0x400).step_by(8).filter(|at| thread.word(*at) == process.at.0).last();
+        let owner_at =
+            |thread: &Specimen, process: &Specimen| (0x100..0x400).step_by(8).filter(|at| thread.word(*at) == process.at.0).last();
         let back = (0x100..0x600_u64).step_by(8).find(|back| {
             let passed = entries.iter().filter(|(_, entry)| starts(*entry, *back)).count();
             let first = entries.first().map(|(process, entry)| (process, Specimen::read(context, VirtAddr(entry.0 - back), THREAD_REACH)));
@@ -295,7 +302,8 @@ impl Search<'_> {
         };
         let mut found: Vec<(&'static str, Option<u64>)> = Vec::new();
         let active = list.and_then(|(place, _)| {
-            let counts: HashMap<u64, u64> = self.processes.iter().filter_map(|process| Some((process.at.0, count(process, place)?))).collect();
+            let counts: HashMap<u64, u64> =
+                self.processes.iter().filter_map(|process| Some((process.at.0, count(process, place)?))).collect();
             self.settle(4, |process, offset| {
                 let wanted = *counts.get(&process.at.0)?;
                 Some(offset > place && process.word(offset) & 0xffff_ffff == wanted)

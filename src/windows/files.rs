@@ -6,6 +6,11 @@ use crate::facts::windows::FileObject;
 use crate::facts::{Known, ReadError, Scope, Sink};
 use crate::symbols::Object;
 
+/// A path; no NUL can stand in one, so that one which has it was overwritten.
+pub fn whole(path: String) -> Result<String, ReadError> {
+    if path.contains('\0') { Err(ReadError::Implausible("path")) } else { Ok(path) }
+}
+
 /// _FILE_OBJECT.Type (IO_TYPE_FILE, wdm.h).
 const IO_TYPE_FILE: u64 = 5;
 
@@ -21,7 +26,7 @@ impl Windows {
         let related = if name.starts_with('\\') { None } else { file.follow("RelatedFileObject")? };
         let folder = related.map(|related| text::unicode(&related.inner("FileName")?)).transpose()?.unwrap_or_default();
         let gap = if folder.is_empty() || folder.ends_with('\\') || name.is_empty() { "" } else { "\\" };
-        Ok(format!("{}{folder}{gap}{name}", device.unwrap_or_default()))
+        whole(format!("{}{folder}{gap}{name}", device.unwrap_or_default()))
     }
 }
 

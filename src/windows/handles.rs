@@ -87,10 +87,9 @@ impl Windows {
     /// Object header and access of an entry; None for one that is free.
     fn entry(&self, entry: &Object<'_>) -> Result<Option<(VirtAddr, u64)>, ReadError> {
         let header = if entry.has("ObjectPointerBits") {
+            let width = entry.layout().field("ObjectPointerBits")?.bits.map_or(64, |(_, width)| u32::from(width));
             let kept = if self.build < BUILD_WINDOWS_8_1 { 45 } else { 48 };
-            let width = u32::from(entry.layout().field("ObjectPointerBits")?.bits.map_or(64, |(_, width)| width)).min(kept);
-            let bits = entry.uint("ObjectPointerBits")? << (64 - width);
-            (bits.cast_signed() >> (64 - kept)).cast_unsigned()
+            unveil(entry.uint("ObjectPointerBits")?, width, kept)
         } else {
             entry.uint("Object")?
         };
@@ -102,10 +101,14 @@ impl Windows {
         Ok(Some((header, entry.uint(access)?)))
     }
 
+    /// An error where no object can be; what is only missing from the image is still named as far as it goes.
     fn target(&self, header: VirtAddr) -> Result<Target, ReadError> {
         let header = self.context().object("_OBJECT_HEADER", header)?;
         let body = header.at("Body")?;
         let kind = self.type_name(&header);
+        if let Err(why @ (ReadError::NotMapped(_) | ReadError::Implausible(_))) = kind {
+            return Err(why);
+        }
         let name = kind.and_then(|kind| self.name_of(kind, &header, body)).map(|name| name.filter(|name| !name.is_empty()));
         Ok(Target { kind: kind.map(str::to_owned).into(), name: name.into(), body })
     }
@@ -176,23 +179,33 @@ impl Windows {
     }
 }
 
+/// A pointer of which an entry keeps the upper bits: `width` of the lowest `kept`, the rest being copies of the highest.
+fn unveil(bits: u64, width: u32, kept: u32) -> u64 {
+    let high = bits << (64 - width.clamp(1, kept));
+    (high.cast_signed() >> (64 - kept)).cast_unsigned()
+}
+
 pub fn handles(windows: &Windows, scope: Scope, out: &mut Sink<Handle>) {
     let mut known = HashMap::new();
     windows.each_task("handles", scope, out, |task, out| of_task(windows, task, &mut known, out));
 }
 
-fn of_task(windows: &Windows, task: &Task<'_>, known: &mut HashMap<VirtAddr, Target>, out: &mut Sink<Handle>) -> Result<(), ReadError> {
-    let (entries, trouble) = windows.handle_entries(&task.object, out.watch())?;
+fn of_task(
+    windows: &Windows,
+    task: &Task<'_>,
+    known: &mut HashMap<VirtAddr, Result<Target, ReadError>>,
+    out: &mut Sink<Handle>,
+) -> Result<(), ReadError> {
+    let (entries, mut trouble) = windows.handle_entries(&task.object, out.watch())?;
     for Entry { handle, access, header } in entries {
         if out.cancelled() {
             return Ok(());
         }
-        let target = match known.get(&header) {
-            Some(target) => target.clone(),
-            None => {
-                let target = windows.target(header)?;
-                known.insert(header, target.clone());
-                target
+        let target = match known.entry(header).or_insert_with(|| windows.target(header)) {
+            Ok(target) => target.clone(),
+            Err(why) => {
+                trouble.push(*why);
+                continue;
             }
         };
         out.push(Handle {
@@ -206,8 +219,24 @@ fn of_task(windows: &Windows, task: &Task<'_>, known: &mut HashMap<VirtAddr, Tar
             ..Handle::default()
         });
     }
-    for why in trouble {
-        out.note(format!("handles of {} {} are missing: {why}", task.name, task.pid));
+    if let Some(first) = trouble.first() {
+        let (name, pid, count) = (&task.name, task.pid, trouble.len());
+        out.note(format!("{count} entries or pages of the handle table of {name} {pid} lead to no object, the first: {first}"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unveil;
+
+    #[test]
+    fn veiled_pointers() {
+        // Windows 8.1 and later: 44 bits of 48, the lowest four left out.
+        assert_eq!(unveil(0x8d0_fc0a_3b08, 44, 48), 0xffff_8d0f_c0a3_b080);
+        assert_eq!(unveil(0xa00_1234_5678, 44, 48), 0xffff_a001_2345_6780);
+        // Windows 8: 44 bits of 45.
+        assert_eq!(unveil(0x800_1234_5678, 44, 45), 0xffff_f000_2468_acf0);
+        assert_eq!(unveil(0, 44, 48), 0);
+    }
 }

@@ -58,9 +58,7 @@ impl Kdbg {
         let flag = context.symbol("KdpDataBlockEncoded")?;
         let key = |name| context.space.uint(context.symbol(name)?, 8);
         let (never, always) = (key("KiWaitNever")?, key("KiWaitAlways")?);
-        Self::from(context.space, at, true, |word| {
-            (((word ^ never).rotate_left((never & 0xff) as u32)) ^ flag.0).swap_bytes() ^ always
-        })
+        Self::from(context.space, at, true, |word| (((word ^ never).rotate_left((never & 0xff) as u32)) ^ flag.0).swap_bytes() ^ always)
     }
 
     /// A block that is not encoded.

@@ -1,6 +1,7 @@
 //! Modules of processes: the three lists of the loader, which live in the process's own memory, held against the images that the
 //! kernel has mapped there.
 
+use super::files::whole;
 use super::processes::Task;
 use super::vads::Vad;
 use super::{Windows, text};
@@ -135,8 +136,8 @@ impl Loader {
                     let time = |field| entry.inner(field).and_then(|time| time.uint("QuadPart")).map(text::filetime);
                     Ok(Module {
                         size: entry.uint("SizeOfImage")?,
-                        name: entry.inner("BaseDllName").and_then(|name| text::unicode(&name)),
-                        path: entry.inner("FullDllName").and_then(|path| text::unicode(&path)),
+                        name: entry.inner("BaseDllName").and_then(|name| text::unicode(&name)).and_then(whole),
+                        path: entry.inner("FullDllName").and_then(|path| text::unicode(&path)).and_then(whole),
                         load_time: if entry.has("LoadTime") { time("LoadTime").into() } else { Known::Absent },
                         listed: [false; 3],
                     })
@@ -160,7 +161,7 @@ impl Loader {
                 let word = |index: u64| entry.offset((index.wrapping_sub(links)).wrapping_mul(WORD));
                 let number = |index| space.uint(word(index), WORD as u32);
                 // Length, room, and where the text is.
-                let string = |index| text::wide(&space, VirtAddr(number(index + 1)?), (number(index)? & 0xffff) as usize);
+                let string = |index| text::wide(&space, VirtAddr(number(index + 1)?), (number(index)? & 0xffff) as usize).and_then(whole);
                 self.add(list, number(BASE_32).map(VirtAddr), || {
                     Ok(Module {
                         size: number(SIZE_32)?,
@@ -196,39 +197,43 @@ impl Loader {
         }
     }
 
-    /// The entries of a list; backwards where it cannot be followed forwards.
+    /// The entries of a list, followed in both directions: what is on it in one direction only is on it.
     fn walk(&mut self, list: usize, context: Context<'_>, structure: &'static str, head: VirtAddr) -> Vec<VirtAddr> {
         self.there = true;
-        let mut found = Vec::new();
-        let mut broken = None;
-        for direction in ["Flink", "Blink"] {
-            let (mut entries, mut seen) = (Vec::new(), HashSet::new());
-            let mut at = head;
-            let outcome = loop {
-                match context.object(structure, at).and_then(|entry| entry.pointer(direction)) {
-                    Ok(next) if next == head => break Ok(()),
-                    Ok(next) if next.is_null() || next.is_kernel() || seen.len() >= MOST_MODULES || !seen.insert(next) => {
-                        break Err(ReadError::Implausible("loader list"));
-                    }
-                    Ok(next) => {
-                        entries.push(next);
-                        at = next;
-                    }
-                    Err(why) => break Err(why),
-                }
-            };
-            match outcome {
-                Ok(()) => return entries,
-                Err(why) => {
-                    broken = broken.or(Some(why));
-                    found.extend(entries);
-                }
-            }
-        }
-        if let (Some(place), Some(why)) = (self.broken.get_mut(list), broken) {
+        let (mut entries, forwards) = follow(context, structure, head, "Flink");
+        let (back, backwards) = follow(context, structure, head, "Blink");
+        let known: HashSet<VirtAddr> = entries.iter().copied().collect();
+        entries.extend(back.into_iter().rev().filter(|entry| !known.contains(entry)));
+        // One whole direction tells all that there is.
+        if let (Some(place), Err(why), Err(_)) = (self.broken.get_mut(list), forwards, backwards) {
             *place = place.or(Some(why));
             self.trouble.push(why);
         }
-        found
+        entries
     }
+}
+
+/// The entries of a ring in one direction, and whether it closed.
+fn follow(
+    context: Context<'_>,
+    structure: &'static str,
+    head: VirtAddr,
+    direction: &'static str,
+) -> (Vec<VirtAddr>, Result<(), ReadError>) {
+    let (mut entries, mut seen) = (Vec::new(), HashSet::new());
+    let mut at = head;
+    let outcome = loop {
+        match context.object(structure, at).and_then(|entry| entry.pointer(direction)) {
+            Ok(next) if next == head => break Ok(()),
+            Ok(next) if next.is_null() || next.is_kernel() || seen.len() >= MOST_MODULES || !seen.insert(next) => {
+                break Err(ReadError::Implausible("loader list"));
+            }
+            Ok(next) => {
+                entries.push(next);
+                at = next;
+            }
+            Err(why) => break Err(why),
+        }
+    };
+    (entries, outcome)
 }

@@ -20,7 +20,9 @@ mod processes;
 mod registry;
 mod shared;
 mod sid;
+mod sockets;
 mod symlinks;
+mod tcpip;
 mod text;
 mod threads;
 mod tokens;
@@ -35,6 +37,7 @@ pub use modules::modules;
 pub use mutants::mutants;
 pub use peb::environment;
 pub use processes::{processes, pstree};
+pub use sockets::sockets;
 pub use symlinks::symlinks;
 pub use threads::threads;
 pub use tokens::{privileges, sids};
@@ -46,6 +49,7 @@ use crate::image::Image;
 use crate::paging::AddressSpace;
 use crate::symbols::pack::Version;
 use crate::symbols::{Context, Object, Profile};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 /// A Windows kernel in an image.
@@ -56,13 +60,15 @@ pub struct Windows {
     pages: pages::WindowsPages,
     profile: Profile,
     info: Info,
-    kernel: kernel::Kernel,
     build: u32,
     version: Version,
+    /// Where to look for more symbols.
+    files: Vec<PathBuf>,
     types: Result<objects::Types, ReadError>,
     pools: OnceLock<Arc<pool::Pools>>,
     listed: OnceLock<processes::Roster>,
     roster: OnceLock<Arc<processes::Roster>>,
+    tcpip: OnceLock<tcpip::Tcpip>,
 }
 
 impl Windows {

@@ -30,17 +30,8 @@ impl Windows {
 
     /// The command line as the process keeps it.
     pub(super) fn command_line(&self, process: &Object<'_>) -> Known<String> {
-        self.parameter(process, "CommandLine")
-    }
-
-    /// The path that the process itself gives for its program; it can be changed from within.
-    pub(super) fn claimed_path(&self, process: &Object<'_>) -> Known<String> {
-        self.parameter(process, "ImagePathName")
-    }
-
-    fn parameter(&self, process: &Object<'_>, string: &'static str) -> Known<String> {
         self.with_peb(process, |peb| match peb.follow("ProcessParameters")? {
-            Some(parameters) => text::unicode(&parameters.inner(string)?).map(Some),
+            Some(parameters) => text::unicode(&parameters.inner("CommandLine")?).map(Some),
             None => Ok(None),
         })
         .map(Option::flatten)

@@ -14,6 +14,8 @@ const ACTIVE_LIST: usize = 0;
 const POOL_SCAN: usize = 1;
 const THREAD: usize = 2;
 const SESSION_LIST: usize = 5;
+/// Not found by any of them, but pointed to.
+pub const UNSEEN: [bool; SOURCES.len()] = [false; SOURCES.len()];
 
 /// Process and thread IDs are multiples of four below this.
 const MOST_IDS: u64 = 1 << 26;
@@ -65,12 +67,12 @@ impl Windows {
     }
 
     /// Processes by the lists that the kernel itself keeps: fast, whatever the size of the image.
-    fn listed(&self) -> &Roster {
+    pub(super) fn listed(&self) -> &Roster {
         self.listed.get_or_init(|| self.enumerate(None))
     }
 
     /// Processes by every road, the sweep of the pools included. A cancelled sweep is not kept.
-    fn roster(&self, watch: &Watch) -> Arc<Roster> {
+    pub(super) fn roster(&self, watch: &Watch) -> Arc<Roster> {
         if let Some(known) = self.roster.get() {
             return Arc::clone(known);
         }
@@ -136,7 +138,7 @@ impl Windows {
     }
 
     /// What holds together as a process.
-    fn member(&self, context: Context<'_>, address: VirtAddr, found_by: [bool; 6]) -> Option<Member> {
+    pub(super) fn member(&self, context: Context<'_>, address: VirtAddr, found_by: [bool; 6]) -> Option<Member> {
         let process = context.object("_EPROCESS", address).ok()?;
         let pid = process.uint("UniqueProcessId").ok()?;
         let (created, ended) = (process.uint("CreateTime").ok()?, process.uint("ExitTime").ok()?);

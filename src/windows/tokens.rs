@@ -52,6 +52,9 @@ const PRIVILEGES: [&str; 35] = [
     "SeDelegateSessionUserImpersonatePrivilege",
 ];
 
+/// Bits that no privilege has, now or soon.
+const NO_PRIVILEGES: u64 = 0xffff_0000_0000_0003;
+
 /// SE_GROUP_LOGON_ID (winnt.h): two bits.
 const LOGON: u64 = 0xc000_0000;
 const INTEGRITY: u64 = 0x20;
@@ -92,6 +95,9 @@ pub fn privileges(windows: &Windows, scope: Scope, out: &mut Sink<Privilege>) {
     windows.each_task("privileges", scope, out, |task, out| {
         let held = windows.token(&task.object)?.inner("Privileges")?;
         let (present, enabled, default) = (held.uint("Present")?, held.uint("Enabled")?, held.uint("EnabledByDefault")?);
+        if (present | enabled | default) & NO_PRIVILEGES != 0 {
+            return Err(ReadError::Implausible("privileges"));
+        }
         for value in (0..u64::BITS).filter(|value| (present | enabled | default) >> value & 1 != 0) {
             let name = value.checked_sub(FIRST_PRIVILEGE).and_then(|index| PRIVILEGES.get(index as usize));
             let bit = |mask: u64| mask >> value & 1 != 0;

@@ -63,7 +63,9 @@ impl Verdict {
     }
     fn add(&mut self, what: &str, outcome: Result<Outcome, ReadError>) -> bool {
         let outcome = outcome.unwrap_or_else(|why| match why {
-            ReadError::NoField(_) | ReadError::NoSymbol(_) | ReadError::PagedOut(_) | ReadError::NotInImage(_) => Outcome::Open(why.to_string()),
+            ReadError::NoField(_) | ReadError::NoSymbol(_) | ReadError::PagedOut(_) | ReadError::NotInImage(_) => {
+                Outcome::Open(why.to_string())
+            }
             why => Outcome::Fails(why.to_string()),
         });
         let (passed, detail) = match outcome {
@@ -229,7 +231,7 @@ type ProcessCheck = for<'a> fn(&Scene<'a, '_>, &Listed<'a>) -> Result<Option<boo
 
 const PROCESS_CHECKS: &[(&str, usize, ProcessCheck)] = &[
     ("process names are printable", SAMPLE, |_, process| Ok(Some(!process.name.chars().any(char::is_control)))),
-    ("process IDs are multiples of 4", SAMPLE, |_, process| Ok(Some(process.pid % 4 == 0 && (1..1 << 31).contains(&process.pid)))),
+    ("process IDs are multiples of 4", SAMPLE, |_, process| Ok(Some(process.pid.is_multiple_of(4) && (1..1 << 31).contains(&process.pid)))),
     ("parents' process IDs fit", SAMPLE, parent),
     ("objects are dispatcher objects of processes", SAMPLE, |_, process| {
         Ok(Some(process.object.inner("Pcb")?.inner("Header")?.uint("Type")? & 0x7f == PROCESS_OBJECT))
@@ -328,7 +330,10 @@ const PROCESS_CHECKS: &[(&str, usize, ProcessCheck)] = &[
         let object = process.object.address.0.wrapping_sub(scene.context.profile.layout(header)?.offset(body)?);
         // Optional headers stand between.
         let tags = (1..=16).map(|back| VirtAddr(object.wrapping_sub(back * step)).offset(tag));
-        Ok(Some(tags.into_iter().any(|at| scene.context.space.uint(at, 4).is_ok_and(|tag| (tag as u32 & 0x7fff_ffff).to_le_bytes() == *b"Proc"))))
+        Ok(Some(
+            tags.into_iter()
+                .any(|at| scene.context.space.uint(at, 4).is_ok_and(|tag| (tag as u32 & 0x7fff_ffff).to_le_bytes() == *b"Proc")),
+        ))
     }),
     ("object headers have the type Process", SAMPLE, |scene, process| {
         let context = scene.context;
@@ -367,7 +372,7 @@ fn parent(scene: &Scene<'_, '_>, process: &Listed<'_>) -> Result<Option<bool>, R
     }
     // Parents may be gone; a number that was never a process ID cannot be one.
     let known = scene.pids.contains(&parent);
-    Ok(Some(parent != process.pid && (known || parent != 0 && parent % 4 == 0 && parent < 1 << 24)))
+    Ok(Some(parent != process.pid && (known || parent != 0 && parent.is_multiple_of(4) && parent < 1 << 24)))
 }
 
 /// Asks something of a process's PEB, in the process's own space.
@@ -468,7 +473,7 @@ const MACHINE_CHECKS: &[(&str, MachineCheck)] = &[
         let context = scene.context;
         let head = context.symbol("PsLoadedModuleList")?;
         let first = context.object("_LIST_ENTRY", head)?.pointer("Flink")?;
-        let entry = context.container("_KLDR_DATA_TABLE_ENTRY", "InLoadOrderLinks", first)?;
+        let entry = module(context, first)?;
         let (base, name) = (entry.pointer("DllBase")?, text::unicode(&entry.inner("BaseDllName")?)?);
         let mut at = first;
         let mut count = 0;
@@ -523,6 +528,12 @@ const MACHINE_CHECKS: &[(&str, MachineCheck)] = &[
     }),
 ];
 
+/// An entry of the list of loaded modules. Older tables know it only by the type of its counterpart in processes, which begins alike.
+pub fn module<'a>(context: Context<'a>, links: VirtAddr) -> Result<Object<'a>, ReadError> {
+    let own = context.container("_KLDR_DATA_TABLE_ENTRY", "InLoadOrderLinks", links);
+    own.or_else(|_| context.container("_LDR_DATA_TABLE_ENTRY", "InLoadOrderLinks", links))
+}
+
 /// What an entry of a handle table without header veiling leads to: PspCidTable points to the objects themselves.
 pub fn cid(context: Context<'_>, table: VirtAddr, handle: u64) -> Result<VirtAddr, ReadError> {
     let code = context.object("_HANDLE_TABLE", table)?.uint("TableCode")?;
@@ -559,7 +570,9 @@ pub fn boot_time(context: Context<'_>) -> Result<Time, ReadError> {
     let told = context.symbol("KeBootTime").and_then(|at| context.space.uint(at, 8)).ok().filter(|units| plausible_time(*units));
     let units = match told {
         Some(units) => units,
-        None => shared::now(context.space).zip(shared::uptime(context.space)).and_then(|(now, ran)| now.checked_sub(ran)).ok_or(implausible)?,
+        None => {
+            shared::now(context.space).zip(shared::uptime(context.space)).and_then(|(now, ran)| now.checked_sub(ran)).ok_or(implausible)?
+        }
     };
     text::filetime(units).ok_or(implausible)
 }

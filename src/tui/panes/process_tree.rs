@@ -438,11 +438,12 @@ impl ProcessTree {
             }
         }
         if kernel > 0 {
-            title.push((Role::Dim, format!("{dot}{} ", counted(kernel, "kernel thread", "kernel threads"))));
+            title.push((Role::Dim, format!("{dot}{}", counted(kernel, "kernel thread", "kernel threads"))));
         }
         if self.is_loading() {
-            title.push((Role::Dim, format!("{dot}reading ")));
+            title.push((Role::Dim, format!("{dot}reading")));
         }
+        title.push((Role::Text, " ".to_owned()));
         title
     }
 
