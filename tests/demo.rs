@@ -61,9 +61,11 @@ fn the_tree_leads_from_the_web_server_to_the_intruder() {
 #[test]
 fn connections_have_owners() {
     let sockets = rows::<Socket>();
-    let out = sockets.iter().find(|row| row.remote_address == Known::Value("203.0.113.77".to_owned()) && row.remote_port == Known::Value(443));
+    let out =
+        sockets.iter().find(|row| row.remote_address == Known::Value("203.0.113.77".to_owned()) && row.remote_port == Known::Value(443));
     assert_eq!(known(&out.unwrap().state), "ESTABLISHED");
-    let owners = |port| sockets.iter().filter(move |row| row.local_port == Known::Value(port) && row.state == Known::Value("LISTEN".to_owned()));
+    let owners =
+        |port| sockets.iter().filter(move |row| row.local_port == Known::Value(port) && row.state == Known::Value("LISTEN".to_owned()));
     assert!(owners(80).all(|row| row.process == Known::Value("nginx".to_owned())) && owners(80).count() > 0);
     assert!(owners(4444).all(|row| row.process == Known::Value("systemd-udevd".to_owned())) && owners(4444).count() > 0);
     assert!(sockets.iter().any(|row| row.protocol == "UNIX") && sockets.iter().any(|row| row.protocol == "TCPv6"));

@@ -49,6 +49,24 @@ pub struct Hints {
     pub page_table_roots: Vec<PhysAddr>,
     /// The text of a VMCOREINFO note.
     pub vmcoreinfo: Option<String>,
+    /// What a Windows crash dump's header tells.
+    pub dump: Option<DumpHeader>,
+}
+
+/// What the header of a Windows crash dump tells of the kernel, as it stands there.
+#[derive(Clone, Copy, Debug)]
+pub struct DumpHeader {
+    pub build: u32,
+    /// IMAGE_FILE_MACHINE_*.
+    pub machine: u32,
+    /// PsLoadedModuleList.
+    pub loaded_modules: u64,
+    /// PsActiveProcessHead.
+    pub active_processes: u64,
+    /// KdDebuggerDataBlock.
+    pub debugger_data: u64,
+    /// A FILETIME.
+    pub system_time: u64,
 }
 
 /// Physical memory as a format finds its bytes.
