@@ -32,7 +32,7 @@ fn hidden_exited_and_zombie_processes_are_named_for_what_they_are() {
     let processes = rows::<Process>();
     let names = |state| processes.iter().filter(|row| row.state == state).map(|row| row.name.as_str()).collect::<Vec<_>>();
     assert_eq!(names(ProcessState::Hidden), ["systemd-udevd"]);
-    assert!(names(ProcessState::Exited).contains(&"curl"));
+    assert!(names(ProcessState::Exited).contains(&"uptime"));
     assert_eq!(names(ProcessState::Zombie).len(), 1);
     let hidden = processes.iter().find(|row| row.state == ProcessState::Hidden).unwrap();
     assert!(!hidden.sources.contains(&"task_list") && hidden.sources.contains(&"scan"));
