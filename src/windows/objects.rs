@@ -86,6 +86,11 @@ impl Windows {
         types.names.get(&index).map(String::as_str).ok_or(ReadError::Implausible("object type"))
     }
 
+    /// The bytes of all optional headers that the kernel's version has. The last two came with later ones.
+    pub(super) fn most_optional(&self) -> Result<u64, ReadError> {
+        self.optional_size(0x7f).or_else(|_| self.optional_size(0x1f))
+    }
+
     /// The bytes of optional headers before a header.
     fn optional_size(&self, mask: u64) -> Result<u64, ReadError> {
         let present = OPTIONAL.iter().filter(|(bit, _)| mask & bit != 0);
@@ -134,7 +139,7 @@ impl Windows {
         let pools = self.pools(watch)?;
         let (header, pool) = (self.profile.layout("_OBJECT_HEADER")?, u64::from(self.profile.layout("_POOL_HEADER")?.size));
         let body = header.offset("Body")?;
-        let most = self.optional_size(0x7f).or_else(|_| self.optional_size(0x1f))?;
+        let most = self.most_optional()?;
         let mut found = Vec::new();
         for block in pools.with_tag(tag) {
             let Some(start) = block.address.map(|address| address.offset(pool)) else { continue };
