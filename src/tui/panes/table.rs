@@ -521,7 +521,10 @@ impl TableView {
         if rows.state() == State::Running {
             return vec![(Role::Dim, "reading...".into())];
         }
-        let subject = self.title.to_lowercase();
+        let subject = match self.title.to_lowercase() {
+            title if title == "suspicious" => "suspicious regions".to_owned(),
+            title => title,
+        };
         let of = if self.asked == Some(Scope::Machine) || self.machine_only { "this image" } else { "this process" };
         let mut lines = vec![(Role::Text, format!("{of} has no {subject}"))];
         if rows.state() == State::Cancelled {
