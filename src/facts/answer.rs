@@ -1,6 +1,6 @@
 //! Answers: immutable, shared, possibly partial; and the two ends of a running query.
 
-use super::{Cell, Record, Table};
+use super::{Cell, ReadError, Record, Table};
 use crate::address::VirtAddr;
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -159,6 +159,19 @@ impl<T> Sink<T> {
         self.batch.push(row);
         if self.batch.len() >= BATCH_ROWS || self.last.elapsed() >= BATCH_TIME {
             self.publish();
+        }
+    }
+    /// Lets `show` add the rows of each item, tells progress, and stops when cancelled. What could not be read becomes a note, which
+    /// `of` begins.
+    pub fn each<I>(&mut self, items: &[I], of: impl Fn(&I) -> String, mut show: impl FnMut(&I, &mut Self) -> Result<(), ReadError>) {
+        for (done, item) in items.iter().enumerate() {
+            if self.cancelled() {
+                return;
+            }
+            self.watch.progress(done as u64, items.len() as u64);
+            if let Err(why) = show(item, self) {
+                self.note(format!("{}: {why}", of(item)));
+            }
         }
     }
     /// Shows the rows so far at once, to be replaced by the rows that follow.

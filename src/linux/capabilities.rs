@@ -5,10 +5,7 @@ use crate::facts::linux::Capabilities;
 use crate::facts::{Hex, Known, Scope, Sink};
 
 pub fn capabilities(linux: &Linux, scope: Scope, out: &mut Sink<Capabilities>) {
-    for task in linux.tasks(scope, out.watch()) {
-        if out.cancelled() {
-            return;
-        }
+    linux.each_task("capabilities", scope, out, |task, out| {
         // kernel_cap_t is a pair of words before 6.3 and one long word since: eight bytes either way.
         let set = |field| -> Known<Hex> { task.object.follow_some("real_cred").and_then(|cred| cred.uint(field)).map(Hex).into() };
         out.push(Capabilities {
@@ -21,5 +18,6 @@ pub fn capabilities(linux: &Linux, scope: Scope, out: &mut Sink<Capabilities>) {
             ambient: set("cap_ambient"),
             ..Capabilities::default()
         });
-    }
+        Ok(())
+    });
 }

@@ -16,17 +16,12 @@ const MOST_PAGES: u64 = 4096;
 
 /// Shows every executable region of the processes that a query is about.
 pub fn exhibits<T: Record>(linux: &Linux, scope: Scope, out: &mut Sink<T>, mut show: impl FnMut(Exhibit, &mut Sink<T>)) {
-    let tasks = linux.tasks(scope, out.watch());
-    for (done, task) in tasks.iter().enumerate() {
-        if out.cancelled() {
-            return;
-        }
-        out.watch().progress(done as u64, tasks.len() as u64);
-        if let Err(why) = of_task(linux, task, out, &mut show) {
-            out.note(format!("{} {} could not be judged: {why}", task.name, task.pid));
-        }
-    }
-    out.note(format!("{} processes were looked at; regions that show no sign are not listed", tasks.len()));
+    let mut seen = 0;
+    linux.each_task("executable regions", scope, out, |task, out| {
+        seen += 1;
+        of_task(linux, task, out, &mut show)
+    });
+    out.note(format!("processes looked at: {seen}; regions that show no sign are not listed"));
 }
 
 fn of_task<T: Record>(
@@ -37,7 +32,10 @@ fn of_task<T: Record>(
 ) -> Result<(), ReadError> {
     let Some(mm) = task.object.follow("mm")? else { return Ok(()) };
     let space = linux.space_of(&task.object)?;
-    let (mappings, _) = maps::mappings(&mm, out.watch());
+    let (mappings, trouble) = maps::mappings(&mm, out.watch());
+    if let Some(why) = trouble.first() {
+        out.note(format!("{} regions of {} {} could not be judged: {why}", trouble.len(), task.name, task.pid));
+    }
     let program = mm.follow("exe_file")?.and_then(|file| file.pointer("f_inode").ok());
     for mapping in mappings.iter().filter(|mapping| mapping.protection.execute && !linux.is_special(mapping)) {
         if out.cancelled() {

@@ -40,19 +40,7 @@ struct Image<'a> {
 }
 
 pub fn libraries(linux: &Linux, scope: Scope, out: &mut Sink<Library>) {
-    let tasks = linux.tasks(scope, out.watch());
-    if tasks.is_empty() {
-        out.note("no living process object matches");
-    }
-    for (done, task) in tasks.iter().enumerate() {
-        if out.cancelled() {
-            return;
-        }
-        out.watch().progress(done as u64, tasks.len() as u64);
-        if let Err(why) = of_task(linux, task, out) {
-            out.note(format!("libraries of {} {}: {why}", task.name, task.pid));
-        }
-    }
+    linux.each_task("libraries", scope, out, |task, out| of_task(linux, task, out));
 }
 
 fn of_task(linux: &Linux, task: &Task<'_>, out: &mut Sink<Library>) -> Result<(), ReadError> {

@@ -222,19 +222,7 @@ fn inode(mapping: &Mapping<'_>) -> Option<VirtAddr> {
 }
 
 pub fn regions(linux: &Linux, scope: Scope, out: &mut Sink<Region>) {
-    let tasks = linux.tasks(scope, out.watch());
-    if tasks.is_empty() {
-        out.note("no living process object matches");
-    }
-    for (done, task) in tasks.iter().enumerate() {
-        if out.cancelled() {
-            return;
-        }
-        out.watch().progress(done as u64, tasks.len() as u64);
-        if let Err(why) = of_task(linux, task, out) {
-            out.note(format!("regions of {} {}: {why}", task.name, task.pid));
-        }
-    }
+    linux.each_task("regions", scope, out, |task, out| of_task(linux, task, out));
 }
 
 fn of_task(linux: &Linux, task: &Task<'_>, out: &mut Sink<Region>) -> Result<(), ReadError> {

@@ -78,6 +78,20 @@ impl Linux {
         };
         Ok(self.space.with_root(root))
     }
+    /// Lets `show` add rows for each process that a query is about; what it could not read becomes a note.
+    fn each_task<T: Record>(
+        &self,
+        what: &str,
+        scope: Scope,
+        out: &mut Sink<T>,
+        show: impl FnMut(&tasks::Task<'_>, &mut Sink<T>) -> Result<(), ReadError>,
+    ) {
+        let tasks = self.tasks(scope, out.watch());
+        if tasks.is_empty() {
+            out.note("no living process object matches");
+        }
+        out.each(&tasks, |task| format!("{what} of {} {}", task.name, task.pid), show);
+    }
     /// The array of struct page (CONFIG_SPARSEMEM_VMEMMAP, as every distribution for x86-64 has it), and the size of one.
     fn page_array(&self) -> Result<(VirtAddr, u64), ReadError> {
         let base = self.space.pointer(self.context().symbol("vmemmap_base")?)?;

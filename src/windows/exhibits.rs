@@ -13,17 +13,12 @@ const MOST_PAGES: u64 = 4096;
 
 /// Shows every executable region of the processes that a query is about.
 pub fn exhibits<T: Record>(windows: &Windows, scope: Scope, out: &mut Sink<T>, mut show: impl FnMut(Exhibit, &mut Sink<T>)) {
-    let tasks = windows.tasks(scope, out.watch());
-    for (done, task) in tasks.iter().enumerate() {
-        if out.cancelled() {
-            return;
-        }
-        out.watch().progress(done as u64, tasks.len() as u64);
-        if let Err(why) = of_task(windows, task, out, &mut show) {
-            out.note(format!("{} {} could not be judged: {why}", task.name, task.pid));
-        }
-    }
-    out.note(format!("{} processes were looked at; regions that show no sign are not listed", tasks.len()));
+    let mut seen = 0;
+    windows.each_task("executable regions", scope, out, |task, out| {
+        seen += 1;
+        of_task(windows, task, out, &mut show)
+    });
+    out.note(format!("processes looked at: {seen}; regions that show no sign are not listed"));
 }
 
 fn of_task<T: Record>(
@@ -33,7 +28,10 @@ fn of_task<T: Record>(
     show: &mut impl FnMut(Exhibit, &mut Sink<T>),
 ) -> Result<(), ReadError> {
     let space = windows.space_of(&task.object)?;
-    let (vads, _) = windows.vads(&task.object, out.watch());
+    let (vads, trouble) = windows.vads(&task.object, out.watch());
+    if let Some(why) = trouble.first() {
+        out.note(format!("{} regions of {} {} could not be judged: {why}", trouble.len(), task.name, task.pid));
+    }
     for vad in vads.iter().filter(|vad| vad.protection.execute) {
         if out.cancelled() {
             return Ok(());

@@ -96,20 +96,12 @@ impl Windows {
         what: &str,
         scope: Scope,
         out: &mut Sink<T>,
-        mut show: impl FnMut(&processes::Task<'_>, &mut Sink<T>) -> Result<(), ReadError>,
+        show: impl FnMut(&processes::Task<'_>, &mut Sink<T>) -> Result<(), ReadError>,
     ) {
         let tasks = self.tasks(scope, out.watch());
         if tasks.is_empty() {
             out.note("no living process object matches");
         }
-        for (done, task) in tasks.iter().enumerate() {
-            if out.cancelled() {
-                return;
-            }
-            out.watch().progress(done as u64, tasks.len() as u64);
-            if let Err(why) = show(task, out) {
-                out.note(format!("{what} of {} {}: {why}", task.name, task.pid));
-            }
-        }
+        out.each(&tasks, |task| format!("{what} of {} {}", task.name, task.pid), show);
     }
 }

@@ -15,7 +15,7 @@ const TAGS: [&[u8; 4]; 20] = [
 ];
 const PROTECTED: u8 = 0x80;
 /// Blocks begin at multiples of this on x64.
-const GRAIN: usize = 16;
+pub const GRAIN: usize = 16;
 const CHUNK: usize = 1 << 20;
 /// The kernel's half.
 const KERNEL_HALF: VirtAddr = VirtAddr(0xffff_8000_0000_0000);

@@ -109,14 +109,18 @@ impl Windows {
     /// Process objects in blocks that were freed or that nothing maps: what is left of processes that ended long ago. Only whole ones
     /// that say themselves that they ended are believed.
     fn remnants(&self, known: &[Member], watch: &Watch) -> Vec<Member> {
-        let Ok(pools) = self.pools(watch) else { return Vec::new() };
+        let header = self.profile.layout("_POOL_HEADER").map(|layout| u64::from(layout.size));
+        let body = self.profile.layout("_OBJECT_HEADER").and_then(|layout| layout.offset("Body"));
+        let (Ok(pools), Ok(header), Ok(body), Ok(optional)) = (self.pools(watch), header, body, self.most_optional()) else {
+            return Vec::new();
+        };
         let physical = self.space.physical();
         let context = Context { space: &physical, profile: &self.profile };
         let mut told: HashSet<(u32, u64)> = known.iter().filter_map(|member| self.identity(self.context(), member.address).ok()).collect();
         let mut found = Vec::new();
         for block in pools.with_tag(b"Proc") {
-            for skip in (0x10..0x110).step_by(0x10) {
-                let at = VirtAddr(block.physical.0 + skip);
+            for skip in (0..=optional).step_by(super::pool::GRAIN) {
+                let at = VirtAddr(block.physical.0 + header + skip + body);
                 let Some(member) = self.member(context, at, [false; 6]) else { continue };
                 let whole = member.state == ProcessState::Exited && !member.name.is_empty();
                 if let (true, Ok(identity)) = (whole, self.identity(context, at))

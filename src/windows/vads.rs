@@ -155,19 +155,7 @@ impl Vad<'_> {
 }
 
 pub fn regions(windows: &Windows, scope: Scope, out: &mut Sink<Region>) {
-    let tasks = windows.tasks(scope, out.watch());
-    if tasks.is_empty() {
-        out.note("no living process object matches");
-    }
-    for (done, task) in tasks.iter().enumerate() {
-        if out.cancelled() {
-            return;
-        }
-        out.watch().progress(done as u64, tasks.len() as u64);
-        if let Err(why) = of_task(windows, task, out) {
-            out.note(format!("regions of {} {}: {why}", task.name, task.pid));
-        }
-    }
+    windows.each_task("regions", scope, out, |task, out| of_task(windows, task, out));
 }
 
 fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Region>) -> Result<(), ReadError> {
