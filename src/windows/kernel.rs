@@ -23,21 +23,26 @@ pub struct Kernel {
     pub proof: VirtAddr,
 }
 
+/// The first that is wanted of the images that begin where the kernel and the drivers are loaded.
+pub fn image<T>(space: &AddressSpace, wanted: impl Fn(VirtAddr) -> Option<T>) -> Option<T> {
+    let mut found = None;
+    space.mapped(KERNEL_MAP, KERNEL_MAP_END, &mut |at, _, length| {
+        for page in (0..length).step_by(PAGE_SIZE as usize) {
+            let base = at.offset(page);
+            if found.is_none() && space.bytes(base) == Ok(*b"MZ") {
+                found = wanted(base);
+            }
+        }
+    });
+    found
+}
+
 impl Kernel {
     pub const PDBS: [&str; 4] = ["ntkrnlmp.pdb", "ntoskrnl.pdb", "ntkrnlpa.pdb", "ntkrpamp.pdb"];
 
     /// Finds it by a module whose debug record names a kernel's PDB, else by such a record alone.
     pub fn find(space: &AddressSpace) -> Option<Self> {
-        let mut found = None;
-        space.mapped(KERNEL_MAP, KERNEL_MAP_END, &mut |at, _, length| {
-            for page in (0..length).step_by(PAGE_SIZE as usize) {
-                let base = at.offset(page);
-                if found.is_none() && space.bytes(base) == Ok(*b"MZ") {
-                    found = Self::at(space, base);
-                }
-            }
-        });
-        found.or_else(|| Self::by_record(space))
+        image(space, |base| Self::at(space, base)).or_else(|| Self::by_record(space))
     }
 
     fn at(space: &AddressSpace, base: VirtAddr) -> Option<Self> {

@@ -428,6 +428,11 @@ impl<'a> Reader<'a> {
                 let remote = |info: &Object<'_>| info.pointer("Remote").and_then(|remote| known(remote).map(Some));
                 row.local_address = settle(text(addresses.clone().and_then(|info| data(&kernel(&info, "Local")?))))?;
                 row.remote_address = settle(text(addresses.and_then(|info| remote(&info))))?;
+                // What is connected has an address of its own.
+                let any = row.local_address.value().is_some_and(|address| address == "0.0.0.0" || address == "::");
+                if any && row.remote_port != Known::Value(0) {
+                    row.local_address = settle(Err(ReadError::Implausible("local address")))?;
+                }
             }
             Kind::TimeWait => {
                 row.protocol = protocol("TCP");

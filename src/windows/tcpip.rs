@@ -3,6 +3,7 @@
 
 use super::Windows;
 use super::detect;
+use super::kernel::image;
 use super::pe::{Headers, PdbId};
 use super::text;
 use crate::address::VirtAddr;
@@ -13,6 +14,7 @@ use std::collections::HashSet;
 use std::sync::OnceLock;
 
 const MODULE: &str = "tcpip.sys";
+const PDB: &str = "tcpip.pdb";
 /// Sockets in all hash tables or in a port pool, and buckets of a hash table: more than any machine has.
 const MOST_SOCKETS: usize = 1 << 20;
 const MOST_BUCKETS: u64 = 1 << 16;
@@ -79,10 +81,14 @@ impl Windows {
     }
 
     fn tcpip_symbols(&self) -> Result<SymbolTable, String> {
-        let base = self.module_base(MODULE).map_err(|why| format!("{MODULE} is not among the loaded modules: {why}"))?;
-        let pdb = Headers::read(&self.space, base).and_then(|headers| headers.pdb(&self.space));
-        let pdb = pdb.and_then(|pdb| pdb.ok_or(ReadError::Implausible("debug directory")));
-        let pdb = pdb.map_err(|why| format!("which symbols belong to {MODULE} cannot be read: {why}"))?;
+        let pdb_at = |base| -> Result<PdbId, ReadError> {
+            Headers::read(&self.space, base)?.pdb(&self.space)?.ok_or(ReadError::Implausible("debug directory"))
+        };
+        let listed = self.module_base(MODULE).and_then(|base| Ok((base, pdb_at(base)?)));
+        // Where the list does not lead to it, its debug record tells it.
+        let here = |base| pdb_at(base).ok().filter(|pdb| pdb.name == PDB).map(|pdb| (base, pdb));
+        let found = listed.or_else(|why| image(&self.space, here).ok_or(why));
+        let (base, pdb) = found.map_err(|why| format!("{MODULE} is not found, or which symbols belong to it: {why}"))?;
         let given = detect::from_files(&self.files, &pdb).map(|(_, symbols, _)| symbols);
         let mut symbols = given
             .or_else(|| packed(&pdb))
