@@ -613,7 +613,9 @@ mod tests {
         assert_eq!(nearest("10.0.19041.1707").build, 19041);
         assert_eq!(nearest("10.0.19045").build, 19041);
         assert_eq!(nearest("10.0.26100").build, 22631);
-        assert!(nearest("10.0.14393.100").revision <= Some(100));
+        let (exact, above) = (Version::parse("10.0.14393.4583").unwrap(), Version::parse("10.0.14393.9999").unwrap());
+        assert_eq!(pack.nearest(exact)[0].version, exact);
+        assert!(pack.nearest(above)[0].version > exact && pack.nearest(above)[0].version.build == 14393);
         let pack = pack.without(|build| build.version.build == 19041);
         assert_eq!(pack.nearest(Version::parse("10.0.19041").unwrap())[0].version.build, 18362);
     }
