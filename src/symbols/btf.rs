@@ -141,16 +141,6 @@ impl Btf {
         entries.filter_map(|(variable, offset)| Some((self.string(self.head(variable)?.name), offset)))
     }
 
-    /// The names of all structs and unions.
-    #[cfg(test)]
-    pub(super) fn struct_names(&self) -> Vec<String> {
-        let heads = self.names.iter().filter_map(|(_, id)| self.head(*id)).filter(|head| head.kind != kind::TYPEDEF);
-        let mut names: Vec<String> = heads.map(|head| self.text(head.name).into_owned()).collect();
-        names.sort();
-        names.dedup();
-        names
-    }
-
     fn index(&mut self, layout: Option<Span>) -> Result<(), &'static str> {
         self.offsets.push(0);
         let mut at = self.types.start;

@@ -10,8 +10,10 @@ use crate::facts::ReadError;
 
 /// Reads the kernel's memory.
 pub type Read<'a> = &'a dyn Fn(VirtAddr, &mut [u8]) -> Result<(), ReadError>;
+/// Looks a symbol up.
+pub type Find<'a> = &'a dyn Fn(&str) -> Option<VirtAddr>;
 /// Tells whether symbols are right, given a way to look them up.
-pub type Prove<'a> = &'a dyn Fn(&dyn Fn(&str) -> Option<VirtAddr>) -> bool;
+pub type Prove<'a> = &'a dyn Fn(Find<'_>) -> bool;
 
 /// How addresses are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,7 +184,7 @@ const BANNER: &[u8] = b"Linux version ";
 
 /// The usual proof: the banner can be read where the symbols place it. Kernels with symbols for functions only have none for the banner;
 /// there the first of the text must be at the start of a page that can be read.
-pub fn prove_by_banner(read: Read<'_>) -> impl Fn(&dyn Fn(&str) -> Option<VirtAddr>) -> bool {
+pub fn prove_by_banner(read: Read<'_>) -> impl Fn(Find<'_>) -> bool {
     move |find| match find("linux_banner") {
         Some(banner) => {
             let mut text = [0; BANNER.len()];
@@ -502,8 +504,6 @@ impl Names {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::io::Read as _;
-    use std::path::Path;
 
     /// What a kernel of some age would hold.
     #[derive(Clone, Copy, Debug)]
@@ -729,59 +729,6 @@ mod tests {
                 names, num_syms, token_table, token_index, offsets: Some(offsets), relative_base: Some(relative_base), addresses: Some(addresses),
             };
             let _ = decode(&anchors, &reader(&bytes), &|_| true);
-        }
-    }
-
-    /// A core file whose kernel is contiguous, with its guest's own list of symbols beside it.
-    struct Guest {
-        bytes: Vec<u8>,
-        /// Physical start, file offset and length.
-        loads: Vec<(u64, usize, usize)>,
-        info: VmcoreInfo,
-        truth: Vec<(u64, u8, String)>,
-    }
-
-    impl Guest {
-        fn open(folder: &Path) -> Option<Self> {
-            let bytes = std::fs::read(folder.join("mem.elf")).ok()?;
-            let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
-            let headers = u64_at(32) as usize;
-            let count = u16::from_le_bytes(bytes[56..58].try_into().unwrap());
-            let headers = (0..usize::from(count)).map(|index| headers + index * 56).filter(|at| bytes[*at..at + 4] == [1, 0, 0, 0]);
-            let loads = headers.map(|at| (u64_at(at + 24), u64_at(at + 8) as usize, u64_at(at + 32) as usize)).collect();
-            let info = VmcoreInfo::notes(&bytes).find_map(|note| VmcoreInfo::parse(&bytes[note])).unwrap();
-            let mut text = String::new();
-            let list = std::fs::File::open(folder.join("kallsyms.gz")).ok()?;
-            flate2::read::GzDecoder::new(list).read_to_string(&mut text).unwrap();
-            // Symbols of modules have the module behind them; those of BPF programs too.
-            let lines = text.lines().filter(|line| !line.contains('['));
-            let truth = lines.map(|line| {
-                let mut words = line.split_ascii_whitespace();
-                let address = u64::from_str_radix(words.next().unwrap(), 16).unwrap();
-                (address, words.next().unwrap().as_bytes()[0], words.next().unwrap().to_owned())
-            });
-            Some(Self { truth: truth.collect(), bytes, loads, info })
-        }
-        fn physical(&self, at: u64, length: usize) -> Option<&[u8]> {
-            let (start, offset, size) = self.loads.iter().find(|(start, _, size)| (*start..start + *size as u64).contains(&at))?;
-            let skip = (at - start) as usize;
-            self.bytes.get(offset + skip..offset + size.min(&(skip + length)))
-        }
-        fn to_physical(&self, at: VirtAddr) -> u64 {
-            at.0.wrapping_sub(0xffff_ffff_8000_0000).wrapping_add_signed(self.info.phys_base().unwrap())
-        }
-        fn read(&self, at: VirtAddr, out: &mut [u8]) -> Result<(), ReadError> {
-            let from = self.physical(self.to_physical(at), out.len()).filter(|bytes| bytes.len() == out.len());
-            out.copy_from_slice(from.ok_or(ReadError::NotMapped(at))?);
-            Ok(())
-        }
-        fn compare(&self, symbols: &SymbolTable) -> (usize, usize) {
-            let mut wanted: Vec<_> = self.truth.iter().map(|(address, kind, name)| (*address, name.as_str(), *kind)).collect();
-            let mut got: Vec<_> = symbols.iter().map(|symbol| (symbol.address.0, symbol.name, symbol.kind)).collect();
-            wanted.sort_unstable();
-            got.sort_unstable();
-            let equal = wanted.iter().filter(|line| got.binary_search(line).is_ok()).count();
-            (equal, wanted.len().max(got.len()))
         }
     }
 }

@@ -99,11 +99,14 @@ pub struct Build {
     column: usize,
 }
 
+/// Sets of types by the version they begin with.
+type TypesByVersion = Vec<(Version, usize)>;
+
 /// The packed profiles.
 pub struct Pack {
     builds: Vec<Build>,
     /// From which version on a set describes the objects of tcpip.sys.
-    tcpip: Vec<(Version, usize)>,
+    tcpip: TypesByVersion,
     symbols: Section,
     types: Section,
 }
