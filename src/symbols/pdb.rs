@@ -8,6 +8,7 @@ use pdb2::{FallibleIterator as _, PrimitiveKind, SourceSlice, SourceView, TypeDa
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::panic::catch_unwind;
 
 pub const MAGIC: &[u8] = b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0";
 
@@ -29,8 +30,13 @@ const MAX_SYMBOLS: usize = 1 << 22;
 /// LF_SUBSTR_LIST, LF_METHODLIST, LF_VTSHAPE, LF_VFTABLE).
 const SKIPPED: [u16; 5] = [0x1201, 0x1604, 0x1206, 0x000a, 0x151d];
 
-/// Reads a file; `name` is its own, which nothing in it repeats.
+/// Reads a file; `name` is its own, which nothing in it repeats. The reader beneath asserts what damaged files do not keep (the modes of
+/// pointers among others), so its panics end here.
 pub fn read(file: &[u8], name: &str) -> Result<PdbFile, String> {
+    catch_unwind(|| read_whole(file, name)).unwrap_or_else(|_| Err("the PDB is damaged".to_owned()))
+}
+
+fn read_whole(file: &[u8], name: &str) -> Result<PdbFile, String> {
     let failed = |why: pdb2::Error| format!("the PDB cannot be read: {why}");
     let mut source = pdb2::PDB::open(Bytes(file)).map_err(failed)?;
     let debug = source.debug_information().map_err(failed)?;
