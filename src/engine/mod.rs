@@ -120,7 +120,9 @@ impl Session {
 
     fn analyse(image: Image, name: String, options: &Options, watch: &Watch) -> Result<Self, Error> {
         let image = Arc::new(image);
-        let system = System::detect(&image, options, watch).map_err(|why| Error(format!("{name}: {why}")))?;
+        // What is wrong with the file may be why.
+        let told = |why: String| [why].into_iter().chain(image.warnings().iter().cloned()).collect::<Vec<_>>().join("; ");
+        let system = System::detect(&image, options, watch).map_err(|why| Error(format!("{name}: {}", told(why))))?;
         let info = system.info().clone();
         Ok(Self(Arc::new(Inner { name, info, image, system, answers: Mutex::default() })))
     }

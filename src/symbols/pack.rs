@@ -667,24 +667,4 @@ mod tests {
         let symbols = pack.symbols(build).unwrap();
         assert_eq!((symbols.len(), symbols.get("PsActiveProcessHead")), (1, Some(VirtAddr(4096))));
     }
-
-    /// `cargo test --release opening_times -- --ignored --nocapture`
-    #[test]
-    #[ignore]
-    fn opening_times() {
-        let start = std::time::Instant::now();
-        let pack = Pack::bundled().unwrap();
-        let opened = start.elapsed();
-        let build = pack.exact(Module::Kernel, GUID, 1).unwrap();
-        let types = pack.types(build).unwrap();
-        let typed = start.elapsed();
-        let symbols = pack.symbols(build).unwrap();
-        println!(
-            "index {opened:?}, types {:?} ({} in BTF), symbols {:?} ({})",
-            typed - opened,
-            types.len(),
-            start.elapsed() - typed,
-            symbols.len()
-        );
-    }
 }

@@ -83,7 +83,7 @@ impl Windows {
     }
     /// The address space of a process, by its _EPROCESS.
     pub fn process_space(&self, process: VirtAddr) -> Result<AddressSpace, ReadError> {
-        self.whole_space_of(&self.context().object("_EPROCESS", process)?)
+        self.space_of(&self.context().object("_EPROCESS", process)?)
     }
     fn space_of(&self, process: &Object<'_>) -> Result<AddressSpace, ReadError> {
         let root = process.inner("Pcb")?.uint("DirectoryTableBase")?;

@@ -105,20 +105,6 @@ fn invalid_mask(context: Context<'_>) -> Result<u64, ReadError> {
     if mask & !FRAME == 0 { Ok(mask) } else { Err(ReadError::Implausible("InvalidPteMask")) }
 }
 
-/// What the region around an address tells of a page whose own entry does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ByRegion {
-    /// Shared: the address of its prototype entry.
-    Prototype(VirtAddr),
-    /// Private and committed, never touched.
-    Zero,
-    /// Not part of any region, or only reserved.
-    Nothing,
-}
-
-/// Asks the regions of a process.
-pub type Regions = Arc<dyn Fn(VirtAddr) -> Result<ByRegion, ReadError> + Send + Sync>;
-
 /// Windows' way with pages that are not present.
 #[derive(Clone)]
 pub struct WindowsPages {
@@ -127,35 +113,19 @@ pub struct WindowsPages {
     pagefiles: Arc<[Option<PageFile>]>,
     /// Where prototype entries are. Its own pages are resolved without them, so that one leads to another no further.
     kernel: Option<Arc<AddressSpace>>,
-    regions: Option<Regions>,
 }
 
 impl WindowsPages {
     /// Before the kernel's types are known: pages in transition only.
     pub fn minimal() -> Self {
-        Self { entries: Entries::UNKNOWN, pagefiles: Arc::new([]), kernel: None, regions: None }
+        Self { entries: Entries::UNKNOWN, pagefiles: Arc::new([]), kernel: None }
     }
 
     fn new(context: Context<'_>, pagefiles: Arc<[Option<PageFile>]>) -> Self {
-        let own = Self { entries: Entries::of(context), pagefiles, kernel: None, regions: None };
+        let own = Self { entries: Entries::of(context), pagefiles, kernel: None };
         let space = context.space;
         let kernel = AddressSpace::new(Arc::clone(space.image()), space.root(), space.levels(), Arc::new(own.clone()));
         Self { kernel: Some(Arc::new(kernel)), ..own }
-    }
-
-    /// The same for one process, whose regions tell where pages are that their own entries are silent about.
-    pub fn with_regions(&self, regions: Regions) -> Self {
-        Self { regions: Some(regions), ..self.clone() }
-    }
-
-    fn by_region(&self, at: VirtAddr, silent: ReadError) -> Result<PageOrigin, ReadError> {
-        match self.regions.as_ref().map(|regions| regions(at)) {
-            Some(Ok(ByRegion::Prototype(entry))) => self.by_prototype(at, entry),
-            Some(Ok(ByRegion::Zero)) => Ok(PageOrigin::Zero),
-            Some(Ok(ByRegion::Nothing)) => Err(ReadError::NotMapped(at)),
-            Some(Err(why)) => Err(why),
-            None => Err(silent),
-        }
     }
 
     /// What a prototype entry says, which the memory manager keeps for each page of a section.
@@ -194,7 +164,7 @@ impl WindowsPages {
 impl Software for WindowsPages {
     fn resolve(&self, at: VirtAddr, entry: u64) -> Result<PageOrigin, ReadError> {
         if entry == 0 {
-            return self.by_region(at, ReadError::NotMapped(at));
+            return Err(ReadError::NotMapped(at));
         }
         let plain = self.entries.plain(entry);
         match plain & (PROTOTYPE | TRANSITION) {
@@ -206,7 +176,7 @@ impl Software for WindowsPages {
                 // All ones where a page would be (MI_PTE_LOOKUP_NEEDED), with or without the mask.
                 let (_, high) = self.entries.pagefile.ok_or(ReadError::PagedOut(at))?;
                 if high.of(entry | self.entries.mask) == high.most() {
-                    return self.by_region(at, ReadError::SharedByRegion(at));
+                    return Err(ReadError::SharedByRegion(at));
                 }
                 let unused = 64 - bits.width;
                 let place = (bits.of(plain) << unused).cast_signed() >> unused;

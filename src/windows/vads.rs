@@ -1,18 +1,13 @@
 //! Virtual address descriptors: the regions of a process's address space.
 
-use super::pages::ByRegion;
 use super::processes::Task;
 use super::{Windows, text};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Known, Protection, ReadError, Region, Scope, Sink, Watch};
-use crate::paging::AddressSpace;
 use crate::symbols::Object;
 use std::collections::HashSet;
-use std::sync::Arc;
 
 const MOST_REGIONS: usize = 1 << 20;
-/// A page-table entry.
-const PTE: u64 = 8;
 
 /// The rights that a VAD's five bits of protection stand for (MmProtectToValue; the words are those of memoryapi.h).
 const PROTECTIONS: [(&str, &str); 8] = [
@@ -156,49 +151,6 @@ impl Vad<'_> {
 
     pub fn file_name(&self) -> Result<Option<String>, ReadError> {
         self.file()?.map(|file| text::unicode(&file.inner("FileName")?)).transpose()
-    }
-}
-
-impl Windows {
-    /// The address space of a process, with what its regions tell of pages whose own entries are silent.
-    pub(super) fn whole_space_of(&self, process: &Object<'_>) -> Result<AddressSpace, ReadError> {
-        let space = self.space_of(process)?;
-        let (vads, _) = self.vads(process, &Watch::default());
-        let spans: Vec<Span> = vads.iter().map(Span::of).collect();
-        let told = move |at: VirtAddr| {
-            Ok(spans.iter().find(|span| span.start <= at && at <= span.end).map_or(ByRegion::Nothing, |span| span.page(at)))
-        };
-        Ok(AddressSpace::new(Arc::clone(space.image()), space.root(), space.levels(), Arc::new(self.pages.with_regions(Arc::new(told)))))
-    }
-}
-
-/// What a VAD tells of its pages.
-struct Span {
-    start: VirtAddr,
-    end: VirtAddr,
-    /// The first prototype entry and the last that follows it without a gap.
-    prototypes: Option<(VirtAddr, VirtAddr)>,
-    committed: bool,
-}
-
-impl Span {
-    fn of(vad: &Vad<'_>) -> Self {
-        let prototypes = || -> Result<(VirtAddr, VirtAddr), ReadError> {
-            let long = vad.short.context().object("_MMVAD", vad.short.address)?;
-            Ok((long.pointer("FirstPrototypePte")?, long.pointer("LastContiguousPte")?))
-        };
-        let prototypes = if vad.private || !vad.is_long() { None } else { prototypes().ok() };
-        Self { start: vad.start, end: vad.end, prototypes, committed: vad.committed.is_some_and(|pages| pages > 0) }
-    }
-    fn page(&self, at: VirtAddr) -> ByRegion {
-        match self.prototypes {
-            Some((first, last)) => {
-                let entry = first.offset((at.0 - self.start.0) / PAGE_SIZE * PTE);
-                if entry <= last { ByRegion::Prototype(entry) } else { ByRegion::Nothing }
-            }
-            None if self.committed => ByRegion::Zero,
-            None => ByRegion::Nothing,
-        }
     }
 }
 
