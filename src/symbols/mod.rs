@@ -14,6 +14,7 @@ mod layout;
 mod object;
 pub mod pack;
 mod packed;
+mod pdb;
 pub mod profile;
 mod source;
 pub mod system_map;

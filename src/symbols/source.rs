@@ -2,6 +2,7 @@
 
 use super::isf::{self, Isf, Pdb};
 use super::packed::{is_packed, unpack};
+use super::pdb;
 use super::profile::{self, ProfileFile, Provenance};
 use super::vmlinux::Vmlinux;
 use super::{Btf, SymbolTable, TypeSource, system_map};
@@ -134,6 +135,18 @@ fn open_raw(path: &Path) -> Result<Raw, SymbolsError> {
         return Ok(Raw { types: Some(types), types_from: "BTF", description: "BTF blob".into(), ..Raw::default() });
     }
     let text = unpack(&file).map_err(|why| problem(why.into()))?;
+    if text.starts_with(pdb::MAGIC) {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let opened = pdb::read(&text, &name).map_err(problem)?;
+        return Ok(Raw {
+            types: Some(opened.types),
+            types_from: "PDB",
+            symbols: Some(opened.symbols),
+            pdb: Some(opened.pdb),
+            description: "PDB file".into(),
+            ..Raw::default()
+        });
+    }
     if text.trim_ascii_start().starts_with(b"{") {
         let isf = Isf::read(&text).map_err(problem)?;
         return Ok(Raw {

@@ -86,7 +86,9 @@ impl Windows {
             Kernel::find(&space).ok_or("Windows page tables, but no kernel image with a debug record in the memory they map")?;
         let known = pack.and_then(|pack| pack.exact(Module::Kernel, &kernel.pdb.guid, kernel.pdb.age));
         let mut version = shared::version(&space);
-        let exact = from_files(files, &kernel.pdb).or_else(|| from_pack(pack?, &kernel.pdb));
+        let given = from_files(files, &kernel.pdb);
+        let unused = given.is_none() && !files.is_empty();
+        let exact = given.or_else(|| from_pack(pack?, &kernel.pdb));
         let believed = match exact {
             Some(symbols) => Believed::exact(&space, &mut kernel, symbols),
             None => Believed::near(&space, &kernel, pack, &mut version)?,
@@ -107,6 +109,10 @@ impl Windows {
         }
         let lab = context.symbol("NtBuildLab").and_then(|lab| space.text(lab, 128)).unwrap_or_default();
         let mut warnings = image.warnings().to_vec();
+        if unused {
+            let PdbId { name, guid, age } = &kernel.pdb;
+            warnings.push(format!("none of the files given with --symbols is for this kernel ({name} {guid} age {age})"));
+        }
         if !exact {
             warnings.push(format!(
                 "no symbols for this kernel ({} {} age {}): {}; give its ISF file or PDB with --symbols to be sure",
@@ -374,12 +380,17 @@ fn from_pack(pack: &Pack, pdb: &PdbId) -> Option<Symbols> {
     Some((Box::new(pack.types(build).ok()?), pack.symbols(build).ok()?, source))
 }
 
+/// The file for a PDB below a path: as Volatility names tables, or as symbol servers and debuggers keep PDBs.
 fn named(path: &Path, pdb: &PdbId) -> Option<PathBuf> {
     if path.is_file() {
         return Some(path.to_owned());
     }
-    let file = format!("{}-{}.json.xz", pdb.guid, pdb.age);
-    [path.join(&file), path.join(&pdb.name).join(&file), path.join("windows").join(&pdb.name).join(&file)]
-        .into_iter()
-        .find(|path| path.is_file())
+    let tables = ["json.xz", "json.gz", "json"].map(|kind| format!("{}-{}.{kind}", pdb.guid, pdb.age));
+    let below = |folder: &Path| {
+        let mut places: Vec<PathBuf> = tables.iter().flat_map(|table| [folder.join(table), folder.join(&pdb.name).join(table)]).collect();
+        places.push(folder.join(&pdb.name).join(format!("{}{:X}", pdb.guid, pdb.age)).join(&pdb.name));
+        places.push(folder.join(&pdb.name));
+        places
+    };
+    [path.to_owned(), path.join("windows")].iter().flat_map(|folder| below(folder)).find(|path| path.is_file())
 }
