@@ -82,7 +82,8 @@ impl Windows {
         let space = space.with_root(system);
         let build = space.uint(SHARED_DATA.offset(SHARED_BUILD), 4).unwrap_or(0) as u32;
         let context = Context { space: &space, profile: &profile };
-        let checks = verify(context);
+        let mut checks = verify(context);
+        checks.extend(super::dump_header::checks(image, context));
         let version = |at| space.uint(SHARED_DATA.offset(at), 4).unwrap_or(0);
         let lab = context.symbol("NtBuildLab").and_then(|lab| space.text(lab, 128)).unwrap_or_default();
         let info = Info {
