@@ -120,6 +120,7 @@ fn following(backing: PageOrigin, address: u64, length: u64) -> PageOrigin {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::address::{PhysAddr, VirtAddr};

@@ -83,7 +83,7 @@ impl Windows {
         let build = space.uint(SHARED_DATA.offset(SHARED_BUILD), 4).unwrap_or(0) as u32;
         let context = Context { space: &space, profile: &profile };
         let mut checks = verify(context);
-        checks.extend(super::dump_header::checks(image, context));
+        checks.extend(super::dump_header::checks(image, context, now(&space)));
         let version = |at| space.uint(SHARED_DATA.offset(at), 4).unwrap_or(0);
         let lab = context.symbol("NtBuildLab").and_then(|lab| space.text(lab, 128)).unwrap_or_default();
         let info = Info {
@@ -124,9 +124,13 @@ impl Windows {
 impl Windows {
     /// The system time at capture, in units of 100 ns since 1601.
     pub(super) fn shared_now(&self) -> u64 {
-        let read = |at| self.space.uint(SHARED_DATA.offset(SHARED_SYSTEM_TIME + at), 4);
-        read(4).and_then(|high| Ok(high << 32 | read(0)?)).unwrap_or(u64::MAX)
+        now(&self.space)
     }
+}
+
+fn now(space: &AddressSpace) -> u64 {
+    let read = |at| space.uint(SHARED_DATA.offset(SHARED_SYSTEM_TIME + at), 4);
+    read(4).and_then(|high| Ok(high << 32 | read(0)?)).unwrap_or(u64::MAX)
 }
 
 /// Both halves of the system agree on the shared page, and it holds a version of Windows.
