@@ -1,5 +1,7 @@
 //! The program as scripts see it: exit codes, what is printed where, and that nothing is written unasked.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 

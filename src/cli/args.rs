@@ -117,16 +117,29 @@ Holes become zeros and are listed in the manifest. Numbers are decimal, or hexad
         #[arg(required = true, value_name = "IMAGE")]
         images: Vec<PathBuf>,
     },
-    /// The profiles of Windows kernels that ship with the program: list them, or pack them anew.
-    #[command(subcommand)]
-    Symbols(Symbols),
+    /// Say which profile an image needs, list profiles, build one.
+    Symbols {
+        #[command(subcommand)]
+        command: SymbolsCommand,
+    },
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Symbols {
-    /// List the builds.
+pub enum SymbolsCommand {
+    /// Make a profile, small and quick to load, of a vmlinux, an ISF file or a System.map; --output names it.
+    Build {
+        /// What to make it of.
+        #[arg(value_name = "VMLINUX")]
+        source: PathBuf,
+    },
+    /// Say which kernel an image is of, and where its types and symbols come from.
+    Identify {
+        /// Memory image.
+        image: PathBuf,
+    },
+    /// List the packed profiles, and what the files hold that --symbols names.
     List,
-    /// Pack the symbol tables in a folder into the file --output.
+    /// Pack the symbol tables of Windows kernels in a folder; --output names the pack.
     #[command(after_help = "The folder is laid out as symbols/README.md says. The same folder gives the same file.")]
     Pack {
         /// Folder of ISF tables and the lists that go with them.

@@ -41,15 +41,20 @@ pub struct Interrupts {
 impl Interrupts {
     pub fn listen() -> Self {
         let interrupts = Self::default();
-        let heard = interrupts.clone();
-        // Without a handler Ctrl-C still ends the program, only less politely.
-        _ = ctrlc::set_handler(move || {
-            if heard.watch.cancelled() || heard.writing.load(Ordering::Relaxed) {
-                std::process::exit(super::INTERRUPTED.into());
-            }
-            heard.watch.cancel();
-        });
+        // Where there are no signals Ctrl-C still ends the program, only less politely.
+        #[cfg(unix)]
+        if let Ok(mut signals) = signal_hook::iterator::Signals::new([signal_hook::consts::SIGINT]) {
+            let heard = interrupts.clone();
+            std::thread::spawn(move || signals.forever().for_each(|_| heard.interrupt()));
+        }
         interrupts
+    }
+    #[cfg(unix)]
+    fn interrupt(&self) {
+        if self.watch.cancelled() || self.writing.load(Ordering::Relaxed) {
+            std::process::exit(super::INTERRUPTED.into());
+        }
+        self.watch.cancel();
     }
     pub fn writing(&self, now: bool) {
         self.writing.store(now, Ordering::Relaxed);

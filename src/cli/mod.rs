@@ -8,13 +8,13 @@ mod triage;
 
 use crate::engine::{Options, Session, catalog, find_table};
 use crate::facts::{Origin, Process, ProcessState, Rows, Scope, State};
-use crate::report;
+use crate::{report, tui};
 use args::{Cli, Command, Common};
 use clap::Parser;
 use console::{Interrupts, Progress, Stop, say};
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
@@ -34,16 +34,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if why.use_stderr() { USAGE } else { 0 });
         }
     };
-    if !cli.common.verbose {
+    // The explorer minds its terminal, its signals and its panics itself.
+    let headless = cli.command.is_some() || cli.common.output.is_some() || !(io::stdin().is_terminal() && io::stdout().is_terminal());
+    if headless && !cli.common.verbose {
         // A panic becomes one line like any other error.
         std::panic::set_hook(Box::new(|_| ()));
     }
-    let run = Run { common: cli.common, interrupts: Interrupts::listen() };
+    let run = Run { common: cli.common, interrupts: if headless { Interrupts::listen() } else { Interrupts::default() } };
     let outcome = catch_unwind(AssertUnwindSafe(|| match cli.command {
         Some(_) if cli.image.is_some() || cli.demo.is_some() => {
             Err(Stop::Usage("an image goes behind the command: kioku COMMAND IMAGE".to_owned()))
         }
         Some(command) => run.command(command),
+        None if headless => run.summary(cli.image.as_deref(), cli.demo),
         None => run.explore(cli.image.as_deref(), cli.demo),
     }));
     let stop = match outcome {
@@ -71,7 +74,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// One headless run.
+/// One run of the program.
 struct Run {
     common: Common,
     interrupts: Interrupts,
@@ -89,11 +92,24 @@ impl Run {
             Command::Read { image, address, length, physical, raw } => self.read(&image, address, length, physical, raw),
             Command::Dump { image, start, address, length, physical } => self.dump(&image, start, address.zip(length), physical),
             Command::Triage { images } => self.triage(&images),
-            Command::Symbols(command) => self.symbols(command),
+            Command::Symbols { command } => self.symbols(command),
         }
     }
 
     fn explore(&self, image: Option<&Path>, demo: Option<args::System>) -> Result<(), Stop> {
+        self.tell_unused();
+        let system = demo.unwrap_or(args::System::Linux);
+        let name = image.map_or_else(|| "demo".to_owned(), |image| image.display().to_string());
+        let (image, options) = (image.map(Path::to_owned), self.options());
+        tui::run(&name, move |watch| match image {
+            Some(image) => Session::open(&image, &options, watch),
+            None => Session::demo(system.into(), watch),
+        })?;
+        Ok(())
+    }
+
+    /// What the explorer would begin with, where there is no terminal for it.
+    fn summary(&self, image: Option<&Path>, demo: Option<args::System>) -> Result<(), Stop> {
         let session = match image {
             Some(image) => self.open(image)?,
             None => Session::demo(demo.unwrap_or(args::System::Linux).into(), &self.interrupts.watch)?,
@@ -144,14 +160,11 @@ impl Run {
 
     /// Opens an image and tells what it makes of it.
     fn open(&self, image: &Path) -> Result<Session, Stop> {
-        for path in &self.common.evtx {
-            self.note(&format!("--evtx {}: not used, this version does not read such files", path.display()));
-        }
+        self.tell_unused();
         self.refuse_existing_output()?;
         let started = Instant::now();
         let progress = self.progress(format!("opening {}", image.display()));
-        let options = Options { symbols: self.common.symbols.clone(), pagefiles: self.common.pagefile.clone() };
-        let opened = Session::open(image, &options, &self.interrupts.watch);
+        let opened = Session::open(image, &self.options(), &self.interrupts.watch);
         drop(progress);
         if self.interrupts.watch.cancelled() {
             return Err(Stop::Interrupted);
@@ -174,6 +187,17 @@ impl Run {
         ));
         info.warnings.iter().for_each(|warning| self.note(&format!("{}: {warning}", session.name())));
         Ok(session)
+    }
+
+    fn options(&self) -> Options {
+        Options { symbols: self.common.symbols.clone(), pagefiles: self.common.pagefile.clone() }
+    }
+
+    /// An option that does nothing is said to do nothing.
+    fn tell_unused(&self) {
+        for path in &self.common.evtx {
+            self.note(&format!("--evtx {}: not used, this version does not read such files", path.display()));
+        }
     }
 
     /// The process object that a PID means. PIDs are reused: the living one is meant, and whoever is left out is told of.

@@ -1,76 +1,84 @@
-//! `kioku symbols`: the packed profiles of Windows kernels.
+//! `kioku symbols`: what an image needs, what files hold, and profiles made of them.
 
 use super::Run;
-use super::args::{Shape, Symbols};
+use super::args::SymbolsCommand;
 use super::console::Stop;
-use crate::engine::{PackedBuild, pack_folder, packed_builds};
-use std::io::{self, Write};
+use crate::engine::{build_profile, pack_folder, symbol_files};
+use crate::facts::text::size;
+use crate::facts::{Sink, SymbolNeed};
+use crate::report;
 use std::path::Path;
+use std::sync::Arc;
 
 impl Run {
-    pub(super) fn symbols(&self, command: Symbols) -> Result<(), Stop> {
+    pub(super) fn symbols(&self, command: SymbolsCommand) -> Result<(), Stop> {
         match command {
-            Symbols::List => {
-                let builds = packed_builds()?;
-                self.write(|out| list(&builds, self.common.format, out))
-            }
-            Symbols::Pack { folder } => self.pack(&folder),
+            SymbolsCommand::Build { source } => self.build(&source),
+            SymbolsCommand::Identify { image } => self.identify(&image),
+            SymbolsCommand::List => self.list(),
+            SymbolsCommand::Pack { folder } => self.pack(&folder),
         }
     }
 
+    fn build(&self, source: &Path) -> Result<(), Stop> {
+        let Some(output) = &self.common.output else {
+            return Err(Stop::Usage("symbols build needs --output FILE".to_owned()));
+        };
+        self.refuse_existing_output()?;
+        let progress = self.progress(format!("building a profile of {}", source.display()));
+        let profile = build_profile(source)?;
+        drop(progress);
+        if self.interrupts.watch.cancelled() {
+            return Err(Stop::Interrupted);
+        }
+        self.write(|out| out.write_all(&profile))?;
+        self.note(&format!("{}: {}, for use with --symbols", output.display(), size(profile.len() as u64)));
+        Ok(())
+    }
+
+    fn identify(&self, image: &Path) -> Result<(), Stop> {
+        let session = self.open(image)?;
+        let info = session.info();
+        let mut sink = Sink::new(Arc::default());
+        sink.push(SymbolNeed {
+            image: session.name().to_owned(),
+            kernel: info.kernel.clone(),
+            source: info.symbol_source.clone(),
+            passed: info.checks.iter().filter(|check| check.passed).count() as u64,
+            checks: info.checks.len() as u64,
+            problems: Vec::new(),
+        });
+        self.write(|out| report::write_rows(&*sink.finish(), None, self.format(), out))
+    }
+
+    fn list(&self) -> Result<(), Stop> {
+        self.refuse_existing_output()?;
+        let rows = symbol_files(&self.common.symbols);
+        self.write(|out| report::write_rows(&*rows, None, self.format(), out))?;
+        rows.notes().iter().for_each(|note| self.note(note));
+        Ok(())
+    }
+
     fn pack(&self, folder: &Path) -> Result<(), Stop> {
-        let Some(path) = &self.common.output else {
-            return Err(Stop::Usage("a pack is written to a file: name it with --output".to_owned()));
+        let Some(output) = &self.common.output else {
+            return Err(Stop::Usage("symbols pack needs --output FILE".to_owned()));
         };
         self.refuse_existing_output()?;
         let progress = self.progress(format!("packing {}", folder.display()));
-        let packed = pack_folder(folder);
+        let packed = pack_folder(folder)?;
         drop(progress);
-        let packed = packed?;
         packed.notes.iter().for_each(|note| self.note(note));
         self.write(|out| out.write_all(&packed.file))?;
         self.note(&format!(
-            "{}: {} bytes; {} kernels and {} layouts without symbols in {} sets of types, {} definitions; {} of tcpip.sys",
-            path.display(),
-            packed.file.len(),
+            "{}: {}; {} kernels and {} layouts without symbols in {} sets of types, {} definitions; {} of tcpip.sys",
+            output.display(),
+            size(packed.file.len() as u64),
             packed.kernels,
             packed.layouts,
             packed.sets,
             packed.definitions,
             packed.tcpip
         ));
-        for (name, (length, size)) in ["builds", "symbols", "types"].iter().zip(packed.sections) {
-            self.detail(&format!("{name}: {length} bytes, packed {size}"));
-        }
         Ok(())
-    }
-}
-
-fn list(builds: &[PackedBuild], format: Shape, out: &mut dyn Write) -> io::Result<()> {
-    match format {
-        Shape::Text => {
-            for PackedBuild { module, version, guid, age } in builds {
-                writeln!(
-                    out,
-                    "{}",
-                    format!("{module:<13} {version:<17} {guid} {}", if guid.is_empty() { String::new() } else { age.to_string() })
-                        .trim_end()
-                )?;
-            }
-            Ok(())
-        }
-        Shape::Csv => {
-            writeln!(out, "module,version,guid,age")?;
-            builds.iter().try_for_each(|PackedBuild { module, version, guid, age }| writeln!(out, "{module},{version},{guid},{age}"))
-        }
-        Shape::Json | Shape::Jsonl => {
-            let objects = builds.iter().map(|PackedBuild { module, version, guid, age }| {
-                serde_json::json!({ "module": module, "version": version, "guid": guid, "age": age })
-            });
-            if matches!(format, Shape::Jsonl) {
-                return objects.into_iter().try_for_each(|object| writeln!(out, "{object}"));
-            }
-            writeln!(out, "{}", serde_json::Value::Array(objects.collect()))
-        }
     }
 }

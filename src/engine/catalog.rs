@@ -2,6 +2,7 @@
 
 use super::System;
 use crate::facts::linux::{Capabilities, LogRecord, Mount, OpenFile, ShellHistory};
+use crate::facts::windows::{FileObject, Handle, Mutant, Privilege, Sid, SymbolicLink};
 use crate::facts::{
     Feed, Library, Module, Origin, Process, Record, Region, Rows, Scope, Serves, Sink, Socket, Suspicious, Table, Thread, TreeProcess,
     Variable, Watch,
@@ -79,13 +80,19 @@ catalog! {
     Process ["pslist", "psscan", "psaux", "pidhashtable", "psxview"] linux: linux::processes, windows: windows::processes,;
     TreeProcess ["pstree"] linux: linux::pstree, windows: windows::pstree,;
     Thread ["threads", "thrdscan"] linux: linux::threads, windows: windows::threads,;
-    Socket ["sockstat", "sockscan", "netstat", "netscan"] linux: linux::sockets,;
+    Socket ["sockstat", "sockscan", "netstat", "netscan"] linux: linux::sockets, windows: windows::sockets,;
     Region ["maps", "proc.maps", "vadinfo"] linux: linux::regions, windows: windows::regions,;
     Suspicious ["malfind", "malware.malfind"] linux: findings::of_linux, windows: findings::of_windows,;
-    Module ["lsmod", "hidden_modules", "modxview", "modules", "modscan"] linux: linux::modules,;
+    Module ["lsmod", "hidden_modules", "modxview", "modules", "modscan"] linux: linux::modules, windows: windows::modules,;
     OpenFile ["lsof"] linux: linux::open_files,;
     Variable ["envars"] linux: linux::environment, windows: windows::environment,;
-    Library ["library_list", "dlllist"] linux: linux::libraries,;
+    Library ["library_list", "dlllist", "ldrmodules", "malware.ldrmodules"] linux: linux::libraries, windows: windows::libraries,;
+    Handle ["handles"] windows: windows::handles,;
+    Privilege ["privileges", "privs"] windows: windows::privileges,;
+    Sid ["getsids"] windows: windows::sids,;
+    FileObject ["filescan"] windows: windows::file_objects,;
+    Mutant ["mutantscan"] windows: windows::mutants,;
+    SymbolicLink ["symlinkscan"] windows: windows::symlinks,;
     Capabilities ["capabilities"] linux: linux::capabilities,;
     Mount ["mountinfo"] linux: linux::mounts,;
     LogRecord ["kmsg"] linux: linux::kernel_log,;

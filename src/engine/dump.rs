@@ -92,10 +92,11 @@ impl Session {
     /// Writes memory into a folder, which is made if it is not there.
     pub fn dump(&self, extent: Extent<'_>, folder: &Path, watch: &Arc<Watch>) -> Result<Dump, Error> {
         let stretches = self.stretches(extent, watch)?;
-        if let ([only], true) = (&stretches[..], matches!(extent, Extent::Region { .. })) {
-            if let Some(why) = left_out(only) {
-                return Err(Error(format!("{}: region at {:#x}: {why}", self.name(), only.start)));
-            }
+        // What was asked for by itself is either written or refused; of a whole process the rest is still worth having.
+        if let (Extent::Region { at, .. }, [only]) = (extent, &stretches[..])
+            && let Some(why) = left_out(only)
+        {
+            return Err(Error(format!("{}: region that holds {at}: {why}", self.name())));
         }
         let prefix = extent.prefix();
         let stem = match (extent, stretches.first()) {

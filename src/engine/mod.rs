@@ -4,13 +4,13 @@ mod bytes;
 mod catalog;
 mod dump;
 mod job;
-mod packs;
+mod profiles;
 
 pub use bytes::{Bytes, MOST_BYTES, Piece, Space};
 pub use catalog::{Entry, catalog, find_table};
 pub use dump::{Dump, Extent};
 pub use job::{Job, Task};
-pub use packs::{PackedBuild, pack_folder, packed_builds};
+pub use profiles::{build_profile, pack_folder, symbol_files};
 
 use crate::address::VirtAddr;
 use crate::facts::{Answer, Feed, Info, Origin, ReadError, Record, Rows, Scope, State, Watch};
@@ -85,12 +85,15 @@ impl System {
 #[derive(Clone)]
 pub struct Session(Arc<Inner>);
 
+/// Answers by table and scope.
+type Answers = HashMap<(&'static str, Scope), Arc<dyn Rows>>;
+
 struct Inner {
     name: String,
     info: Info,
     image: Arc<Image>,
     system: System,
-    answers: Mutex<HashMap<(&'static str, Scope), Arc<dyn Rows>>>,
+    answers: Mutex<Answers>,
 }
 
 impl Session {
@@ -153,6 +156,9 @@ impl Session {
     ) -> Result<Arc<dyn Rows>, Error> {
         if let Some(known) = self.known(entry, scope) {
             return Ok(known);
+        }
+        if let Some(why) = self.0.image.changed() {
+            return Err(Error(format!("{}: {why}", self.name())));
         }
         let rows = entry.run(&self.0.system, scope, watch, started).ok_or_else(|| {
             let (table, os) = (entry.table.name, self.info().os.name());

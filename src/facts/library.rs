@@ -33,7 +33,13 @@ record! {
         path: String,
         /// When it was loaded.
         [windows] load_time: Known<Time>,
-        /// In the loader's list.
+        /// In the loader's list, on Windows the one in load order.
         in_load: Known<bool>,
+        /// In the loader's list in initialization order, which never has the program itself.
+        [windows] in_init: Known<bool>,
+        /// In the loader's list in memory order.
+        [windows] in_memory: Known<bool>,
+        /// File that is mapped there, as the kernel knows it.
+        [windows] mapped_file: Known<String>,
     }
 }

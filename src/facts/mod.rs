@@ -9,6 +9,7 @@ pub mod linux;
 pub(crate) mod record;
 pub mod text;
 pub mod time;
+pub mod windows;
 
 mod library;
 mod memory;
@@ -17,6 +18,7 @@ mod page_origin;
 mod process;
 mod region;
 mod socket;
+mod symbols;
 
 pub use answer::{Answer, Feed, Rows, Scope, Sink, State, Watch};
 pub use cell::{Cell, Hex, ToCell};
@@ -31,4 +33,5 @@ pub use process::{Process, ProcessState, Thread, TreeProcess, tree};
 pub use record::{Column, Kind, Record, Serves, Table};
 pub use region::{Indicator, Protection, Region, Suspicious, Verdict};
 pub use socket::Socket;
+pub use symbols::{SymbolFile, SymbolNeed};
 pub use time::Time;

@@ -102,6 +102,8 @@ record! {
         address: VirtAddr,
         /// Where it started; on Linux the function of a kernel thread.
         start_address: Known<VirtAddr>,
+        /// The symbol at or before that address, in the kernel.
+        start_symbol: Known<String>,
         /// State as the kernel names it.
         state: Known<String>,
         /// Start time.

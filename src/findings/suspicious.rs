@@ -5,11 +5,11 @@ use crate::linux::{self, Linux};
 use crate::windows::{self, Windows};
 
 pub fn of_linux(linux: &Linux, scope: Scope, out: &mut Sink<Suspicious>) {
-    linux::exhibits(linux, scope, out, |exhibit, out| judge(exhibit, out));
+    linux::exhibits(linux, scope, out, judge);
 }
 
 pub fn of_windows(windows: &Windows, scope: Scope, out: &mut Sink<Suspicious>) {
-    windows::exhibits(windows, scope, out, |exhibit, out| judge(exhibit, out));
+    windows::exhibits(windows, scope, out, judge);
 }
 
 /// Evidence gathered about one region.

@@ -38,7 +38,7 @@ mod vmware;
 mod zstd;
 
 pub use pagefile::PageFile;
-pub use sweep::{Chunk, Swept};
+pub use sweep::Chunk;
 
 use source::{Embedded, OnDisk, Source};
 
@@ -56,9 +56,6 @@ pub struct Hints {
 /// What the header of a Windows crash dump tells of the kernel, as it stands there.
 #[derive(Clone, Copy, Debug)]
 pub struct DumpHeader {
-    pub build: u32,
-    /// IMAGE_FILE_MACHINE_*.
-    pub machine: u32,
     /// PsLoadedModuleList.
     pub loaded_modules: u64,
     /// PsActiveProcessHead.

@@ -126,6 +126,10 @@ struct Kernel {
 }
 
 impl Kernel {
+    fn of(space: AddressSpace, decoded: kallsyms::Decoded, how: &str) -> Self {
+        Self { space, how: format!("{how} ({})", decoded.encoding.name()), symbols: decoded.symbols }
+    }
+
     /// By a VMCOREINFO note: it tells where the page tables are and, since 6.0, where kallsyms is.
     fn from_note(image: &Arc<Image>, note: &VmcoreInfo, files: &[PathBuf]) -> Result<Self, Failure> {
         let release = note.release().unwrap_or("?");
@@ -151,7 +155,7 @@ impl Kernel {
             };
             let how = if told.is_some() { "kallsyms, by VMCOREINFO" } else { "kallsyms, found in the kernel VMCOREINFO points to" };
             return match told.or_else(|| search(&space)) {
-                Some(decoded) => Ok(Self { space, symbols: decoded.symbols, how: how.to_owned() }),
+                Some(decoded) => Ok(Self::of(space, decoded, how)),
                 None => Self::from_files(space, note, files),
             };
         }
@@ -180,8 +184,7 @@ impl Kernel {
             for levels in [Levels::Four, Levels::Five] {
                 let space = space_at(image, root, levels);
                 if let Some(decoded) = search(&space) {
-                    let kernel = Self { space, symbols: decoded.symbols, how: "kallsyms, by the saved CR3".to_owned() };
-                    return Ok(kernel.on_its_own_tables());
+                    return Ok(Self::of(space, decoded, "kallsyms, by the saved CR3").on_its_own_tables());
                 }
             }
         }
@@ -234,7 +237,7 @@ impl Kernel {
                 decoded.floating = false;
             }
             if decoded.symbols.find("linux_banner").is_ok_and(|banner| space.bytes(banner) == Ok(*b"Linux version ")) {
-                return Ok(Self { space, symbols: decoded.symbols, how: "kallsyms, found in physical memory".to_owned() });
+                return Ok(Self::of(space, decoded, "kallsyms, found in physical memory"));
             }
         }
         Err(failed("its kernel's page tables do not map it"))

@@ -52,7 +52,6 @@ pub struct Task<'a> {
     pub object: Object<'a>,
     pub pid: u32,
     pub name: String,
-    pub state: ProcessState,
 }
 
 impl Linux {
@@ -87,7 +86,7 @@ impl Linux {
         let wanted = |member: &&Member| scope.admits(member.pid, member.address) && member.state != ProcessState::Exited;
         let make = |member: &Member| {
             let object = self.task(member.address).ok()?;
-            Some(Task { object, pid: member.pid, name: member.name.clone(), state: member.state })
+            Some(Task { object, pid: member.pid, name: member.name.clone() })
         };
         if let Scope::Process(address) = scope
             && let Some(member) = self.listed().members.iter().find(|member| member.address == address)
@@ -540,6 +539,7 @@ impl Linux {
             tid: thread.u32("pid")?,
             name: self.name(thread)?,
             address: thread.address,
+            start_symbol: function.map(|function| function.and_then(|function| self.profile.symbols().name_at(function))).into(),
             start_address: function.into(),
             state: state_words(thread).into(),
             create_time: self.start_time(thread),

@@ -48,4 +48,5 @@ fn columns(table: &Table, os: Option<Origin>) -> Vec<usize> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

@@ -73,6 +73,9 @@ fn section<T: Record + Clone>(
     if watch.cancelled() {
         return Ok(());
     }
+    if !session.tables().any(|entry| entry.table.name == T::TABLE.name) {
+        return writeln!(out, "\n{title}: not read from {} images yet", session.info().os.name());
+    }
     let answer = match ask::<T>(session, watch) {
         Ok(answer) => answer,
         Err(why) => return writeln!(out, "\n{title}: {}", printable(&why.0)),

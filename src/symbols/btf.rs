@@ -124,11 +124,6 @@ impl Btf {
         self.bytes
     }
 
-    /// The offset of a per-cpu variable within each processor's area: the only variables that BTF knows, and not in every kernel.
-    pub fn per_cpu(&self, name: &str) -> Option<u32> {
-        self.section_variables(".data..percpu").find(|(found, _)| *found == name.as_bytes()).map(|(_, offset)| offset)
-    }
-
     /// Whether this describes a whole kernel rather than a module or a BPF program, which may hold a few of its structures too.
     pub fn is_kernel(&self) -> bool {
         let whole = self.len() > KERNEL_TYPES || self.section_variables(".data..percpu").next().is_some();
@@ -144,16 +139,6 @@ impl Btf {
                 .map_while(move |index| Some((self.word(head.data + index * 12)?, self.word(head.data + index * 12 + 4)?)))
         });
         entries.filter_map(|(variable, offset)| Some((self.string(self.head(variable)?.name), offset)))
-    }
-
-    /// The names of all structs and unions.
-    #[cfg(test)]
-    pub(super) fn struct_names(&self) -> Vec<String> {
-        let heads = self.names.iter().filter_map(|(_, id)| self.head(*id)).filter(|head| head.kind != kind::TYPEDEF);
-        let mut names: Vec<String> = heads.map(|head| self.text(head.name).into_owned()).collect();
-        names.sort();
-        names.dedup();
-        names
     }
 
     fn index(&mut self, layout: Option<Span>) -> Result<(), &'static str> {
@@ -514,7 +499,6 @@ mod tests {
         assert_eq!(btf.enumerator("MINUS"), Some(-1));
         assert_eq!(btf.enumerator("WIDE"), Some(0x1_0000_0007));
         assert_eq!(btf.enumerator("NONE"), None);
-        assert_eq!(btf.per_cpu("cpu_number"), Some(0x1c));
         let field = Layout::of(&btf, btf.find("old").unwrap()).unwrap().field("bits").unwrap();
         assert_eq!((field.offset, field.bits), (0, Some((13, 3))));
     }
@@ -531,7 +515,7 @@ mod tests {
         for id in 0..btf.len() as u32 + 2 {
             let _ = (btf.get(TypeId(id)), btf.members(TypeId(id)), Layout::of(btf, TypeId(id)));
         }
-        let _ = (btf.find("node"), btf.enumerator("ONE"), btf.per_cpu("cpu_number"), btf.is_kernel());
+        let _ = (btf.find("node"), btf.enumerator("ONE"), btf.is_kernel());
     }
 
     proptest! {
@@ -558,37 +542,6 @@ mod tests {
             if let Ok(btf) = Btf::parse(bytes) {
                 ask_everything(&btf);
             }
-        }
-    }
-
-    /// Times the blobs in a folder of one's own: `KIOKU_BTF=folder cargo test --release real_blobs -- --ignored --nocapture`.
-    #[test]
-    #[ignore]
-    fn real_blobs() {
-        for entry in std::fs::read_dir(std::env::var("KIOKU_BTF").unwrap()).unwrap() {
-            let path = entry.unwrap().path();
-            let bytes = std::fs::read(&path).unwrap();
-            let start = std::time::Instant::now();
-            let btf = Btf::parse(bytes).unwrap();
-            let parsed = start.elapsed();
-            let start = std::time::Instant::now();
-            let task = Layout::of(&btf, btf.find("task_struct").unwrap()).unwrap();
-            let found = start.elapsed();
-            let start = std::time::Instant::now();
-            let value = btf.enumerator("MM_ANONPAGES");
-            let enumerated = start.elapsed();
-            println!(
-                "{}: {} types in {parsed:?}; task_struct {} bytes, {} fields, pid at {:?} in {found:?}; MM_ANONPAGES {value:?} in {enumerated:?}; \
-                 kernel {} current_task {:?} pcpu_hot {:?}",
-                path.display(),
-                btf.len(),
-                task.size,
-                task.fields().count(),
-                task.offset("pid"),
-                btf.is_kernel(),
-                btf.per_cpu("current_task"),
-                btf.per_cpu("pcpu_hot"),
-            );
         }
     }
 }

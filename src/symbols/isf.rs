@@ -375,7 +375,6 @@ impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for Pairs<'a, T> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::symbols::packed::unpack;
     use crate::symbols::{Layout, Shape, TypeSource};
     use proptest::prelude::*;
 
@@ -433,33 +432,6 @@ mod tests {
                 text[at] = value;
             }
             let _ = (Isf::read(&text).map(|isf| isf.types.members(crate::symbols::TypeId(1)).len()), banner(&text));
-        }
-    }
-
-    /// `KIOKU_ISF=file cargo test --release real_isf -- --ignored --nocapture`.
-    #[test]
-    #[ignore]
-    fn real_isf() {
-        for path in std::env::var("KIOKU_ISF").unwrap().split(':') {
-            let file = std::fs::read(path).unwrap();
-            let start = std::time::Instant::now();
-            let text = unpack(&file).unwrap();
-            let unpacked = start.elapsed();
-            let start = std::time::Instant::now();
-            let found = banner(&text);
-            let searched = start.elapsed();
-            let start = std::time::Instant::now();
-            let isf = Isf::read(&text).unwrap();
-            println!(
-                "{path}: {} bytes unpacked in {unpacked:?}, banner in {searched:?}, read in {:?}: {} types, {} symbols, BTF {} bytes, {:?}, {:?}",
-                text.len(),
-                start.elapsed(),
-                isf.types.len(),
-                isf.symbols.len(),
-                isf.types.into_bytes().len(),
-                found,
-                isf.pdb
-            );
         }
     }
 }

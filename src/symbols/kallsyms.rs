@@ -27,6 +27,17 @@ pub enum Encoding {
     PlaceRelative,
 }
 
+impl Encoding {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Absolute => "absolute",
+            Self::Relative => "base-relative",
+            Self::PerCpu => "base-relative, per-cpu ones absolute",
+            Self::PlaceRelative => "place-relative",
+        }
+    }
+}
+
 /// Symbols out of kallsyms.
 pub struct Decoded {
     /// Finished, and relocated as the running kernel was.
@@ -491,9 +502,6 @@ impl Names {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::io::Read as _;
-    use std::path::Path;
-    use std::time::Instant;
 
     /// What a kernel of some age would hold.
     #[derive(Clone, Copy, Debug)]
@@ -719,99 +727,6 @@ mod tests {
                 names, num_syms, token_table, token_index, offsets: Some(offsets), relative_base: Some(relative_base), addresses: Some(addresses),
             };
             let _ = decode(&anchors, &reader(&bytes), &|_| true);
-        }
-    }
-
-    /// A core file whose kernel is contiguous, with its guest's own list of symbols beside it.
-    struct Guest {
-        bytes: Vec<u8>,
-        /// Physical start, file offset and length.
-        loads: Vec<(u64, usize, usize)>,
-        info: VmcoreInfo,
-        truth: Vec<(u64, u8, String)>,
-    }
-
-    impl Guest {
-        fn open(folder: &Path) -> Option<Self> {
-            let bytes = std::fs::read(folder.join("mem.elf")).ok()?;
-            let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
-            let headers = u64_at(32) as usize;
-            let count = u16::from_le_bytes(bytes[56..58].try_into().unwrap());
-            let headers = (0..usize::from(count)).map(|index| headers + index * 56).filter(|at| bytes[*at..at + 4] == [1, 0, 0, 0]);
-            let loads = headers.map(|at| (u64_at(at + 24), u64_at(at + 8) as usize, u64_at(at + 32) as usize)).collect();
-            let info = VmcoreInfo::notes(&bytes).find_map(|note| VmcoreInfo::parse(&bytes[note])).unwrap();
-            let mut text = String::new();
-            let list = std::fs::File::open(folder.join("kallsyms.gz")).ok()?;
-            flate2::read::GzDecoder::new(list).read_to_string(&mut text).unwrap();
-            // Symbols of modules have the module behind them; those of BPF programs too.
-            let lines = text.lines().filter(|line| !line.contains('['));
-            let truth = lines.map(|line| {
-                let mut words = line.split_ascii_whitespace();
-                let address = u64::from_str_radix(words.next().unwrap(), 16).unwrap();
-                (address, words.next().unwrap().as_bytes()[0], words.next().unwrap().to_owned())
-            });
-            Some(Self { truth: truth.collect(), bytes, loads, info })
-        }
-        fn physical(&self, at: u64, length: usize) -> Option<&[u8]> {
-            let (start, offset, size) = self.loads.iter().find(|(start, _, size)| (*start..start + *size as u64).contains(&at))?;
-            let skip = (at - start) as usize;
-            self.bytes.get(offset + skip..offset + size.min(&(skip + length)))
-        }
-        fn to_physical(&self, at: VirtAddr) -> u64 {
-            at.0.wrapping_sub(0xffff_ffff_8000_0000).wrapping_add_signed(self.info.phys_base().unwrap())
-        }
-        fn read(&self, at: VirtAddr, out: &mut [u8]) -> Result<(), ReadError> {
-            let from = self.physical(self.to_physical(at), out.len()).filter(|bytes| bytes.len() == out.len());
-            out.copy_from_slice(from.ok_or(ReadError::NotMapped(at))?);
-            Ok(())
-        }
-        fn compare(&self, symbols: &SymbolTable) -> (usize, usize) {
-            let mut wanted: Vec<_> = self.truth.iter().map(|(address, kind, name)| (*address, name.as_str(), *kind)).collect();
-            let mut got: Vec<_> = symbols.iter().map(|symbol| (symbol.address.0, symbol.name, symbol.kind)).collect();
-            wanted.sort_unstable();
-            got.sort_unstable();
-            let equal = wanted.iter().filter(|line| got.binary_search(line).is_ok()).count();
-            (equal, wanted.len().max(got.len()))
-        }
-    }
-
-    /// `KIOKU_GUESTS=folder cargo test --release real_guests -- --ignored --nocapture`: folders with mem.elf and kallsyms.gz.
-    #[test]
-    #[ignore]
-    fn real_guests() {
-        for entry in std::fs::read_dir(std::env::var("KIOKU_GUESTS").unwrap()).unwrap() {
-            let folder = entry.unwrap().path();
-            let Some(guest) = Guest::open(&folder) else { continue };
-            println!("{}", folder.display());
-            let read = |at: VirtAddr, out: &mut [u8]| guest.read(at, out);
-            let prove = prove_by_banner(&read);
-            if let Some(anchors) = Anchors::from_vmcoreinfo(&guest.info) {
-                let start = Instant::now();
-                match decode(&anchors, &read, &prove) {
-                    Ok(Decoded { symbols, encoding, .. }) => {
-                        println!("  by note: {} {encoding:?} in {:?}; equal {:?}", symbols.len(), start.elapsed(), guest.compare(&symbols));
-                    }
-                    Err(why) => println!("  by note: {why}"),
-                }
-            }
-            let text = guest.info.symbol("_stext").unwrap();
-            let (from, size) = (guest.to_physical(text), 64 << 20);
-            let rodata = guest.physical(from, size).unwrap();
-            for at in [Some(text), None] {
-                let start = Instant::now();
-                match search(rodata, at, &prove) {
-                    Some(Decoded { mut symbols, encoding, floating }) => {
-                        let elapsed = start.elapsed();
-                        if floating {
-                            let by = text.0.wrapping_sub(symbols.get("_stext").unwrap().0);
-                            symbols.shift(by);
-                        }
-                        let equal = guest.compare(&symbols);
-                        println!("  search at {at:?}: {} {encoding:?} floating {floating} in {elapsed:?}; equal {equal:?}", symbols.len());
-                    }
-                    None => println!("  search at {at:?}: nothing in {:?}", start.elapsed()),
-                }
-            }
         }
     }
 }

@@ -32,7 +32,6 @@ pub struct Field {
 
 #[derive(Debug, Default)]
 pub struct Layout {
-    pub name: String,
     pub size: u32,
     fields: HashMap<String, Field>,
 }
@@ -45,9 +44,9 @@ const MAX_MEMBERS: usize = 1 << 16;
 
 impl Layout {
     pub fn of(types: &dyn TypeSource, id: TypeId) -> Option<Self> {
-        let Type::Struct { name, size } = types.get(id)? else { return None };
+        let Type::Struct { size, .. } = types.get(id)? else { return None };
         let members = types.members(id);
-        let mut layout = Self { name, size, fields: HashMap::with_capacity(members.len()) };
+        let mut layout = Self { size, fields: HashMap::with_capacity(members.len()) };
         let mut budget = MAX_MEMBERS;
         layout.add(types, members, 0, MAX_DEPTH, &mut budget);
         Some(layout)
@@ -59,10 +58,6 @@ impl Layout {
 
     pub fn offset(&self, field: &'static str) -> Result<u64, ReadError> {
         Ok(u64::from(self.field(field)?.offset))
-    }
-
-    pub fn fields(&self) -> impl Iterator<Item = (&str, &Field)> {
-        self.fields.iter().map(|(name, field)| (name.as_str(), field))
     }
 
     fn add(&mut self, types: &dyn TypeSource, members: Vec<Member>, base: u64, depth: u32, budget: &mut usize) {

@@ -25,7 +25,7 @@ pub use btf::Btf;
 pub use layout::{Field, Layout, Shape};
 pub use object::{Context, Object};
 pub use source::{Found, SymbolsError, build_profile, open_symbols};
-pub use table::{Symbol, SymbolTable};
+pub use table::SymbolTable;
 pub use vmcoreinfo::VmcoreInfo;
 
 /// A type within its source.
@@ -94,6 +94,10 @@ pub struct Profile {
 impl Profile {
     pub fn new(types: Box<dyn TypeSource>, symbols: SymbolTable, source: String) -> Self {
         Self { types, symbols, source, by_name: RwLock::default(), by_id: RwLock::default() }
+    }
+    /// The same types with other symbols.
+    pub fn with_symbols(self, symbols: SymbolTable) -> Self {
+        Self { symbols, ..self }
     }
     pub fn symbols(&self) -> &SymbolTable {
         &self.symbols

@@ -147,12 +147,6 @@ impl Pack {
         Ok(Self { builds, tcpip, symbols, types })
     }
 
-    /// The same pack without some builds: what one that never knew them would do.
-    pub fn without(mut self, forgotten: impl Fn(&Build) -> bool) -> Self {
-        self.builds.retain(|build| !forgotten(build));
-        self
-    }
-
     /// All builds, by module and version.
     pub fn builds(&self) -> &[Build] {
         &self.builds
@@ -195,6 +189,11 @@ impl Pack {
         let types = Types::read(&mut Bytes(&bytes)).ok_or(DAMAGED)?;
         let definitions = types.set(build.set.ok_or("the pack has no types for this build")?).ok_or(DAMAGED)?;
         Btf::parse(types.write(&definitions))
+    }
+
+    /// From which versions on the objects of tcpip.sys are laid out in another way, oldest first.
+    pub fn tcpip_versions(&self) -> Vec<Version> {
+        self.tcpip.iter().map(|(from, _)| *from).collect()
     }
 
     /// The layouts of the objects of tcpip.sys, which no PDB describes, with those kernel types that they hold.

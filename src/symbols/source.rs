@@ -289,18 +289,4 @@ mod tests {
         assert!(open(b"").is_err());
         assert!(open_symbols(&folder.path().join("absent"), None).is_err());
     }
-
-    /// `KIOKU_VMLINUX=file cargo test --release real_profile -- --ignored --nocapture`.
-    #[test]
-    #[ignore]
-    fn real_profile() {
-        for path in std::env::var("KIOKU_VMLINUX").unwrap().split(':') {
-            let start = std::time::Instant::now();
-            let file = build_profile(Path::new(path)).unwrap();
-            let built = start.elapsed();
-            let start = std::time::Instant::now();
-            let opened = ProfileFile::open(&file).unwrap();
-            println!("{path}: {} bytes built in {built:?}, opened in {:?}: {:?}", file.len(), start.elapsed(), opened.provenance);
-        }
-    }
 }

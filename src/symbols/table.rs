@@ -3,6 +3,9 @@
 use crate::address::VirtAddr;
 use crate::facts::ReadError;
 
+/// A symbol further away than any function is long says nothing of an address.
+const MOST_FUNCTION: u64 = 0x1_0000;
+
 /// Symbols sorted by address, with their names in one string. In a [`Profile`](super::Profile) the addresses are those of the running
 /// kernel, KASLR included; fresh from a file they are those of the link, see [`relocate`](Self::relocate).
 #[derive(Default)]
@@ -108,6 +111,15 @@ impl SymbolTable {
         let after = self.entries.partition_point(|entry| entry.address <= address.0);
         let entry = self.entries.get(after.checked_sub(1)?)?;
         Some((self.name(entry), address.0 - entry.address))
+    }
+
+    /// How people name an address in the kernel: `symbol` or `symbol+0x1f`. None where no symbol is near.
+    pub fn name_at(&self, address: VirtAddr) -> Option<String> {
+        match self.nearest(address).filter(|_| address.is_kernel())? {
+            (name, 0) => Some(name.to_owned()),
+            (name, distance @ 1..MOST_FUNCTION) => Some(format!("{name}+{distance:#x}")),
+            _ => None,
+        }
     }
 
     /// All symbols, by address.

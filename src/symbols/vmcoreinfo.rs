@@ -61,11 +61,6 @@ impl VmcoreInfo {
         self.get("OSRELEASE")
     }
 
-    /// In hexadecimal. Wrong in some stable releases of 2024 (5.15.168, 6.1.113, 6.6.55, 6.10.14, 6.11.3 and some after them).
-    pub fn build_id(&self) -> Option<&str> {
-        self.get("BUILD-ID")
-    }
-
     /// The address of a symbol in the running kernel.
     pub fn symbol(&self, name: &str) -> Option<VirtAddr> {
         hexadecimal(self.get(&format!("SYMBOL({name})"))?).map(VirtAddr)
@@ -78,17 +73,6 @@ impl VmcoreInfo {
             Some(digits) => hexadecimal(digits).map(u64::cast_signed),
             None => value.parse().ok(),
         }
-    }
-
-    pub fn size(&self, name: &str) -> Option<u64> {
-        self.get(&format!("SIZE({name})"))?.parse().ok()
-    }
-    /// The offset of a field, as `structure.field`.
-    pub fn offset(&self, name: &str) -> Option<u64> {
-        self.get(&format!("OFFSET({name})"))?.parse().ok()
-    }
-    pub fn length(&self, name: &str) -> Option<u64> {
-        self.get(&format!("LENGTH({name})"))?.parse().ok()
     }
 
     /// How far KASLR moved the kernel from where it was linked.
@@ -144,13 +128,11 @@ mod tests {
         assert_eq!(notes, vec![start..start + TEXT.len()]);
         let info = VmcoreInfo::parse(&buffer[notes[0].clone()]).unwrap();
         assert_eq!(info.release(), Some("6.1.0-56-amd64"));
-        assert_eq!(info.build_id(), Some("eb4fbcd037e7253717950bf2b93bd5566f47c56f"));
         assert_eq!(info.symbol("_stext"), Some(VirtAddr(0xffff_ffff_83e0_0000)));
         assert_eq!(info.symbol("absent"), None);
         assert_eq!(info.kernel_offset(), Some(0x2e0_0000));
         assert_eq!(info.phys_base(), Some(-48_234_496));
         assert_eq!(info.five_levels(), Some(true));
-        assert_eq!((info.size("page"), info.offset("list_head.next"), info.length("zone.free_area")), (Some(64), Some(0), Some(11)));
     }
 
     #[test]

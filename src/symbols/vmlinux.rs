@@ -239,47 +239,4 @@ mod tests {
             }
         }
     }
-
-    /// `KIOKU_VMLINUX=file[:file] cargo test --release real_vmlinux -- --ignored --nocapture`. With `KIOKU_BTF` the layouts are compared
-    /// with those of a BTF blob of the same kernel.
-    #[test]
-    #[ignore]
-    fn real_vmlinux() {
-        for path in std::env::var("KIOKU_VMLINUX").unwrap().split(':') {
-            let start = std::time::Instant::now();
-            let kernel = Vmlinux::read(Path::new(path), false).unwrap();
-            let elapsed = start.elapsed();
-            let blob = kernel.types.unwrap();
-            let (size, btf) = (blob.len(), Btf::parse(blob).unwrap());
-            println!(
-                "{path}: {elapsed:?}; {} bytes, {} types from {}, {} symbols, {:?}, {:?}",
-                size,
-                btf.len(),
-                kernel.types_from,
-                kernel.symbols.len(),
-                kernel.build_id,
-                kernel.banner
-            );
-            println!("task_struct.pid {:?}", Layout::of(&btf, btf.find("task_struct").unwrap()).unwrap().offset("pid"));
-            if let Ok(other) = std::env::var("KIOKU_BTF") {
-                let other = Btf::parse(std::fs::read(other).unwrap()).unwrap();
-                let (mut equal, mut missing, mut different) = (0, Vec::new(), Vec::new());
-                for name in other.struct_names() {
-                    let there = Layout::of(&other, other.find(&name).unwrap()).unwrap();
-                    let Some(here) = btf.find(&name).and_then(|id| Layout::of(&btf, id)) else {
-                        missing.push(name);
-                        continue;
-                    };
-                    let fields = |layout: &Layout| {
-                        let mut fields: Vec<_> =
-                            layout.fields().map(|(name, field)| (name.to_owned(), field.offset, field.size, field.bits)).collect();
-                        fields.sort();
-                        (layout.size, fields)
-                    };
-                    if fields(&here) == fields(&there) { equal += 1 } else { different.push(name) }
-                }
-                println!("layouts: {equal} equal, missing {missing:?}, {} different: {different:?}", different.len());
-            }
-        }
-    }
 }

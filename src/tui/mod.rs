@@ -1,1 +1,241 @@
 //! The interactive program; the only place that knows ratatui and crossterm.
+//!
+//! ```text
+//! keys, signals ─┐                       ┌─ screen draws the state, when it has changed
+//!                ├─ Message → app.update ┤
+//! jobs ──────────┘                       └─ Effect → jobs (queries, reads, sorting) ─→ Message
+//! ```
+//!
+//! The state ([`app`]) never sees the session: what it wants from the image it asks for by effects, and [`jobs`] alone does it.
+
+mod app;
+mod commands;
+mod jobs;
+mod panes;
+mod screen;
+mod terminal;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+mod text;
+mod theme;
+mod widgets;
+
+use crate::engine::{Error, Session, Task};
+use crate::facts::Watch;
+use app::{App, Effect, Message, Opened, Work};
+use crossterm::event::Event;
+use jobs::Jobs;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+use terminal::{Asked, Capabilities, Input, Screen};
+use theme::Look;
+
+/// How long to wait for input while work goes on before looking at the work.
+const LOOK: Duration = Duration::from_millis(5);
+/// Quick answers are waited for before the frame that would only say that they are awaited.
+const GRACE: Duration = Duration::from_millis(25);
+/// Frames that only report progress: not more often than this.
+const REPORT: Duration = Duration::from_millis(100);
+
+/// Runs the explorer on the image that `open` opens. The terminal is entered at once and comes back whole however this ends.
+pub fn run(name: &str, open: impl FnOnce(&Watch) -> Result<Session, Error> + Send + 'static) -> Result<(), Error> {
+    let capabilities = Capabilities::detect()?;
+    // From here on a failure is told after the terminal has been restored, by whoever called.
+    let mut screen = Screen::enter(&capabilities)?;
+    let size = screen.size();
+    let app = App::new(name, Look::new(&capabilities), size);
+    let opening = Task::start(move |watch| open(watch));
+    let inputs = terminal::inputs()?;
+    let mut explorer = Explorer { app, opening: Some((opening, Instant::now())), jobs: None, ended: None, reported: Instant::now() };
+    let outcome = explorer.run(&mut screen, &inputs);
+    drop(screen);
+    match outcome? {
+        Ended::Quit => Ok(()),
+        Ended::Signal(signal) => std::process::exit(128 + signal),
+    }
+}
+
+enum Ended {
+    Quit,
+    Signal(i32),
+}
+
+struct Explorer {
+    app: App,
+    opening: Option<(Task<Result<Session, Error>>, Instant)>,
+    jobs: Option<Jobs>,
+    ended: Option<Result<Ended, Error>>,
+    /// When progress was last drawn.
+    reported: Instant,
+}
+
+impl Explorer {
+    fn run(&mut self, screen: &mut Screen, inputs: &Receiver<Input>) -> Result<Ended, Error> {
+        loop {
+            self.settle(screen, inputs);
+            if let Some(ended) = self.ended.take() {
+                return ended;
+            }
+            if std::mem::take(&mut self.app.dirty) {
+                let app = &mut self.app;
+                screen.frame(|frame| screen::draw(app, frame)).map_err(|why| Error(format!("the terminal is gone: {why}")))?;
+                // A pane that now knows its size may want more of the image.
+                self.message(Message::Tick, screen);
+            }
+            if self.ended.is_some() {
+                continue;
+            }
+            let input = if self.busy() { inputs.recv_timeout(LOOK) } else { inputs.recv().map_err(|_| RecvTimeoutError::Disconnected) };
+            match input {
+                Ok(input) => self.input(input, screen),
+                Err(RecvTimeoutError::Timeout) => (),
+                Err(RecvTimeoutError::Disconnected) => self.ended = Some(Ok(Ended::Quit)),
+            }
+            // A held key or a dragged window is one frame, not a hundred.
+            while let Ok(input) = inputs.try_recv() {
+                self.input(input, screen);
+            }
+        }
+    }
+
+    fn busy(&self) -> bool {
+        self.opening.is_some() || self.jobs.as_ref().is_some_and(Jobs::busy)
+    }
+
+    /// Takes what has come of the work, and gives quick work a moment, so that one frame shows key and answer.
+    fn settle(&mut self, screen: &mut Screen, inputs: &Receiver<Input>) {
+        let began = Instant::now();
+        loop {
+            self.poll(screen);
+            let quick = self.jobs.as_ref().is_some_and(|jobs| jobs.busy() && jobs.work().is_none());
+            if !self.app.dirty || !quick || began.elapsed() > GRACE || self.ended.is_some() {
+                break;
+            }
+            match inputs.recv_timeout(Duration::from_millis(1)) {
+                Ok(input) => self.input(input, screen),
+                Err(RecvTimeoutError::Timeout) => (),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.report();
+    }
+
+    fn poll(&mut self, screen: &mut Screen) {
+        if let Some(outcome) = self.opening.as_ref().and_then(|(task, _)| task.take()) {
+            self.opening = None;
+            match outcome {
+                Ok(Ok(session)) => self.opened(session, screen),
+                Ok(Err(why)) => self.ended = Some(Err(why)),
+                Err(why) => self.ended = Some(Err(Error(why))),
+            }
+        }
+        for message in self.jobs.as_mut().map(Jobs::poll).unwrap_or_default() {
+            self.message(message, screen);
+        }
+        if self.busy() {
+            self.message(Message::Tick, screen);
+        }
+    }
+
+    /// Progress, drawn only where it has moved.
+    fn report(&mut self) {
+        let work = match (&self.opening, &self.jobs) {
+            (Some((task, since)), _) => {
+                let (done, total) = task.watch().reading();
+                let percent = (total > 0).then(|| u8::try_from(u128::from(done.min(total)) * 100 / u128::from(total)).unwrap_or(100));
+                let turn = usize::try_from(since.elapsed().as_millis() / 250).unwrap_or(0);
+                Some(Work { what: "opening".to_owned(), percent, turn })
+            }
+            (None, Some(jobs)) => jobs.work(),
+            (None, None) => None,
+        };
+        if work != self.app.work && (work.is_none() || self.app.work.is_none() || self.reported.elapsed() >= REPORT) {
+            self.app.work = work;
+            self.app.dirty = true;
+            self.reported = Instant::now();
+        }
+    }
+
+    fn opened(&mut self, session: Session, screen: &mut Screen) {
+        let tables: Vec<_> = session.tables().collect();
+        let Some(tree) = tables.iter().copied().find(|entry| entry.table.name == "pstree") else {
+            self.ended = Some(Err(Error(format!("{}: there is no process tree for this system", session.name()))));
+            return;
+        };
+        let opened = Opened { info: session.info().clone(), tree, tables: in_order(tables) };
+        self.app.name = session.name().to_owned();
+        self.jobs = Some(Jobs::new(session));
+        self.message(Message::Opened(Box::new(opened)), screen);
+    }
+
+    fn input(&mut self, input: Input, screen: &mut Screen) {
+        match input {
+            Input::Event(Event::Key(event)) => self.message(Message::Key(event), screen),
+            Input::Event(Event::Mouse(event)) => self.message(Message::Mouse(event), screen),
+            Input::Event(Event::Paste(text)) => self.message(Message::Paste(text), screen),
+            Input::Event(Event::Resize(width, height)) => {
+                if screen.size_was_assumed() {
+                    self.take_terminal(screen.forget());
+                }
+                self.message(Message::Resize(width, height), screen);
+            }
+            Input::Event(Event::FocusGained | Event::FocusLost) => (),
+            Input::Lost => self.ended = Some(Ok(Ended::Quit)),
+            Input::Signal(signal) => match terminal::asked(signal) {
+                Asked::End => self.ended = Some(Ok(Ended::Signal(signal))),
+                Asked::Interrupt => self.message(Message::Interrupt, screen),
+                Asked::Redraw => self.take_terminal(screen.resume()),
+            },
+        }
+    }
+
+    fn message(&mut self, message: Message, screen: &mut Screen) {
+        for effect in self.app.update(message) {
+            match effect {
+                Effect::Quit => {
+                    if let Some(jobs) = &mut self.jobs {
+                        jobs.cancel();
+                    }
+                    self.ended = Some(Ok(Ended::Quit));
+                }
+                Effect::Suspend => self.take_terminal(screen.suspend()),
+                Effect::Redraw => self.take_terminal(screen.forget()),
+                effect => {
+                    if let Some(jobs) = &mut self.jobs {
+                        jobs.begin(effect);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_terminal(&mut self, taken: std::io::Result<()>) {
+        self.app.dirty = true;
+        if let Err(why) = taken {
+            self.ended = Some(Err(Error(format!("the terminal is gone: {why}"))));
+        }
+    }
+}
+
+/// The tables in the order of the analyst's questions: first those of a process, then those of the machine.
+fn in_order(tables: Vec<&'static crate::engine::Entry>) -> Vec<&'static crate::engine::Entry> {
+    const ORDER: &[&str] = &[
+        "sockets",
+        "regions",
+        "suspicious",
+        "threads",
+        "open_files",
+        "libraries",
+        "environment",
+        "capabilities",
+        "modules",
+        "mounts",
+        "kernel_log",
+        "shell_history",
+    ];
+    let place = |name: &str| ORDER.iter().position(|known| *known == name).unwrap_or(ORDER.len());
+    let mut tables: Vec<_> = tables.into_iter().filter(|entry| entry.table.name != "pstree").collect();
+    tables.sort_by_key(|entry| place(entry.table.name));
+    tables
+}

@@ -1,29 +1,22 @@
-//! Finding the kernel: page tables, base address, the symbol table that its PDB identity names, each proved on the image.
+//! Finding the kernel: page tables, the kernel's image, and types and symbols for it, all proved on the image before they are believed.
 
+use super::discover::Discovery;
+use super::fields::{self, Corrected};
+use super::kernel::Kernel;
 use super::objects::Types;
 use super::pages::WindowsPages;
-use super::pe::{Headers, PdbId};
-use super::{Windows, text};
+use super::pe::PdbId;
+use super::verify::{self, Verdict, verify};
+use super::{Windows, shared, text};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::facts::{Check, Info, Known, Origin, ReadError, Time, Watch};
+use crate::facts::{Info, Known, Origin, ReadError, Watch};
 use crate::image::{Chunk, Image};
 use crate::paging::{AddressSpace, Levels};
-use crate::symbols::pack::{Module, Pack};
+use crate::symbols::pack::{Module, Pack, Version};
 use crate::symbols::{Context, Found, Profile, SymbolTable, TypeSource, open_symbols};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-
-/// _KUSER_SHARED_DATA, where every Windows for x64 has it (ntddk.h), and the fields that never moved.
-const SHARED_DATA: VirtAddr = VirtAddr(0xffff_f780_0000_0000);
-const SHARED_SYSTEM_TIME: u64 = 0x14;
-const SHARED_BUILD: u64 = 0x260;
-const SHARED_MAJOR: u64 = 0x26c;
-const SHARED_MINOR: u64 = 0x270;
-/// Where the kernel and the drivers are loaded.
-const KERNEL_MAP: VirtAddr = VirtAddr(0xffff_f800_0000_0000);
-const KERNEL_MAP_END: VirtAddr = VirtAddr(0xffff_f880_0000_0000);
-const KERNEL_PDBS: [&str; 4] = ["ntkrnlmp.pdb", "ntoskrnl.pdb", "ntkrnlpa.pdb", "ntkrpamp.pdb"];
 
 /// The processor start block in the first megabyte: a long-mode jump, then the kernel's entry and CR3. Its first quadword, with the
 /// mask that leaves out what varies, and the place of CR3 (seen in real dumps; MemProcFS looks for the same).
@@ -34,6 +27,12 @@ const LOW_MEMORY: u64 = 0x10_0000;
 const FRAME: u64 = 0x000f_ffff_ffff_f000;
 const CHUNK: usize = 1 << 20;
 
+/// Layouts of other builds that are tried on a kernel without a profile, and page tables that are tried on an image.
+const MOST_LAYOUTS: usize = 40;
+const MOST_ROOTS: usize = 64;
+/// Layouts whose fields are put right where none fits as it is.
+const MOST_CORRECTED: usize = 4;
+
 type Failure = String;
 
 impl Windows {
@@ -41,109 +40,263 @@ impl Windows {
     pub fn at_hand(image: &Arc<Image>, files: &[PathBuf]) -> Option<Result<Self, Failure>> {
         let mut roots = image.hints().page_table_roots.clone();
         roots.extend(low_stub(image));
-        Self::by_roots(image, roots, files)
+        Self::by_roots(image, roots, files, Pack::bundled().ok().as_ref())
     }
 
     /// The kernel that some page table in the image leads to.
     pub fn by_sweep(image: &Arc<Image>, files: &[PathBuf], watch: &Watch) -> Option<Result<Self, Failure>> {
-        Self::by_roots(image, self_references(image, watch), files)
+        let Traces { roots, kernels } = sweep(image, watch);
+        Self::by_roots(image, roots, files, Pack::bundled().ok().as_ref()).or_else(|| {
+            let name = kernels.first()?;
+            Some(Err(match name.as_str() {
+                // Names of kernels with physical address extension exist on 32-bit systems alone.
+                "ntkrpamp.pdb" | "ntkrnlpa.pdb" => format!("a 32-bit Windows kernel ({name}); only 64-bit ones can be read"),
+                _ => format!("a Windows kernel ({name}) lies in the image, but no x86-64 page tables that map it; is the image whole?"),
+            }))
+        })
     }
 
-    fn by_roots(image: &Arc<Image>, roots: Vec<PhysAddr>, files: &[PathBuf]) -> Option<Result<Self, Failure>> {
-        let mut trouble = None;
+    /// Of the kernels that page tables lead to, the first whose profile fits, else the one that fits best.
+    fn by_roots(image: &Arc<Image>, roots: Vec<PhysAddr>, files: &[PathBuf], pack: Option<&Pack>) -> Option<Result<Self, Failure>> {
+        let (mut trouble, mut second): (_, Option<(Verdict, Self)>) = (None, None);
+        let mut tried = 0;
         for root in roots {
-            let root = PhysAddr(root.0 & FRAME);
-            let space = AddressSpace::new(Arc::clone(image), root, Levels::Four, Arc::new(WindowsPages::minimal()));
-            if is_windows(&space) {
-                match Self::on(image, space, files) {
-                    Ok(windows) => return Some(Ok(windows)),
-                    Err(why) => trouble = trouble.or(Some(why)),
+            let space = AddressSpace::new(Arc::clone(image), PhysAddr(root.0 & FRAME), Levels::Four, Arc::new(WindowsPages::minimal()));
+            if !shared::is_there(&space) {
+                continue;
+            }
+            tried += 1;
+            match Self::on(image, space, files, pack) {
+                Ok((verdict, windows)) if verdict.refused.is_none() => return Some(Ok(windows)),
+                Ok((verdict, windows)) if second.as_ref().is_none_or(|(best, _)| best.rank() < verdict.rank()) => {
+                    second = Some((verdict, windows));
                 }
+                Ok(_) => {}
+                Err(why) => trouble = trouble.or(Some(why)),
+            }
+            if tried >= MOST_ROOTS {
+                break;
             }
         }
-        trouble.map(Err)
+        second.map(|(_, windows)| Ok(windows)).or(trouble.map(Err))
     }
 
-    fn on(image: &Arc<Image>, space: AddressSpace, files: &[PathBuf]) -> Result<Self, Failure> {
-        let (headers, pdb) = kernel(&space).ok_or("Windows page tables, but no kernel image with a debug record in the memory they map")?;
-        let (types, mut symbols, source) = from_files(files, &pdb).or_else(|| from_pack(&pdb)).ok_or_else(|| {
-            format!("no symbols for the kernel {} {} age {}; give its ISF file with --symbols", pdb.name, pdb.guid, pdb.age)
-        })?;
-        symbols.shift(headers.base.0);
-        let profile = Profile::new(types, symbols, source);
-        let system = {
-            let context = Context { space: &space, profile: &profile };
-            let read = || -> Result<PhysAddr, ReadError> {
-                let system = context.space.pointer(context.symbol("PsInitialSystemProcess")?)?;
-                Ok(PhysAddr(context.object("_KPROCESS", system)?.uint("DirectoryTableBase")? & FRAME))
-            };
-            read().unwrap_or(space.root())
+    fn on(image: &Arc<Image>, space: AddressSpace, files: &[PathBuf], pack: Option<&Pack>) -> Result<(Verdict, Self), Failure> {
+        let mut kernel =
+            Kernel::find(&space).ok_or("Windows page tables, but no kernel image with a debug record in the memory they map")?;
+        let known = pack.and_then(|pack| pack.exact(Module::Kernel, &kernel.pdb.guid, kernel.pdb.age));
+        let mut version = shared::version(&space);
+        let exact = from_files(files, &kernel.pdb).or_else(|| from_pack(pack?, &kernel.pdb));
+        let believed = match exact {
+            Some(symbols) => Believed::exact(&space, &mut kernel, symbols),
+            None => Believed::near(&space, &kernel, pack, &mut version)?,
         };
-        let space = space.with_root(system);
-        let build = space.uint(SHARED_DATA.offset(SHARED_BUILD), 4).unwrap_or(0) as u32;
+        if let Some(known) = known {
+            version = known.version;
+        }
+        let Believed { profile, mut verdict, system, exact } = believed;
+        let root = {
+            let context = Context { space: &space, profile: &profile };
+            let root = system.and_then(|system| context.object("_KPROCESS", system)?.uint("DirectoryTableBase"));
+            root.map_or(space.root(), |root| PhysAddr(root & FRAME))
+        };
+        let space = if shared::is_there(&space.with_root(root)) { space.with_root(root) } else { space };
         let context = Context { space: &space, profile: &profile };
-        let mut checks = verify(context);
-        checks.extend(super::dump_header::checks(image, context, now(&space)));
-        let version = |at| space.uint(SHARED_DATA.offset(at), 4).unwrap_or(0);
+        if version.build == 0 {
+            version.build = context.symbol("NtBuildNumber").and_then(|at| space.uint(at, 4)).unwrap_or(0) as u32 & 0xffff;
+        }
         let lab = context.symbol("NtBuildLab").and_then(|lab| space.text(lab, 128)).unwrap_or_default();
+        let mut warnings = image.warnings().to_vec();
+        if !exact {
+            warnings.push(format!(
+                "no symbols for this kernel ({} {} age {}): {}; give its ISF file or PDB with --symbols to be sure",
+                kernel.pdb.name, kernel.pdb.guid, kernel.pdb.age, profile.source
+            ));
+            if !verdict.open.is_empty() {
+                warnings.push(format!("could not be verified: {}", verdict.open.join("; ")));
+            }
+        } else if let Some(why) = &verdict.refused {
+            warnings.push(format!("the symbols are those of this kernel, but what they lead to is damaged: {why}"));
+        }
+        let listed = system.map(|system| verify::processes(context, &kernel, system)).unwrap_or_default();
         let info = Info {
             os: Origin::Windows,
             architecture: "x86_64",
-            kernel: format!("Windows {}.{} build {build} ({lab})", version(SHARED_MAJOR), version(SHARED_MINOR)),
-            hostname: Known::Absent,
-            boot_time: Known::Absent,
-            capture_time: shared_time(&space, SHARED_SYSTEM_TIME).into(),
+            kernel: format!("Windows {version}{}", if lab.is_empty() { lab } else { format!(" ({lab})") }),
+            hostname: hostname(context, &listed).into(),
+            boot_time: verify::boot_time(context).into(),
+            capture_time: shared::now(&space).and_then(text::filetime).into(),
             format: image.format().to_owned(),
             size: image.size(),
             page_table_root: space.root(),
             paging_levels: 4,
-            kernel_base: headers.base,
+            kernel_base: kernel.base,
             kaslr_shift: Known::Absent,
             symbol_source: profile.source.clone(),
-            checks,
+            checks: std::mem::take(&mut verdict.checks),
             memory: image.runs().to_vec(),
-            warnings: image.warnings().to_vec(),
+            warnings,
         };
         let types = Types::read(context);
-        Ok(Self {
+        let windows = Self {
             image: Arc::clone(image),
             types,
             space,
             pages: WindowsPages::minimal(),
             profile,
             info,
-            kernel: headers,
-            build,
+            build: version.build,
+            version,
+            files: files.to_vec(),
             pools: OnceLock::new(),
             listed: OnceLock::new(),
             roster: OnceLock::new(),
-        })
+            tcpip: OnceLock::new(),
+        };
+        Ok((verdict, windows))
     }
 }
 
 impl Windows {
     /// The system time at capture, in units of 100 ns since 1601.
     pub(super) fn shared_now(&self) -> u64 {
-        now(&self.space)
+        shared::now(&self.space).unwrap_or(u64::MAX)
     }
 }
 
-fn now(space: &AddressSpace) -> u64 {
-    let read = |at| space.uint(SHARED_DATA.offset(SHARED_SYSTEM_TIME + at), 4);
-    read(4).and_then(|high| Ok(high << 32 | read(0)?)).unwrap_or(u64::MAX)
+/// A profile with what its verification gave.
+struct Believed {
+    profile: Profile,
+    verdict: Verdict,
+    system: Result<VirtAddr, ReadError>,
+    exact: bool,
 }
 
-/// Both halves of the system agree on the shared page, and it holds a version of Windows.
-fn is_windows(space: &AddressSpace) -> bool {
-    matches!(space.uint(SHARED_DATA.offset(SHARED_MAJOR), 4), Ok(6 | 10)) && shared_time(space, SHARED_SYSTEM_TIME).is_ok()
+impl Believed {
+    fn new(space: &AddressSpace, kernel: &Kernel, profile: Profile, system: Option<VirtAddr>, exact: bool) -> Self {
+        let context = Context { space, profile: &profile };
+        let system = system.map_or_else(|| verify::system(context), Ok);
+        let verdict = verify(context, kernel, system);
+        Self { profile, verdict, system, exact }
+    }
+
+    /// The kernel's own symbols. They fit by the identity of its PDB; what they lead to may still be damaged.
+    fn exact(space: &AddressSpace, kernel: &mut Kernel, (types, mut symbols, source): Symbols) -> Self {
+        if let Some(base) = base_by_symbols(space, kernel, &*types, &symbols) {
+            kernel.size = kernel.end().0.saturating_sub(base.0);
+            kernel.base = base;
+        }
+        symbols.shift(kernel.base.0);
+        Self::new(space, kernel, Profile::new(types, symbols, source), None, true)
+    }
+
+    /// The layout of the nearest build that proves right on the image, with the symbols that the image tells.
+    fn near(space: &AddressSpace, kernel: &Kernel, pack: Option<&Pack>, version: &mut Version) -> Result<Self, Failure> {
+        let pdb = &kernel.pdb;
+        let unknown = |why: String| {
+            format!("no symbols for the kernel {} {} age {}: {why}; give its ISF file or PDB with --symbols", pdb.name, pdb.guid, pdb.age)
+        };
+        let pack = pack.ok_or_else(|| unknown("and no packed profiles".to_owned()))?;
+        let first = pack
+            .nearest(*version)
+            .into_iter()
+            .find_map(|build| pack.types(build).ok())
+            .ok_or_else(|| unknown("no packed layouts".to_owned()))?;
+        let root_at = Profile::new(Box::new(first), SymbolTable::default(), String::new()).layout("_KPROCESS");
+        let root_at = root_at.and_then(|layout| layout.offset("DirectoryTableBase")).map_err(|why| unknown(why.to_string()))?;
+        let mut found = Discovery::make(space, kernel, root_at);
+        version.build = found.build.unwrap_or(version.build);
+        version.revision = found.revision;
+        let system = found.system.ok_or_else(|| unknown("and the System process is not found in its memory".to_owned()))?;
+
+        let layouts: Vec<_> = pack.nearest(*version).into_iter().take(MOST_LAYOUTS).collect();
+        let mut best: Option<(Self, Version, bool)> = None;
+        let mut reasons = Vec::new();
+        let mut attempt = |types: Box<dyn TypeSource>, of: Version, corrected: bool, symbols: SymbolTable| {
+            let believed = Self::new(space, kernel, Profile::new(types, symbols, String::new()), Some(system), false);
+            if let Some(why) = &believed.verdict.refused {
+                reasons.push(format!("{of}: {why}"));
+            }
+            // Of equals the nearest stays.
+            let whole = believed.verdict.failed().next().is_none();
+            if best.as_ref().is_none_or(|(best, ..)| best.verdict.rank() < believed.verdict.rank()) {
+                best = Some((believed, of, corrected));
+            }
+            whole
+        };
+        let fits =
+            layouts.iter().any(|build| pack.types(build).is_ok_and(|types| attempt(Box::new(types), build.version, false, found.table())));
+        if !fits {
+            for build in layouts.iter().take(MOST_CORRECTED) {
+                let Ok(types) = pack.types(build) else { continue };
+                let profile = Profile::new(Box::new(types), SymbolTable::default(), String::new());
+                let fields = fields::find(Context { space, profile: &profile }, kernel, system);
+                if let (Some(fields), Ok(types)) = (fields, pack.types(build)) {
+                    attempt(Box::new(Corrected::new(Box::new(types), &fields)), build.version, true, found.table());
+                }
+            }
+        }
+        let (mut believed, of, corrected) = best.ok_or_else(|| unknown("no packed layouts".to_owned()))?;
+        if believed.verdict.refused.is_some() {
+            let reasons = reasons.first().cloned().unwrap_or_default();
+            return Err(unknown(format!("and no layout that is known fits it, {reasons}")));
+        }
+        found.derive(Context { space, profile: &believed.profile }, kernel, system);
+        let symbols = found.table();
+        let how = found.how.join(", ");
+        let profile = believed.profile.with_symbols(symbols);
+        believed = Self::new(space, kernel, profile, Some(system), false);
+        let Verdict { checks, .. } = &believed.verdict;
+        let passed = checks.iter().filter(|check| check.passed).count();
+        let kind = match corrected {
+            true => format!("discovered: layout of {of} put right where fields moved"),
+            false => format!("nearest: layout of {of}"),
+        };
+        believed.profile.source = format!("{kind}, {passed} of {} checks passed on the image; symbols: {how}", checks.len());
+        Ok(believed)
+    }
 }
 
-/// A _KSYSTEM_TIME of the shared page: low part, high part.
-fn shared_time(space: &AddressSpace, at: u64) -> Result<Time, ReadError> {
-    let low = space.uint(SHARED_DATA.offset(at), 4)?;
-    let high = space.uint(SHARED_DATA.offset(at + 4), 4)?;
-    text::filetime(high << 32 | low).ok_or(ReadError::Implausible("system time"))
+/// Where the kernel begins, if its header is paged out: where its symbols lead to the System process.
+fn base_by_symbols(space: &AddressSpace, kernel: &Kernel, types: &dyn TypeSource, symbols: &SymbolTable) -> Option<VirtAddr> {
+    let process = crate::symbols::Layout::of(types, types.find("_EPROCESS")?)?;
+    let (pid, name) = (process.offset("UniqueProcessId").ok()?, process.offset("ImageFileName").ok()?);
+    let pointer = symbols.get("PsInitialSystemProcess")?.0;
+    kernel.possible_bases().find(|base| {
+        let system = || -> Result<bool, ReadError> {
+            let system = space.pointer(base.offset(pointer))?;
+            Ok(system.is_kernel() && space.uint(system.offset(pid), 8)? == 4 && space.text(system.offset(name), 15)? == "System")
+        };
+        system().unwrap_or(false)
+    })
 }
+
+/// The name of the machine, out of the environment of the first process that knows it.
+fn hostname(context: Context<'_>, processes: &[VirtAddr]) -> Option<String> {
+    const VARIABLE: &str = "COMPUTERNAME=";
+    /// The variables stand in the order of the alphabet, more or less; environments are a few kilobytes.
+    const REACH: usize = 16 << 10;
+    processes.iter().take(MOST_ENVIRONMENTS).find_map(|process| {
+        let process = context.object("_EPROCESS", *process).ok()?;
+        let peb = process.pointer("Peb").ok().filter(|peb| !peb.is_null())?;
+        let root = process.inner("Pcb").ok()?.uint("DirectoryTableBase").ok()?;
+        let space = context.space.with_root(PhysAddr(root & FRAME));
+        let own = Context { space: &space, profile: context.profile };
+        let environment = own.object("_PEB", peb).ok()?.follow("ProcessParameters").ok()??.pointer("Environment").ok()?;
+        let mut bytes = vec![0; REACH];
+        space.read_available(environment, &mut bytes, |_, _| ());
+        let units: Vec<u16> = bytes.as_chunks::<2>().0.iter().map(|unit| u16::from_le_bytes(*unit)).collect();
+        let value = units
+            .split(|unit| *unit == 0)
+            .map(String::from_utf16_lossy)
+            .find_map(|variable| variable.strip_prefix(VARIABLE).map(str::to_owned));
+        value.filter(|name| !name.is_empty() && name.len() <= MOST_NAME)
+    })
+}
+
+/// Processes whose environment is looked at, and the longest name of a machine (DNS).
+const MOST_ENVIRONMENTS: usize = 64;
+const MOST_NAME: usize = 255;
 
 /// CR3 out of the start block for the other processors.
 fn low_stub(image: &Image) -> Vec<PhysAddr> {
@@ -156,58 +309,61 @@ fn low_stub(image: &Image) -> Vec<PhysAddr> {
     stubs.filter_map(|page| word(page + LOW_STUB_CR3).ok()).map(|root| PhysAddr(root & FRAME)).collect()
 }
 
+/// What a sweep finds of Windows.
+#[derive(Default)]
+struct Traces {
+    roots: Vec<PhysAddr>,
+    /// Names of PDBs that only kernels have.
+    kernels: Vec<String>,
+}
+
 /// Pages that hold exactly one entry which points back to the page itself, in the upper half: Windows maps its page tables that way.
-fn self_references(image: &Image, watch: &Watch) -> Vec<PhysAddr> {
-    let found = Mutex::new(Vec::new());
+/// Debug records of kernels tell of those that no such page leads to.
+fn sweep(image: &Image, watch: &Watch) -> Traces {
+    let found = Mutex::new(Traces::default());
+    let record = memchr::memmem::Finder::new(b"RSDS");
     image.sweep(CHUNK, 0, watch, |Chunk { at: start, bytes, .. }| {
+        let mut here = Traces::default();
         for (index, page) in bytes.as_chunks::<{ PAGE_SIZE as usize }>().0.iter().enumerate() {
             let at = start.offset(index as u64 * PAGE_SIZE);
             let entries = page.as_chunks::<8>().0.iter().map(|entry| u64::from_le_bytes(*entry));
             let mut own = entries.enumerate().filter(|(_, entry)| entry & FRAME == at.0 && entry & 0x81 == 1);
             if let (Some((256.., _)), None) = (own.next(), own.next()) {
-                found.lock().unwrap_or_else(PoisonError::into_inner).push(at);
+                here.roots.push(at);
             }
         }
+        for place in record.find_iter(bytes) {
+            let name = bytes.get(place + PDB_NAME..).unwrap_or_default();
+            let name = Kernel::PDBS.iter().find(|known| name.starts_with(known.as_bytes()) && name.get(known.len()) == Some(&0));
+            here.kernels.extend(name.map(|name| (*name).to_owned()));
+        }
+        let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+        found.roots.extend(here.roots);
+        found.kernels.extend(here.kernels);
         ControlFlow::Continue(())
     });
     let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    found.sort();
+    found.roots.sort();
+    found.kernels.sort();
     found
 }
 
-/// The kernel among the modules in the kernel's map: a PE whose debug record names a kernel PDB.
-fn kernel(space: &AddressSpace) -> Option<(Headers, PdbId)> {
-    let mut found = None;
-    space.mapped(KERNEL_MAP, KERNEL_MAP_END, &mut |at, _, length| {
-        for page in (0..length).step_by(PAGE_SIZE as usize) {
-            if found.is_some() || space.bytes(at.offset(page)) != Ok(*b"MZ") {
-                continue;
-            }
-            let Ok(headers) = Headers::read(space, at.offset(page)) else { continue };
-            if let Ok(Some(pdb)) = headers.pdb(space)
-                && KERNEL_PDBS.contains(&pdb.name.as_str())
-            {
-                found = Some((headers, pdb));
-            }
-        }
-    });
-    found
-}
+/// In an RSDS record the name follows signature, GUID and age.
+const PDB_NAME: usize = 24;
 
 /// Types, symbols counted from the kernel's base, and where they came from.
-type Symbols = (Box<dyn TypeSource>, SymbolTable, String);
+pub(super) type Symbols = (Box<dyn TypeSource>, SymbolTable, String);
 
 /// The symbols for a PDB among files and folders: by name as Volatility lays them out, and by what the file says of itself.
-fn from_files(files: &[PathBuf], pdb: &PdbId) -> Option<Symbols> {
+pub(super) fn from_files(files: &[PathBuf], pdb: &PdbId) -> Option<Symbols> {
     let matches = |found: &Found| found.pdb.as_ref().is_some_and(|own| own.guid.eq_ignore_ascii_case(&pdb.guid) && own.age == pdb.age);
     let open = |path: PathBuf| open_symbols(&path, None).ok().flatten().filter(matches);
     let found = files.iter().filter_map(|path| named(path, pdb)).find_map(open)?;
-    Some((found.types?, found.symbols?, format!("exact: {}", found.path.display())))
+    Some((found.types?, found.symbols?, format!("exact: {} ({})", found.path.display(), found.description)))
 }
 
 /// The packed profile of a PDB.
-fn from_pack(pdb: &PdbId) -> Option<Symbols> {
-    let pack = Pack::bundled().ok()?;
+fn from_pack(pack: &Pack, pdb: &PdbId) -> Option<Symbols> {
     let build = pack.exact(Module::Kernel, &pdb.guid, pdb.age)?;
     let source = format!("exact: packed profile of {} ({} {} age {})", build.version, pdb.name, pdb.guid, pdb.age);
     Some((Box::new(pack.types(build).ok()?), pack.symbols(build).ok()?, source))
@@ -221,23 +377,4 @@ fn named(path: &Path, pdb: &PdbId) -> Option<PathBuf> {
     [path.join(&file), path.join(&pdb.name).join(&file), path.join("windows").join(&pdb.name).join(&file)]
         .into_iter()
         .find(|path| path.is_file())
-}
-
-fn verify(context: Context<'_>) -> Vec<Check> {
-    let mut checks = Vec::new();
-    let system = || -> Result<String, ReadError> {
-        let system = context.space.pointer(context.symbol("PsInitialSystemProcess")?)?;
-        let system = context.object("_EPROCESS", system)?;
-        match (system.uint("UniqueProcessId")?, system.text("ImageFileName")?) {
-            (4, name) if name == "System" => Ok(system.address.to_string()),
-            _ => Err(ReadError::Implausible("System process")),
-        }
-    };
-    let outcome = system();
-    checks.push(Check {
-        what: "PsInitialSystemProcess is PID 4, System".to_owned(),
-        passed: outcome.is_ok(),
-        detail: outcome.unwrap_or_else(|why| why.to_string()),
-    });
-    checks
 }

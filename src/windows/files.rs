@@ -1,8 +1,18 @@
 //! File objects: what the system has, or had, open.
 
 use super::{Windows, text};
-use crate::facts::ReadError;
+use crate::address::VirtAddr;
+use crate::facts::windows::FileObject;
+use crate::facts::{Known, ReadError, Scope, Sink};
 use crate::symbols::Object;
+
+/// A path; no NUL can stand in one, so that one which has it was overwritten.
+pub fn whole(path: String) -> Result<String, ReadError> {
+    if path.contains('\0') { Err(ReadError::Implausible("path")) } else { Ok(path) }
+}
+
+/// _FILE_OBJECT.Type (IO_TYPE_FILE, wdm.h).
+const IO_TYPE_FILE: u64 = 5;
 
 impl Windows {
     /// The path of a file object as the kernel sees it: its device's name, then its own.
@@ -16,6 +26,53 @@ impl Windows {
         let related = if name.starts_with('\\') { None } else { file.follow("RelatedFileObject")? };
         let folder = related.map(|related| text::unicode(&related.inner("FileName")?)).transpose()?.unwrap_or_default();
         let gap = if folder.is_empty() || folder.ends_with('\\') || name.is_empty() { "" } else { "\\" };
-        Ok(format!("{}{folder}{gap}{name}", device.unwrap_or_default()))
+        whole(format!("{}{folder}{gap}{name}", device.unwrap_or_default()))
+    }
+}
+
+pub fn file_objects(windows: &Windows, scope: Scope, out: &mut Sink<FileObject>) {
+    let mut found = windows.objects(b"File", "File", scope, out);
+    for task in windows.tasks(scope, out.watch()) {
+        let (vads, _) = windows.vads(&task.object, out.watch());
+        for file in vads.iter().filter_map(|vad| vad.file().ok().flatten()) {
+            let sources = found.entry(file.address).or_default();
+            if sources.last() != Some(&"vad") {
+                sources.push("vad");
+            }
+        }
+    }
+    for (address, sources) in found {
+        if out.cancelled() {
+            return;
+        }
+        match windows.file_object(address, sources) {
+            Ok(Some(row)) => out.push(row),
+            Ok(None) => {}
+            Err(why) => out.note(format!("file object {address}: {why}")),
+        }
+    }
+}
+
+impl Windows {
+    /// None where the bytes are no file object.
+    fn file_object(&self, address: VirtAddr, sources: Vec<&'static str>) -> Result<Option<FileObject>, ReadError> {
+        let file = self.context().object("_FILE_OBJECT", address)?;
+        if file.uint("Type")? != IO_TYPE_FILE || file.uint("Size")? != u64::from(file.layout().size) {
+            return Ok(None);
+        }
+        let flag = |field| Known::from(file.uint(field).map(|value| value != 0));
+        Ok(Some(FileObject {
+            path: self.file_path(&file).map(|path| Some(path).filter(|path| !path.is_empty())).into(),
+            address,
+            readable: flag("ReadAccess"),
+            writable: flag("WriteAccess"),
+            deletable: flag("DeleteAccess"),
+            shared_read: flag("SharedRead"),
+            shared_write: flag("SharedWrite"),
+            shared_delete: flag("SharedDelete"),
+            deleted: flag("DeletePending"),
+            sources,
+            ..FileObject::default()
+        }))
     }
 }

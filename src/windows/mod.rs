@@ -1,30 +1,56 @@
 //! Windows facts: the kernel found in an image, and what its structures say.
 
 mod detect;
+mod discover;
 mod dump_header;
 mod exhibits;
+mod fields;
 mod files;
+mod handles;
+mod kdbg;
+mod kernel;
+mod libraries;
+mod modules;
+mod mutants;
 mod objects;
 mod pages;
 mod pe;
 mod peb;
 mod pool;
 mod processes;
+mod registry;
+mod shared;
+mod sid;
+mod sockets;
+mod symlinks;
+mod tcpip;
 mod text;
 mod threads;
+mod tokens;
 mod vads;
+mod verify;
 
 pub use exhibits::exhibits;
+pub use files::file_objects;
+pub use handles::handles;
+pub use libraries::libraries;
+pub use modules::modules;
+pub use mutants::mutants;
 pub use peb::environment;
 pub use processes::{processes, pstree};
+pub use sockets::sockets;
+pub use symlinks::symlinks;
 pub use threads::threads;
+pub use tokens::{privileges, sids};
 pub use vads::regions;
 
 use crate::address::{PhysAddr, VirtAddr};
-use crate::facts::{Info, ReadError};
+use crate::facts::{Info, ReadError, Record, Scope, Sink};
 use crate::image::Image;
 use crate::paging::AddressSpace;
+use crate::symbols::pack::Version;
 use crate::symbols::{Context, Object, Profile};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 /// A Windows kernel in an image.
@@ -35,12 +61,15 @@ pub struct Windows {
     pages: pages::WindowsPages,
     profile: Profile,
     info: Info,
-    kernel: pe::Headers,
     build: u32,
+    version: Version,
+    /// Where to look for more symbols.
+    files: Vec<PathBuf>,
     types: Result<objects::Types, ReadError>,
     pools: OnceLock<Arc<pool::Pools>>,
     listed: OnceLock<processes::Roster>,
     roster: OnceLock<Arc<processes::Roster>>,
+    tcpip: OnceLock<tcpip::Tcpip>,
 }
 
 impl Windows {
@@ -55,12 +84,33 @@ impl Windows {
     }
     /// The address space of a process, by its _EPROCESS; its regions tell of pages that its page tables are silent about.
     pub fn process_space(&self, process: VirtAddr) -> Result<AddressSpace, ReadError> {
-        let process = self.context().object("_EPROCESS", process)?;
-        let pages = self.pages.with_regions(self.regions_of(&process));
-        Ok(self.space_of(&process)?.with_software(Arc::new(pages)))
+        self.whole_space_of(&self.context().object("_EPROCESS", process)?)
     }
     fn space_of(&self, process: &Object<'_>) -> Result<AddressSpace, ReadError> {
         let root = process.inner("Pcb")?.uint("DirectoryTableBase")?;
         Ok(self.space.with_root(PhysAddr(root & 0x000f_ffff_ffff_f000)))
+    }
+
+    /// Lets `show` add rows for each process that a query is about; what it could not read becomes a note.
+    fn each_task<T: Record>(
+        &self,
+        what: &str,
+        scope: Scope,
+        out: &mut Sink<T>,
+        mut show: impl FnMut(&processes::Task<'_>, &mut Sink<T>) -> Result<(), ReadError>,
+    ) {
+        let tasks = self.tasks(scope, out.watch());
+        if tasks.is_empty() {
+            out.note("no living process object matches");
+        }
+        for (done, task) in tasks.iter().enumerate() {
+            if out.cancelled() {
+                return;
+            }
+            out.watch().progress(done as u64, tasks.len() as u64);
+            if let Err(why) = show(task, out) {
+                out.note(format!("{what} of {} {}: {why}", task.name, task.pid));
+            }
+        }
     }
 }

@@ -118,10 +118,14 @@ impl Windows {
         for block in pools.with_tag(tag) {
             let Some(start) = block.address.map(|address| address.offset(pool)) else { continue };
             let fits = |skip: &u64| -> Result<bool, ReadError> {
+                if u64::from(block.size) <= pool + skip + body {
+                    return Ok(false);
+                }
                 let header = self.context().object("_OBJECT_HEADER", start.offset(*skip))?;
                 Ok(self.optional_size(header.uint("InfoMask")?)? == *skip && self.type_name(&header)? == kind)
             };
-            if let Some(skip) = (0..=most).step_by(16).find(|skip| fits(skip).unwrap_or(false)) {
+            // From the far end: zeros in an optional header may look like a header without any.
+            if let Some(skip) = (0..=most / 16).rev().map(|grains| grains * 16).find(|skip| fits(skip).unwrap_or(false)) {
                 found.push(start.offset(skip + body));
             }
         }

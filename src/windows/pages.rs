@@ -256,7 +256,8 @@ impl Windows {
         let pages = WindowsPages::new(context, numbered.into());
         let image: &Arc<Image> = &self.image;
         let space = AddressSpace::new(Arc::clone(image), self.space.root(), self.space.levels(), Arc::new(pages.clone()));
-        self.info.checks.extend(told);
+        let header = super::dump_header::checks(&self.image, self.context(), self.shared_now());
+        self.info.checks.extend(header.into_iter().chain(told));
         self.space = space;
         self.pages = pages;
         Ok(self)

@@ -30,17 +30,8 @@ impl Windows {
 
     /// The command line as the process keeps it.
     pub(super) fn command_line(&self, process: &Object<'_>) -> Known<String> {
-        self.parameter(process, "CommandLine")
-    }
-
-    /// The path that the process itself gives for its program; it can be changed from within.
-    pub(super) fn claimed_path(&self, process: &Object<'_>) -> Known<String> {
-        self.parameter(process, "ImagePathName")
-    }
-
-    fn parameter(&self, process: &Object<'_>, string: &'static str) -> Known<String> {
         self.with_peb(process, |peb| match peb.follow("ProcessParameters")? {
-            Some(parameters) => text::unicode(&parameters.inner(string)?).map(Some),
+            Some(parameters) => text::unicode(&parameters.inner("CommandLine")?).map(Some),
             None => Ok(None),
         })
         .map(Option::flatten)
@@ -68,6 +59,15 @@ impl Windows {
                 _ => Known::Absent,
             },
         }
+    }
+
+    /// The 32-bit PEB of a 32-bit process.
+    pub(super) fn peb32(&self, process: &Object<'_>) -> Result<Option<VirtAddr>, ReadError> {
+        let field = if process.has("WoW64Process") { "WoW64Process" } else { "Wow64Process" };
+        let address = process.pointer(field)?;
+        // Before Windows 10 the field leads to the PEB itself.
+        let peb = if address.is_kernel() { process.context().object("_EWOW64PROCESS", address)?.pointer("Peb")? } else { address };
+        Ok(Some(peb).filter(|peb| !peb.is_null()))
     }
 
     /// The environment variables of a process. None where it has none.
@@ -116,20 +116,8 @@ fn variables(units: &[u16]) -> Vec<(String, String)> {
 }
 
 pub fn environment(windows: &Windows, scope: Scope, out: &mut Sink<Variable>) {
-    let tasks = windows.tasks(scope, out.watch());
-    if tasks.is_empty() {
-        out.note("no living process object matches");
-    }
-    for (done, task) in tasks.iter().enumerate() {
-        if out.cancelled() {
-            return;
-        }
-        out.watch().progress(done as u64, tasks.len() as u64);
-        let (variables, trouble) = match windows.variables(&task.object) {
-            Ok(Some(found)) => found,
-            Ok(None) => continue,
-            Err(why) => (Vec::new(), Some(why)),
-        };
+    windows.each_task("environment", scope, out, |task, out| {
+        let Some((variables, trouble)) = windows.variables(&task.object)? else { return Ok(()) };
         out.extend(variables.into_iter().map(|(name, value)| Variable {
             pid: task.pid,
             process: task.name.clone(),
@@ -137,10 +125,8 @@ pub fn environment(windows: &Windows, scope: Scope, out: &mut Sink<Variable>) {
             value,
             ..Variable::default()
         }));
-        if let Some(why) = trouble {
-            out.note(format!("the environment of {} {} is missing or short: {why}", task.name, task.pid));
-        }
-    }
+        trouble.map_or(Ok(()), Err)
+    });
 }
 
 #[cfg(test)]

@@ -55,6 +55,10 @@ impl Windows {
         Ok(if watch.cancelled() { pools } else { Arc::clone(self.pools.get_or_init(|| pools)) })
     }
 
+    pub(super) fn swept(&self) -> bool {
+        self.pools.get().is_some()
+    }
+
     fn sweep_pools(&self, watch: &Watch) -> Result<Pools, ReadError> {
         let header = self.profile.layout("_POOL_HEADER")?;
         let tag_at = header.offset("PoolTag")? as usize;

@@ -14,6 +14,8 @@ const ACTIVE_LIST: usize = 0;
 const POOL_SCAN: usize = 1;
 const THREAD: usize = 2;
 const SESSION_LIST: usize = 5;
+/// Not found by any of them, but pointed to.
+pub const UNSEEN: [bool; SOURCES.len()] = [false; SOURCES.len()];
 
 /// Process and thread IDs are multiples of four below this.
 const MOST_IDS: u64 = 1 << 26;
@@ -45,7 +47,6 @@ pub struct Task<'a> {
     pub object: Object<'a>,
     pub pid: u32,
     pub name: String,
-    pub state: ProcessState,
 }
 
 impl Windows {
@@ -53,7 +54,7 @@ impl Windows {
     pub(super) fn tasks(&self, scope: Scope, watch: &Watch) -> Vec<Task<'_>> {
         let make = |member: &Member| {
             let object = self.context().object("_EPROCESS", member.address).ok()?;
-            Some(Task { object, pid: member.pid, name: member.name.clone(), state: member.state })
+            Some(Task { object, pid: member.pid, name: member.name.clone() })
         };
         if let Scope::Process(address) = scope
             && let Some(member) = self.listed().members.iter().find(|member| member.address == address && member.mapped)
@@ -66,12 +67,12 @@ impl Windows {
     }
 
     /// Processes by the lists that the kernel itself keeps: fast, whatever the size of the image.
-    fn listed(&self) -> &Roster {
+    pub(super) fn listed(&self) -> &Roster {
         self.listed.get_or_init(|| self.enumerate(None))
     }
 
     /// Processes by every road, the sweep of the pools included. A cancelled sweep is not kept.
-    fn roster(&self, watch: &Watch) -> Arc<Roster> {
+    pub(super) fn roster(&self, watch: &Watch) -> Arc<Roster> {
         if let Some(known) = self.roster.get() {
             return Arc::clone(known);
         }
@@ -137,7 +138,7 @@ impl Windows {
     }
 
     /// What holds together as a process.
-    fn member(&self, context: Context<'_>, address: VirtAddr, found_by: [bool; 6]) -> Option<Member> {
+    pub(super) fn member(&self, context: Context<'_>, address: VirtAddr, found_by: [bool; 6]) -> Option<Member> {
         let process = context.object("_EPROCESS", address).ok()?;
         let pid = process.uint("UniqueProcessId").ok()?;
         let (created, ended) = (process.uint("CreateTime").ok()?, process.uint("ExitTime").ok()?);
@@ -147,9 +148,8 @@ impl Windows {
             && pid % 4 == 0
             && pid < MOST_IDS
             && name.chars().all(|letter| !letter.is_control() && letter != char::REPLACEMENT_CHARACTER);
-        let now = self.shared_now();
-        let times = (ended == 0 || ended >= created) && created <= now && ended <= now;
-        if !sound || (!found_by[ACTIVE_LIST] && (!times || created == 0 || root == 0)) {
+        let times = created != 0 && (ended == 0 || (created..=self.shared_now()).contains(&ended));
+        if !sound || (!found_by[ACTIVE_LIST] && (!times || root == 0)) {
             return None;
         }
         let state = if ended != 0 {

@@ -27,7 +27,7 @@ pub fn threads(windows: &Windows, scope: Scope, out: &mut Sink<Thread>) {
             return;
         }
         for thread in of_process(&task.object) {
-            match thread.and_then(|thread| describe(task.pid, &thread)) {
+            match thread.and_then(|thread| describe(windows, task.pid, &thread)) {
                 Ok(thread) => out.push(thread),
                 Err(why) => out.note(format!("threads of {} {} end early: {why}", task.name, task.pid)),
             }
@@ -58,7 +58,7 @@ pub fn of_process<'a>(process: &Object<'a>) -> Vec<Result<Object<'a>, ReadError>
     found
 }
 
-fn describe(pid: u32, thread: &Object<'_>) -> Result<Thread, ReadError> {
+fn describe(windows: &Windows, pid: u32, thread: &Object<'_>) -> Result<Thread, ReadError> {
     let state = thread.inner("Tcb")?.uint("State");
     // What the program asked to run; the start address proper is the same for most threads.
     let start =
@@ -67,6 +67,7 @@ fn describe(pid: u32, thread: &Object<'_>) -> Result<Thread, ReadError> {
         pid,
         tid: thread.inner("Cid")?.u32("UniqueThread")?,
         address: thread.address,
+        start_symbol: start.map(|start| windows.profile.symbols().name_at(start)).into(),
         start_address: start.into(),
         state: state.map(|state| STATES.get(state as usize).map(|word| (*word).to_owned())).into(),
         create_time: Known::from(thread.uint("CreateTime").map(filetime)),

@@ -4,8 +4,10 @@ use super::processes::Task;
 use super::{Windows, text};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Known, Protection, ReadError, Region, Scope, Sink, Watch};
+use crate::paging::AddressSpace;
 use crate::symbols::Object;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 const MOST_REGIONS: usize = 1 << 20;
 
@@ -151,6 +153,14 @@ impl Vad<'_> {
 
     pub fn file_name(&self) -> Result<Option<String>, ReadError> {
         self.file()?.map(|file| text::unicode(&file.inner("FileName")?)).transpose()
+    }
+}
+
+impl Windows {
+    /// The address space of a process, with what its regions tell of pages whose own entries are silent.
+    pub(super) fn whole_space_of(&self, process: &Object<'_>) -> Result<AddressSpace, ReadError> {
+        let space = self.space_of(process)?;
+        Ok(space.with_software(Arc::new(self.pages.with_regions(self.regions_of(process)))))
     }
 }
 

@@ -1,0 +1,188 @@
+//! THE table: what can be done, where, with which key. Key bar, help and dispatch all read it.
+
+use super::app::App;
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use std::fmt;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    pub code: KeyCode,
+    pub control: bool,
+}
+
+const fn key(code: KeyCode) -> Key {
+    Key { code, control: false }
+}
+const fn char(c: char) -> Key {
+    key(KeyCode::Char(c))
+}
+const fn control(c: char) -> Key {
+    Key { code: KeyCode::Char(c), control: true }
+}
+
+impl From<KeyEvent> for Key {
+    fn from(event: KeyEvent) -> Self {
+        Self { code: event.code, control: event.modifiers.contains(KeyModifiers::CONTROL) }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.code {
+            KeyCode::Char(c) if self.control => write!(f, "^{}", c.to_ascii_uppercase()),
+            KeyCode::Char(' ') => f.write_str("Space"),
+            KeyCode::Char(c) => write!(f, "{c}"),
+            KeyCode::Up => f.write_str("Up"),
+            KeyCode::Down => f.write_str("Down"),
+            KeyCode::Left => f.write_str("Left"),
+            KeyCode::Right => f.write_str("Right"),
+            KeyCode::PageUp => f.write_str("PgUp"),
+            KeyCode::PageDown => f.write_str("PgDn"),
+            KeyCode::BackTab => f.write_str("Shift-Tab"),
+            KeyCode::F(number) => write!(f, "F{number}"),
+            code => write!(f, "{code:?}"),
+        }
+    }
+}
+
+/// What has the keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pane {
+    Tree,
+    Table,
+    Hex,
+    Overlay,
+}
+
+impl Pane {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tree => "Process tree",
+            Self::Table => "Tables",
+            Self::Hex => "Bytes",
+            Self::Overlay => "Text",
+        }
+    }
+}
+
+const TREE: &[Pane] = &[Pane::Tree];
+const TABLE: &[Pane] = &[Pane::Table];
+const HEX: &[Pane] = &[Pane::Hex];
+const LISTS: &[Pane] = &[Pane::Tree, Pane::Table];
+const VIEWS: &[Pane] = &[Pane::Tree, Pane::Table, Pane::Hex];
+const ALL: &[Pane] = &[Pane::Tree, Pane::Table, Pane::Hex, Pane::Overlay];
+
+pub struct Command {
+    /// Its name for the palette and the manual.
+    pub name: &'static str,
+    pub keys: &'static [Key],
+    pub help: &'static str,
+    /// Its word on the key bar, and its place there: the highest first, 0 not at all.
+    pub bar: (&'static str, u8),
+    pub panes: &'static [Pane],
+    pub run: fn(&mut App, Key),
+}
+
+macro_rules! command {
+    ($panes:ident $name:literal [$($key:expr),+] ($word:literal, $bar:literal) $help:literal => $run:expr) => {
+        Command { name: $name, keys: &[$($key),+], help: $help, bar: ($word, $bar), panes: $panes, run: $run }
+    };
+}
+
+use KeyCode::{BackTab, Down, End, Enter, Esc, F, Home, Left, PageDown, PageUp, Right, Tab, Up};
+
+pub static COMMANDS: &[Command] = &[
+    command!(TREE "enter" [key(Enter)] ("go in", 90) "look at the selected process in the tables" => |app, _| app.enter()),
+    command!(TABLE "enter" [key(Enter)] ("bytes", 90) "show the bytes of the selected row: the region, the module, the object" => |app, _| app.enter()),
+    command!(HEX "enter" [key(Enter)] ("follow", 60) "follow the pointer under the cursor" => |app, _| app.enter()),
+    command!(VIEWS "back" [key(Esc)] ("back", 80) "one step out: clear search or filter, leave the bytes, return to the tree" => |app, _| app.back()),
+    command!(VIEWS "next-view" [key(Tab)] ("views", 70) "next view: the tree, then each table" => |app, _| app.next_view(true)),
+    command!(VIEWS "previous-view" [key(BackTab)] ("", 0) "previous view" => |app, _| app.next_view(false)),
+    command!(VIEWS "view" [char('1'), char('2'), char('3'), char('4'), char('5'), char('6'), char('7'), char('8'), char('9')] ("", 0)
+        "the table of that number" => |app, key| app.view_of(key)),
+    command!(VIEWS "tree" [char('0')] ("", 0) "the process tree" => |app, _| app.focus_tree()),
+    command!(VIEWS "help" [char('?'), key(F(1))] ("help", 100) "all keys, those of this pane first" => |app, _| app.help()),
+    command!(LISTS "search" [char('/')] ("search", 60) "search as you type" => |app, _| app.ask_search()),
+    command!(HEX "search" [char('/')] ("search", 70) "search forward for a text, or for bytes: 4c 8b dc" => |app, _| app.ask_search()),
+    command!(VIEWS "next-match" [char('n')] ("", 0) "next match" => |app, _| app.next_match(true)),
+    command!(LISTS "previous-match" [char('N')] ("", 0) "previous match" => |app, _| app.next_match(false)),
+    command!(LISTS "filter" [char('f')] ("filter", 50) "show only rows with these words; !word leaves out; what resembles is shown if nothing contains them"
+        => |app, _| app.ask_filter()),
+    command!(TABLE "sort" [char('s')] ("sort", 40) "sort by the next column, after the last not at all" => |app, _| app.sort()),
+    command!(TABLE "invert" [char('I')] ("", 0) "invert the sorting" => |app, _| app.invert()),
+    command!(VIEWS "all" [char('a')] ("all/this", 30) "tables of all processes, or of the selected one" => |app, _| app.toggle_all()),
+    command!(TABLE "process" [char('p')] ("process", 35) "select the row's process in the tree" => |app, _| app.go_to_process()),
+    command!(LISTS "record" [char('v')] ("record", 20) "the whole row, every field and problem" => |app, _| app.record()),
+    command!(LISTS "object" [char('x')] ("object", 10) "the bytes of the kernel's object behind the row" => |app, _| app.object()),
+    command!(VIEWS "goto" [char('g')] ("go to", 45) "go to an address: 0x..., p:0x... physical, +0x... from here; g again goes to the top" => |app, _| app.ask_goto()),
+    command!(VIEWS "command" [char(':')] ("command", 12) "a command or a table by its name, or by what resembles it" => |app, _| app.ask_command()),
+    command!(VIEWS "zoom" [char('z')] ("zoom", 25) "give the pane the whole screen, or take it back" => |app, _| app.zoom()),
+    command!(VIEWS "info" [char('i')] ("image", 15) "what the image is, how sure that is, and what this view says about itself" => |app, _| app.info()),
+    command!(TREE "open" [key(Right), char('l'), char('+')] ("", 0) "open the process, or step in" => |app, _| app.open_node()),
+    command!(TREE "close" [key(Left), char('h'), char('-')] ("", 0) "fold the process, or step out" => |app, _| app.close_node()),
+    command!(TREE "fold" [char(' ')] ("fold", 40) "fold or open the process" => |app, _| app.toggle_node()),
+    command!(TREE "subtree" [char('*')] ("", 0) "fold or open everything below" => |app, _| app.toggle_subtree()),
+    command!(TABLE "left" [key(Left), char('h')] ("", 0) "previous table" => |app, _| app.next_table(false)),
+    command!(TABLE "right" [key(Right), char('l')] ("", 0) "next table" => |app, _| app.next_table(true)),
+    command!(HEX "left" [key(Left), char('h')] ("", 0) "one byte back" => |app, _| app.by_bytes(-1)),
+    command!(HEX "right" [key(Right), char('l')] ("", 0) "one byte on" => |app, _| app.by_bytes(1)),
+    command!(ALL "down" [key(Down), char('j')] ("", 0) "one row down" => |app, _| app.by_rows(1)),
+    command!(ALL "up" [key(Up), char('k')] ("", 0) "one row up" => |app, _| app.by_rows(-1)),
+    command!(ALL "page-down" [key(PageDown), control('f')] ("", 0) "one page down" => |app, _| app.by_pages(1, 1)),
+    command!(ALL "page-up" [key(PageUp), control('b')] ("", 0) "one page up" => |app, _| app.by_pages(-1, 1)),
+    command!(ALL "half-down" [control('d')] ("", 0) "half a page down" => |app, _| app.by_pages(1, 2)),
+    command!(ALL "half-up" [control('u')] ("", 0) "half a page up" => |app, _| app.by_pages(-1, 2)),
+    command!(ALL "top" [key(Home)] ("", 0) "to the top" => |app, _| app.jump(false)),
+    command!(ALL "bottom" [key(End), char('G')] ("", 0) "to the bottom" => |app, _| app.jump(true)),
+    command!(ALL "cancel" [control('c')] ("", 0) "cancel what is running; twice quits" => |app, _| app.interrupt()),
+    command!(ALL "suspend" [control('z')] ("", 0) "back to the shell; fg returns here" => |app, _| app.suspend()),
+    command!(ALL "redraw" [control('l')] ("", 0) "draw the screen anew" => |app, _| app.redraw()),
+    command!(VIEWS "quit" [char('q')] ("quit", 95) "quit" => |app, _| app.quit()),
+];
+
+/// The command of a key in a pane.
+pub fn find(pane: Pane, key: Key) -> Option<&'static Command> {
+    COMMANDS.iter().find(|command| command.panes.contains(&pane) && command.keys.contains(&key))
+}
+
+/// The key bar of a pane: the first key of each command and its word, the most important first.
+pub fn bar(pane: Pane) -> Vec<(String, &'static str)> {
+    let mut commands: Vec<&Command> = COMMANDS.iter().filter(|command| command.bar.1 > 0 && command.panes.contains(&pane)).collect();
+    commands.sort_by_key(|command| std::cmp::Reverse(command.bar.1));
+    commands.iter().filter_map(|command| Some((command.keys.first()?.to_string(), command.bar.0))).collect()
+}
+
+/// The keys of a command, as help writes them.
+pub fn keys(command: &Command) -> String {
+    match command.keys {
+        [first, _, _, .., last] => format!("{first} ... {last}"),
+        keys => keys.iter().map(Key::to_string).collect::<Vec<_>>().join(" "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_means_two_things_in_one_pane() {
+        for pane in ALL {
+            let mut keys: Vec<Key> = Vec::new();
+            for command in COMMANDS.iter().filter(|command| command.panes.contains(pane)) {
+                for key in command.keys {
+                    assert!(!keys.contains(key), "{key} twice in {}", pane.name());
+                    keys.push(*key);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_key_that_terminals_keep_for_themselves() {
+        for command in COMMANDS {
+            for key in command.keys.iter().filter(|key| key.control) {
+                assert!(!"sq\\himja[".contains(key.to_string().trim_start_matches('^').to_ascii_lowercase().as_str()), "{key}");
+            }
+        }
+    }
+}

@@ -1,0 +1,726 @@
+//! The process tree: who started whom. Identified by process object, for PIDs repeat.
+
+use super::arrange::{Terms, next_hit, resemblance};
+use super::{flow, frame, moment};
+use crate::address::VirtAddr;
+use crate::facts::{Answer, Known, ProcessState, Rows, State, TreeProcess};
+use crate::tui::text::{self, Cut, counted, grouped};
+use crate::tui::theme::{Look, Role};
+use crate::tui::widgets::virtual_table::underline;
+use crate::tui::widgets::{put, thumb};
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Position, Rect};
+use ratatui::text::Text;
+use ratatui::widgets::StatefulWidget;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use tui_tree_widget::{Tree, TreeItem, TreeState};
+
+/// What a node is known by: its process object, or its row where there is no address to know it by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Id {
+    Object(u64),
+    Row(usize),
+}
+
+struct Node {
+    id: Id,
+    row: usize,
+    parent: Option<usize>,
+    children: Vec<usize>,
+}
+
+/// The widget copies a whole path at each level: a chain that an attacker made is cut here.
+const DEEPEST: usize = 64;
+
+pub struct ProcessTree {
+    rows: Option<Arc<dyn Rows>>,
+    answer: Option<Answer<TreeProcess>>,
+    nodes: Vec<Node>,
+    roots: Vec<usize>,
+    items: Vec<TreeItem<'static, Id>>,
+    pub state: TreeState<Id>,
+    /// Paths that have been shown before: a new one opens by itself, an old one stays as the user left it.
+    met: HashSet<Id>,
+    pub filter: String,
+    resembling: bool,
+    matching: usize,
+    pub search: String,
+    hits: Vec<u32>,
+    /// What was open before the filter opened everything.
+    before_filter: Option<Vec<Vec<Id>>>,
+    pub failure: Option<String>,
+    /// Where the rows were last drawn, header left out.
+    pub body: Rect,
+    /// Whether all start times lie on one day, so that the time of day is enough.
+    one_day: bool,
+    /// Widths of the widest PID and of the widest name with its indent.
+    pid_width: u16,
+    name_width: u16,
+    marked: bool,
+}
+
+impl Default for ProcessTree {
+    fn default() -> Self {
+        Self {
+            rows: None,
+            answer: None,
+            nodes: Vec::new(),
+            roots: Vec::new(),
+            items: Vec::new(),
+            state: TreeState::default(),
+            met: HashSet::new(),
+            filter: String::new(),
+            resembling: false,
+            matching: 0,
+            search: String::new(),
+            hits: Vec::new(),
+            before_filter: None,
+            failure: None,
+            body: Rect::ZERO,
+            one_day: true,
+            pid_width: 3,
+            name_width: 16,
+            marked: false,
+        }
+    }
+}
+
+impl ProcessTree {
+    pub fn load(&mut self, rows: Arc<dyn Rows>, look: &Look) {
+        self.answer = rows.as_any().downcast_ref::<Answer<TreeProcess>>().cloned();
+        self.rows = Some(rows);
+        self.failure = None;
+        self.link();
+        self.open_new();
+        self.arrange(look);
+        if self.selected().is_none() {
+            let first = self.roots.first().map(|root| self.path(*root)).unwrap_or_default();
+            self.state.select(first);
+        }
+    }
+
+    fn process(&self, row: usize) -> Option<&TreeProcess> {
+        self.answer.as_ref()?.row(row)
+    }
+
+    /// Finds each node's parent. Rows come parents first, and a node that names a parent not yet seen is a root: so no cycle can
+    /// arise, whatever the image says.
+    fn link(&mut self) {
+        self.nodes.clear();
+        self.roots.clear();
+        let mut known: HashMap<Id, usize> = HashMap::new();
+        let mut depths: Vec<usize> = Vec::new();
+        let mut days = HashSet::new();
+        for (row, process) in self.answer.iter().flat_map(Answer::iter).enumerate() {
+            let address = process.address.value().map(|at| Id::Object(at.0));
+            let id = address.filter(|id| !known.contains_key(id)).unwrap_or(Id::Row(row));
+            let parent = process.parent.value().and_then(|at| known.get(&Id::Object(at.0)).copied());
+            let parent = parent.filter(|parent| depths.get(*parent).is_some_and(|depth| *depth < DEEPEST));
+            let index = self.nodes.len();
+            depths.push(parent.and_then(|parent| depths.get(parent)).map_or(0, |depth| depth + 1));
+            match parent.and_then(|parent| self.nodes.get_mut(parent)) {
+                Some(parent) => parent.children.push(index),
+                None => self.roots.push(index),
+            }
+            known.insert(id, index);
+            days.extend(process.create_time.value().map(|time| time.nanoseconds().div_euclid(86_400_000_000_000)));
+            self.nodes.push(Node { id, row, parent, children: Vec::new() });
+        }
+        self.one_day = days.len() <= 1;
+        let processes = || self.answer.iter().flat_map(Answer::iter);
+        let wide = |text: &str| text::width(&text::fit(text, 40, Cut::End, text::Charset::Ascii));
+        let pid = processes().map(|process| process.pid.to_string().len()).max().unwrap_or(3).max(3);
+        // The kernel's threads have long names and are folded away; their names are cut rather than all the rest moved aside.
+        let name = processes().zip(&depths).filter(|(process, _)| process.kernel_thread.value() != Some(&true));
+        let name = name.map(|(process, depth)| depth * 2 + wide(&process.name)).max().unwrap_or(0);
+        let marked = processes().any(|process| process.state != ProcessState::Running || !process.problems.is_empty());
+        // Room for the symbol before the name and the count of what is folded after it.
+        self.name_width = u16::try_from(name + 7).unwrap_or(u16::MAX).clamp(16, 44);
+        self.pid_width = u16::try_from(pid).unwrap_or(10);
+        self.marked = marked;
+    }
+
+    fn node(&self, index: usize) -> Option<&Node> {
+        self.nodes.get(index)
+    }
+
+    fn path(&self, index: usize) -> Vec<Id> {
+        let mut path = Vec::new();
+        let mut at = Some(index);
+        while let Some(node) = at.and_then(|index| self.node(index)) {
+            path.push(node.id);
+            at = node.parent;
+        }
+        path.reverse();
+        path
+    }
+
+    /// Everything is open at first but the kernel's own threads, which are many and seldom the question.
+    fn open_new(&mut self) {
+        for index in 0..self.nodes.len() {
+            let Some(node) = self.node(index) else { continue };
+            let is_kernel = |row| self.process(row).is_some_and(|process| process.kernel_thread.value() == Some(&true));
+            let children = !node.children.is_empty();
+            let folded =
+                is_kernel(node.row) && node.children.iter().all(|child| self.node(*child).is_some_and(|child| is_kernel(child.row)));
+            let id = node.id;
+            if children && self.met.insert(id) && !folded {
+                let path = self.path(index);
+                self.state.open(path);
+            }
+        }
+    }
+
+    /// Builds the items for the filter as it is now. Whoever matches is shown with the ancestors that lead there.
+    pub fn arrange(&mut self, look: &Look) {
+        let terms = Terms::parse(&self.filter);
+        let mut keep: Option<Vec<bool>> = None;
+        self.resembling = false;
+        self.matching = self.nodes.len();
+        if !terms.is_empty() {
+            let mut kept = self.matches(&terms, false);
+            if !kept.contains(&true) && terms.may_resemble() {
+                kept = self.matches(&terms, true);
+                self.resembling = kept.contains(&true);
+            }
+            self.matching = kept.iter().filter(|kept| **kept).count();
+            // Rows come parents first, hence from the last to the first.
+            for index in (0..self.nodes.len()).rev() {
+                if kept.get(index) == Some(&true)
+                    && let Some(parent) = self.node(index).and_then(|node| node.parent)
+                    && let Some(slot) = kept.get_mut(parent)
+                {
+                    *slot = true;
+                }
+            }
+            keep = Some(kept);
+        }
+        match (&keep, self.before_filter.take()) {
+            (None, Some(before)) => {
+                self.state.close_all();
+                for path in before {
+                    self.state.open(path);
+                }
+            }
+            (None, None) => (),
+            (Some(_), before) => {
+                self.before_filter = Some(before.unwrap_or_else(|| self.state.opened().iter().cloned().collect()));
+                for index in 0..self.nodes.len() {
+                    let path = self.path(index);
+                    self.state.open(path);
+                }
+            }
+        }
+        self.items = self.roots.clone().into_iter().filter_map(|root| self.item(root, keep.as_deref(), look)).collect();
+        self.hits = Vec::new();
+        let sought = Terms::parse(&self.search);
+        if !sought.is_empty() {
+            let found = self.matches(&sought, false);
+            let shown = |index: usize| keep.as_ref().is_none_or(|keep| keep.get(index) == Some(&true));
+            self.hits = (0u32..).zip(found).filter(|(index, found)| *found && shown(*index as usize)).map(|(index, _)| index).collect();
+        }
+        self.keep_selection(keep.as_deref());
+    }
+
+    fn keep_selection(&mut self, keep: Option<&[bool]>) {
+        let shown = |index: usize| keep.is_none_or(|keep| keep.get(index) == Some(&true));
+        let matches = keep.map(|_| self.matches(&Terms::parse(&self.filter), self.resembling));
+        let itself = |index: usize| matches.as_ref().is_none_or(|matches| matches.get(index) == Some(&true));
+        match self.selected().filter(|index| shown(*index) && itself(*index)) {
+            // Its place among the ancestors may have changed.
+            Some(index) => {
+                let path = self.path(index);
+                self.state.select(path);
+            }
+            None => {
+                // The first that matches itself, not its ancestor.
+                let first = matches.and_then(|matches| matches.iter().position(|found| *found));
+                let first = first.or(self.roots.iter().copied().find(|root| shown(*root)));
+                let path = first.map(|first| self.path(first)).unwrap_or_default();
+                self.state.select(path);
+            }
+        }
+    }
+
+    fn matches(&self, terms: &Terms, resembling: bool) -> Vec<bool> {
+        let matcher = resembling.then(resemblance);
+        let admitted = self.nodes.iter().map(|node| {
+            self.process(node.row).is_some_and(|process| {
+                let command = process.command_line.value().map_or("", String::as_str);
+                let texts = [process.name.as_str(), command, process.state.word()];
+                // By resemblance only the name: in a long command line every word resembles something.
+                let texts = if resembling { &texts[..1] } else { &texts[..] };
+                terms.admit_texts(&[process.pid], texts, matcher.as_ref())
+            })
+        });
+        admitted.collect()
+    }
+
+    fn item(&self, index: usize, keep: Option<&[bool]>, look: &Look) -> Option<TreeItem<'static, Id>> {
+        if keep.is_some_and(|keep| keep.get(index) != Some(&true)) {
+            return None;
+        }
+        let node = self.node(index)?;
+        let children: Vec<_> = node.children.iter().filter_map(|child| self.item(*child, keep, look)).collect();
+        let name = self.process(node.row).map(|process| look.clean(&process.name)).unwrap_or_default();
+        TreeItem::new(node.id, Text::raw(name), children).ok()
+    }
+
+    pub fn index_of(&self, id: Id) -> Option<usize> {
+        self.nodes.iter().position(|node| node.id == id)
+    }
+    fn selected(&self) -> Option<usize> {
+        self.index_of(*self.state.selected().last()?)
+    }
+    /// The selected process.
+    pub fn current(&self) -> Option<&TreeProcess> {
+        self.process(self.node(self.selected()?)?.row)
+    }
+    pub fn current_row(&self) -> Option<(&dyn Rows, usize)> {
+        Some((self.rows.as_deref()?, self.node(self.selected()?)?.row))
+    }
+    pub fn find(&self, address: Option<VirtAddr>, pid: Option<u32>) -> Option<&TreeProcess> {
+        self.position(address, pid).and_then(|index| self.process(self.node(index)?.row))
+    }
+    fn position(&self, address: Option<VirtAddr>, pid: Option<u32>) -> Option<usize> {
+        let by_address = address.and_then(|at| self.index_of(Id::Object(at.0)));
+        by_address.or_else(|| {
+            let pid = pid?;
+            let of_pid = |node: &&Node| self.process(node.row).is_some_and(|process| process.pid == pid);
+            self.nodes.iter().find(of_pid).and_then(|node| self.index_of(node.id))
+        })
+    }
+
+    /// Selects a process wherever it is, opening what hides it. The filter gives way.
+    pub fn reveal(&mut self, address: Option<VirtAddr>, pid: Option<u32>, look: &Look) -> bool {
+        let Some(index) = self.position(address, pid) else { return false };
+        if !self.filter.is_empty() {
+            self.filter.clear();
+            self.arrange(look);
+        }
+        self.show(index);
+        true
+    }
+    fn show(&mut self, index: usize) {
+        let path = self.path(index);
+        for length in 1..path.len() {
+            self.state.open(path.iter().take(length).copied().collect());
+        }
+        self.state.select(path);
+    }
+
+    pub fn by(&mut self, rows: isize) {
+        if self.items.is_empty() {
+            return;
+        }
+        // The widget knows its rows only after it was drawn; several keys may come before that.
+        let visible = self.state.flatten(&self.items);
+        let at = visible.iter().position(|flat| flat.identifier == self.state.selected()).unwrap_or(0);
+        let to = at.saturating_add_signed(rows).min(visible.len().saturating_sub(1));
+        let path = visible.get(to).map(|flat| flat.identifier.clone()).unwrap_or_default();
+        self.state.select(path);
+    }
+    pub fn page(&self) -> isize {
+        isize::try_from(self.body.height.saturating_sub(1).max(1)).unwrap_or(1)
+    }
+    pub fn close(&mut self) {
+        let selected = self.state.selected().to_vec();
+        // A root that is closed already stays selected: there is nowhere further out.
+        if selected.len() > 1 || self.state.opened().contains(&selected) {
+            self.state.key_left();
+        }
+    }
+    pub fn open(&mut self) {
+        let has_children = self.selected().and_then(|index| self.node(index)).is_some_and(|node| !node.children.is_empty());
+        if has_children && !self.state.key_right() {
+            self.by(1);
+        }
+    }
+    pub fn toggle(&mut self) {
+        self.state.toggle_selected();
+    }
+    /// Opens or closes the selected process with all its descendants.
+    pub fn toggle_subtree(&mut self) {
+        let Some(root) = self.selected() else { return };
+        let open = !self.state.opened().contains(self.state.selected());
+        let mut rest = vec![root];
+        while let Some(index) = rest.pop() {
+            let path = self.path(index);
+            if open {
+                self.state.open(path);
+            } else {
+                self.state.close(&path);
+            }
+            rest.extend(self.node(index).iter().flat_map(|node| node.children.iter().copied()));
+        }
+        self.state.scroll_selected_into_view();
+    }
+
+    pub fn next_hit(&mut self, forward: bool) -> bool {
+        let hit = next_hit(&self.hits, self.selected().unwrap_or(0), forward);
+        if let Some(hit) = hit {
+            self.show(hit);
+        }
+        hit.is_some()
+    }
+    pub fn has_hits(&self) -> bool {
+        !self.hits.is_empty()
+    }
+    /// Goes to the first place where the search text stands, beginning with the selected one.
+    pub fn first_hit(&mut self) {
+        let from = self.selected().unwrap_or(0);
+        if !self.hits.iter().any(|hit| *hit as usize == from) {
+            self.next_hit(true);
+        }
+    }
+
+    pub fn click(&mut self, y: u16) -> bool {
+        self.visible_at(y).is_some_and(|path| {
+            // Anywhere on the row selects; a click on the selected one opens or closes it.
+            let again = path == self.state.selected();
+            if again {
+                self.state.toggle_selected()
+            } else {
+                self.state.select(path)
+            };
+            true
+        })
+    }
+    fn visible_at(&self, y: u16) -> Option<Vec<Id>> {
+        let line = y.checked_sub(self.body.y).filter(|_| y < self.body.bottom())?;
+        let visible = self.state.flatten(&self.items);
+        visible.get(self.state.get_offset() + usize::from(line)).map(|flat| flat.identifier.clone())
+    }
+    /// Moves the selection by the wheel, for a window that leaves its selection behind loses the reader.
+    pub fn wheel(&mut self, rows: isize) {
+        self.by(rows);
+    }
+
+    pub fn is_loading(&self) -> bool {
+        self.rows.as_ref().is_none_or(|rows| rows.state() == State::Running)
+    }
+    pub fn notes(&self) -> &[String] {
+        self.rows.as_ref().map_or(&[], |rows| rows.notes())
+    }
+
+    pub fn position_text(&self) -> String {
+        let all = self.nodes.len();
+        let mut text = match self.selected() {
+            Some(index) if self.filter.trim().is_empty() => format!("{}/{}", grouped(index + 1), grouped(all)),
+            _ => format!("{} of {}", grouped(self.matching), grouped(all)),
+        };
+        if !self.search.is_empty() {
+            let at = self.selected().and_then(|index| self.hits.iter().position(|hit| *hit as usize == index));
+            let hits = self.hits.len();
+            text.push_str(&match at {
+                Some(at) => format!("  /{} of {}", grouped(at + 1), grouped(hits)),
+                None => format!("  /{}", counted(hits, "hit", "hits")),
+            });
+        }
+        text
+    }
+
+    pub fn title(&self, look: &Look) -> Vec<(Role, String)> {
+        let dot = look.symbols.dot;
+        let count = |wanted: &dyn Fn(&TreeProcess) -> bool| self.answer.iter().flat_map(Answer::iter).filter(|it| wanted(it)).count();
+        let kernel = count(&|it| it.kernel_thread.value() == Some(&true));
+        let mut title = vec![(Role::Header, " Processes".to_owned()), (Role::Text, format!(" {}", grouped(self.nodes.len() - kernel)))];
+        let hidden = count(&|it| it.state == ProcessState::Hidden);
+        if hidden > 0 {
+            title.push((Role::Text, dot.to_owned()));
+            title.push((Role::Danger, format!("{hidden} hidden")));
+        }
+        for (state, word) in [(ProcessState::Exited, "exited"), (ProcessState::Zombie, "zombie")] {
+            let found = count(&|it| it.state == state);
+            if found > 0 {
+                title.push((Role::Text, format!("{dot}{found} {word}")));
+            }
+        }
+        if kernel > 0 {
+            title.push((Role::Dim, format!("{dot}{}", counted(kernel, "kernel thread", "kernel threads"))));
+        }
+        if self.is_loading() {
+            title.push((Role::Dim, format!("{dot}reading")));
+        }
+        title.push((Role::Text, " ".to_owned()));
+        title
+    }
+
+    pub fn draw(&mut self, area: Rect, buffer: &mut Buffer, focused: bool, look: &Look, detail: u16) {
+        let conditions = match self.filter.trim() {
+            "" => String::new(),
+            filter => {
+                let about = if self.resembling { "filter, resembling" } else { "filter" };
+                format!(" {about}: {} ", look.fit(filter, 24, Cut::End))
+            }
+        };
+        let inner = frame(area, buffer, &self.title(look), &conditions, focused, look);
+        if inner.height < 2 || inner.width < 2 {
+            return;
+        }
+        let detail = if inner.height < detail + 5 || self.items.is_empty() { 0 } else { detail };
+        let body = Rect { y: inner.y + 1, height: inner.height - 1 - detail, ..inner };
+        self.body = body;
+        if self.items.is_empty() {
+            let lines = match (&self.failure, self.nodes.len()) {
+                (Some(why), _) => vec![(Role::Danger, why.clone())],
+                (None, 0) if self.is_loading() => vec![(Role::Dim, "reading...".to_owned())],
+                (None, 0) => {
+                    let mut lines = vec![(Role::Warning, "no process was found".to_owned())];
+                    lines.extend(self.notes().iter().map(|note| (Role::Text, note.clone())));
+                    lines
+                }
+                (None, all) => vec![
+                    (Role::Text, format!("0 of {} match \"{}\"", grouped(all), self.filter.trim())),
+                    (Role::Dim, "Esc clears the filter".to_owned()),
+                ],
+            };
+            let mut y = body.y;
+            for (role, line) in lines {
+                for line in text::wrap(&look.clean(&line), usize::from(body.width.saturating_sub(2))) {
+                    if y < body.bottom() {
+                        put(buffer, body.x + 1, y, &line, body.width, look.style(role));
+                    }
+                    y = y.saturating_add(1);
+                }
+            }
+            return;
+        }
+        let columns = self.columns(inner);
+        for column in &columns {
+            let title = if column.right { format!("{:>1$}", column.title, usize::from(column.width)) } else { column.title.to_owned() };
+            put(buffer, column.x, inner.y, &title, column.width, look.style(Role::Header));
+        }
+        let Some(name) = columns.iter().find(|column| column.part == Part::Name) else { return };
+        self.draw_names(Rect { x: name.x, width: name.width, ..body }, buffer, look);
+        self.draw_columns(body, &columns, buffer, focused, look);
+        let visible = self.state.flatten(&self.items).len();
+        let edge = Rect { x: area.right() - 1, width: 1, ..body };
+        let height = usize::from(body.height);
+        thumb(buffer, edge, self.state.get_offset(), height, visible, look.symbols.thumb, look.style(Role::Text));
+        if detail > 0 {
+            self.draw_detail(Rect { y: body.bottom(), height: detail, ..inner }, buffer, look);
+        }
+    }
+
+    /// The tree itself. Drawn apart and copied, for the widget lets a deep indent run out of its area.
+    fn draw_names(&mut self, area: Rect, buffer: &mut Buffer, look: &Look) {
+        let Ok(tree) = Tree::new(&self.items) else { return };
+        let symbols = look.symbols;
+        let tree = tree.node_open_symbol(symbols.open).node_closed_symbol(symbols.closed).node_no_children_symbol(symbols.leaf);
+        let mut apart = Buffer::empty(area);
+        StatefulWidget::render(tree, area, &mut apart, &mut self.state);
+        for position in area.positions() {
+            if let (Some(to), Some(from)) = (buffer.cell_mut(position), apart.cell(position)) {
+                *to = from.clone();
+            }
+        }
+    }
+
+    /// PID, mark, times and the rest beside the names, line by line as the widget laid them.
+    fn draw_columns(&self, body: Rect, columns: &[TreeColumn], buffer: &mut Buffer, focused: bool, look: &Look) {
+        let mut last: Option<&[Id]> = None;
+        let sought = self.search.trim().to_lowercase();
+        for y in body.top()..body.bottom() {
+            let x = columns.iter().find(|column| column.part == Part::Name).map_or(body.x, |column| column.x);
+            let Some(path) = self.state.rendered_at(Position { x, y }) else { break };
+            if last == Some(path) {
+                break;
+            }
+            last = Some(path);
+            let Some(node) = path.last().and_then(|id| self.index_of(*id)).and_then(|index| self.node(index)) else { continue };
+            let Some(process) = self.process(node.row) else { continue };
+            for column in columns {
+                let (text, role) = self.part(column.part, node, process, path, look);
+                if column.part == Part::Name {
+                    let width = usize::from(column.width);
+                    let used = path.len() * 2 + text::width(&look.clean(&process.name));
+                    if !text.is_empty() && used + 2 < width {
+                        put(buffer, column.x + used as u16 + 1, y, &text, (width - used - 1) as u16, look.style(Role::Dim));
+                    }
+                    let row = Rect { x: column.x, y, width: column.width, height: 1 };
+                    buffer.set_style(row, look.style(role));
+                    let shift = column.x.saturating_add(u16::try_from(path.len() * 2).unwrap_or(u16::MAX));
+                    let name = look.fit(&process.name, usize::from(column.width).saturating_sub(path.len() * 2), Cut::End);
+                    underline(buffer, shift, y, &name, &sought, look.style(Role::Match));
+                    continue;
+                }
+                let text = look.fit(&text, usize::from(column.width), Cut::End);
+                let text = if column.right { format!("{text:>0$}", usize::from(column.width)) } else { text };
+                put(buffer, column.x, y, &text, column.width, look.style(role));
+                if column.part == Part::Command {
+                    underline(buffer, column.x, y, &text, &sought, look.style(Role::Match));
+                }
+            }
+            if path == self.state.selected() {
+                let role = if focused { Role::Selected } else { Role::Resting };
+                buffer.set_style(Rect { y, height: 1, ..body }, look.style(role));
+            }
+        }
+    }
+
+    fn part(&self, part: Part, node: &Node, process: &TreeProcess, path: &[Id], look: &Look) -> (String, Role) {
+        let time = |time: &Known<crate::facts::Time>| match time {
+            Known::Value(time) if self.one_day => moment(*time).get(11..).unwrap_or_default().to_owned(),
+            Known::Value(time) => moment(*time).get(5..16).unwrap_or_default().to_owned(),
+            Known::Absent => look.symbols.dash.to_owned(),
+            Known::Unreadable(_) => "??".to_owned(),
+        };
+        match part {
+            Part::Pid => (process.pid.to_string(), Role::Text),
+            Part::Name => {
+                let folded = !node.children.is_empty() && !self.state.opened().contains(path);
+                let count = if folded { format!("+{}", self.descendants(node)) } else { String::new() };
+                let role = match process.state {
+                    ProcessState::Hidden => Role::Danger,
+                    ProcessState::Exited | ProcessState::Zombie => Role::Dim,
+                    ProcessState::Running if process.kernel_thread.value() == Some(&true) => Role::Dim,
+                    ProcessState::Running => Role::Name,
+                };
+                (count, role)
+            }
+            Part::Mark => match process.state {
+                ProcessState::Running if !process.problems.is_empty() => ("!".to_owned(), Role::Warning),
+                ProcessState::Running => (String::new(), Role::Text),
+                ProcessState::Exited => (format!("{} exited", look.symbols.exited), Role::Dim),
+                ProcessState::Zombie => ("zombie".to_owned(), Role::Warning),
+                ProcessState::Hidden => ("hidden".to_owned(), Role::Danger),
+            },
+            Part::Start => (time(&process.create_time), Role::Dim),
+            Part::Uid => match &process.uid {
+                Known::Value(uid) => (uid.to_string(), Role::Text),
+                Known::Absent => (look.symbols.dash.to_owned(), Role::Missing),
+                Known::Unreadable(_) => ("??".to_owned(), Role::Missing),
+            },
+            Part::Command => match &process.command_line {
+                Known::Value(line) => (line.clone(), Role::Text),
+                Known::Absent => (String::new(), Role::Missing),
+                Known::Unreadable(_) => ("??".to_owned(), Role::Missing),
+            },
+        }
+    }
+
+    fn descendants(&self, node: &Node) -> usize {
+        let mut count = 0;
+        let mut rest: Vec<usize> = node.children.clone();
+        while let Some(index) = rest.pop() {
+            count += 1;
+            rest.extend(self.node(index).iter().flat_map(|node| node.children.iter().copied()));
+        }
+        count
+    }
+
+    /// Which columns there is room for: PID, name and mark always, the rest as it fits.
+    fn columns(&self, area: Rect) -> Vec<TreeColumn> {
+        let (pid, name) = (self.pid_width, self.name_width);
+        let mark = if self.marked { 8 } else { 1 };
+        let start = if self.one_day { 8 } else { 11 };
+        let mut room = area.width.saturating_sub(pid + 2);
+        let fixed_name = room.min(name);
+        room -= fixed_name;
+        let mut parts = vec![(Part::Pid, "PID", pid, true)];
+        let mut after = Vec::new();
+        for (part, title, width, right) in
+            [(Part::Mark, "", mark, false), (Part::Start, "START", start, false), (Part::Uid, "UID", 5, true)]
+        {
+            if room > width {
+                room -= width + 1;
+                after.push((part, title, width, right));
+            }
+        }
+        let command = if room >= 12 { room - 1 } else { 0 };
+        let name = if command == 0 { fixed_name + room } else { fixed_name };
+        parts.push((Part::Name, "NAME", name, false));
+        parts.extend(after);
+        if command > 0 {
+            parts.push((Part::Command, "COMMAND LINE", command, false));
+        }
+        let mut x = area.x;
+        let mut columns = Vec::new();
+        for (part, title, width, right) in parts {
+            if x >= area.right() {
+                break;
+            }
+            columns.push(TreeColumn { part, title, x, width: width.min(area.right() - x), right });
+            x = x.saturating_add(width).saturating_add(1);
+        }
+        columns
+    }
+
+    /// What one wants to know of a process before anything else.
+    fn draw_detail(&self, area: Rect, buffer: &mut Buffer, look: &Look) {
+        let line = look.symbols.border.horizontal_top.repeat(usize::from(area.width));
+        put(buffer, area.x, area.y, &line, area.width, look.style(Role::Frame));
+        let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
+        let Some(process) = self.current() else { return };
+        let short = area.height < 4;
+        let mut parts: Vec<(&str, String, Role)> = Vec::new();
+        match &process.command_line {
+            Known::Value(line) if short => {
+                // One line at most, so that the rest is seen as well.
+                parts.push(("command", look.fit(line, usize::from(area.width.saturating_sub(9)), Cut::End), Role::Text));
+            }
+            Known::Value(line) => parts.push(("command", line.clone(), Role::Text)),
+            Known::Absent => (),
+            Known::Unreadable(why) => parts.push(("command", format!("?? {why}"), Role::Missing)),
+        }
+        parts.extend(process.problems.iter().map(|problem| ("problem", problem.clone(), Role::Warning)));
+        parts.push(("parent", self.parent_in_words(process), Role::Text));
+        let role = if process.state == ProcessState::Hidden { Role::Danger } else { Role::Text };
+        parts.push(("state", state_in_words(process.state).to_owned(), role));
+        parts.push(("seen by", process.sources.join(", "), Role::Text));
+        let known = |name: &'static str, value: Option<String>| value.map(|value| (name, value, Role::Text));
+        parts.extend(known("started", process.create_time.value().map(|time| moment(*time))));
+        parts.extend(known("ended", process.exit_time.value().map(|time| moment(*time))));
+        parts.extend(known("uid", process.uid.value().map(ToString::to_string)));
+        parts.extend(known("threads", process.threads.value().filter(|_| !short).map(ToString::to_string)));
+        parts.extend(known("object", process.address.value().map(ToString::to_string)));
+        let parts: Vec<_> = parts.into_iter().map(|(name, value, role)| (name.to_owned(), value, role)).collect();
+        flow(area, buffer, &parts, look);
+    }
+}
+
+impl ProcessTree {
+    fn parent_in_words(&self, process: &TreeProcess) -> String {
+        let parent = self.selected().and_then(|index| self.node(index)?.parent).and_then(|parent| self.process(self.node(parent)?.row));
+        match (parent, &process.ppid) {
+            (Some(parent), _) => {
+                let gone = if matches!(parent.state, ProcessState::Exited | ProcessState::Zombie) { " (gone)" } else { "" };
+                format!("{} {}{gone}", parent.name, parent.pid)
+            }
+            (None, Known::Value(0)) => "none".to_owned(),
+            (None, Known::Value(ppid)) => format!("{ppid} (not found)"),
+            (None, Known::Absent) => "not known".to_owned(),
+            (None, Known::Unreadable(why)) => format!("?? {why}"),
+        }
+    }
+}
+
+/// As an analyst would say it.
+fn state_in_words(state: ProcessState) -> &'static str {
+    match state {
+        ProcessState::Running => "alive",
+        ProcessState::Exited => "exited",
+        ProcessState::Zombie => "zombie: ended, its parent has not asked",
+        ProcessState::Hidden => "alive, missing from the list that the system shows",
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Pid,
+    Name,
+    Mark,
+    Start,
+    Uid,
+    Command,
+}
+
+struct TreeColumn {
+    part: Part,
+    title: &'static str,
+    x: u16,
+    width: u16,
+    right: bool,
+}

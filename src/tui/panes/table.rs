@@ -1,0 +1,681 @@
+//! The pane of every table: one view over [`Rows`], whatever they are.
+
+use super::arrange::{Arranged, Ask, Sort, next_hit};
+use super::{flow, frame, record, role_of, signs, value};
+use crate::address::VirtAddr;
+use crate::engine::{Entry, Space};
+use crate::facts::{Cell, Kind, Rows, Scope, State, Table};
+use crate::tui::text::{Cut, counted, grouped};
+use crate::tui::theme::{Look, Role};
+use crate::tui::widgets::virtual_table::{Grid, KEEP, ListState, Painted, VirtualTable, Want, place};
+use crate::tui::widgets::{put, thumb};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// How a column is shown.
+struct Show {
+    column: &'static str,
+    header: &'static str,
+    /// Which columns give way first on a narrow screen; 9 never does.
+    priority: u8,
+    /// A column that is written behind this one, as a port behind its address.
+    joined: &'static str,
+}
+
+const fn show(column: &'static str, header: &'static str, priority: u8) -> Show {
+    Show { column, header, priority, joined: "" }
+}
+const fn with(column: &'static str, joined: &'static str, header: &'static str, priority: u8) -> Show {
+    Show { column, header, priority, joined }
+}
+
+/// Before the columns of every table whose rows belong to processes.
+const OWNER: &[Show] = &[show("pid", "PID", KEEP), show("process", "PROCESS", KEEP)];
+
+/// The columns of each table on the screen, in order; the record of a row shows all of them.
+fn shows(table: &str) -> Option<&'static [Show]> {
+    const SOCKETS: &[Show] = &[
+        show("protocol", "PROTO", 8),
+        with("local_address", "local_port", "LOCAL", 8),
+        with("remote_address", "remote_port", "REMOTE", 8),
+        show("state", "STATE", 7),
+        show("fd", "FD", 4),
+        show("inode", "INODE", 3),
+        show("namespace", "NETNS", 2),
+        show("sources", "SEEN BY", 1),
+    ];
+    const REGIONS: &[Show] = &[
+        show("start", "START", 8),
+        show("end", "END", 5),
+        show("protection", "RIGHTS", 8),
+        show("kind", "KIND", 7),
+        show("resident_pages", "PAGES", 4),
+        show("file", "FILE", 6),
+        show("offset", "OFFSET", 2),
+        show("inode", "INODE", 1),
+    ];
+    const SUSPICIOUS: &[Show] = &[
+        show("score", "SCORE", 8),
+        show("verdict", "VERDICT", 8),
+        show("start", "START", 6),
+        show("protection", "RIGHTS", 7),
+        show("indicators", "WHY", 8),
+        show("file", "FILE", 3),
+    ];
+    const THREADS: &[Show] = &[
+        show("tid", "TID", 8),
+        show("name", "NAME", 7),
+        show("state", "STATE", 6),
+        show("start_address", "STARTS AT", 5),
+        show("create_time", "STARTED", 4),
+    ];
+    const OPEN_FILES: &[Show] = &[
+        show("fd", "FD", 8),
+        show("kind", "KIND", 7),
+        show("path", "PATH", 8),
+        show("deleted", "DELETED", 6),
+        show("mode", "MODE", 4),
+        show("position", "POSITION", 3),
+        show("inode", "INODE", 2),
+    ];
+    const LIBRARIES: &[Show] = &[show("base", "BASE", 8), show("size", "SIZE", 5), show("name", "NAME", 8), show("path", "PATH", 6)];
+    const ENVIRONMENT: &[Show] = &[show("name", "NAME", 8), show("value", "VALUE", 8)];
+    const CAPABILITIES: &[Show] = &[
+        show("effective", "EFFECTIVE", 8),
+        show("permitted", "PERMITTED", 7),
+        show("inheritable", "INHERITABLE", 5),
+        show("bounding", "BOUNDING", 6),
+        show("ambient", "AMBIENT", 4),
+    ];
+    const MODULES: &[Show] = &[
+        show("name", "NAME", KEEP),
+        show("state", "STATE", KEEP),
+        show("base", "BASE", 8),
+        show("size", "SIZE", 7),
+        show("sources", "SEEN BY", 6),
+        show("path", "PATH", 3),
+    ];
+    const MOUNTS: &[Show] = &[
+        show("path", "MOUNTED ON", KEEP),
+        show("type", "TYPE", 8),
+        show("source", "SOURCE", 7),
+        show("options", "OPTIONS", 6),
+        show("namespace", "MNTNS", 4),
+        show("id", "ID", 3),
+    ];
+    const KERNEL_LOG: &[Show] =
+        &[show("sequence", "NO", 3), show("time", "TIME UTC", 7), show("level", "LEVEL", 8), show("text", "MESSAGE", KEEP)];
+    const SHELL_HISTORY: &[Show] = &[show("time", "TIME UTC", 8), show("command", "COMMAND", KEEP)];
+    const PROCESSES: &[Show] = &[
+        show("pid", "PID", KEEP),
+        show("ppid", "PPID", 7),
+        show("name", "NAME", KEEP),
+        show("state", "STATE", KEEP),
+        show("uid", "UID", 6),
+        show("threads", "THR", 4),
+        show("create_time", "STARTED UTC", 5),
+        show("exit_time", "ENDED UTC", 2),
+        show("sources", "SEEN BY", 5),
+        show("command_line", "COMMAND LINE", 6),
+        show("address", "OBJECT", 1),
+    ];
+    Some(match table {
+        "sockets" => SOCKETS,
+        "regions" => REGIONS,
+        "suspicious" => SUSPICIOUS,
+        "threads" => THREADS,
+        "open_files" => OPEN_FILES,
+        "libraries" => LIBRARIES,
+        "environment" => ENVIRONMENT,
+        "capabilities" => CAPABILITIES,
+        "modules" => MODULES,
+        "mounts" => MOUNTS,
+        "kernel_log" => KERNEL_LOG,
+        "shell_history" => SHELL_HISTORY,
+        "processes" => PROCESSES,
+        _ => return None,
+    })
+}
+
+/// The order in which a table is of most use; None is the order in which the rows were found.
+fn first_order(table: &'static Table) -> Option<Sort> {
+    let (column, descending) = match table.name {
+        "suspicious" => ("score", true),
+        // Hidden stands before loaded.
+        "modules" => ("state", false),
+        _ => return None,
+    };
+    table.column(column).map(|column| Sort { column, descending })
+}
+
+/// One column of a view: which, under what name, and how wide its texts have been so far.
+struct Column {
+    index: usize,
+    joined: Option<usize>,
+    header: String,
+    priority: u8,
+    right: bool,
+    cut: Cut,
+    /// The width from which it reads well; None for what is useless when cut, such as a number.
+    comfort: Option<u16>,
+    widest: u16,
+}
+
+fn columns(table: &'static Table) -> Vec<Column> {
+    let make = |index: usize, joined: Option<usize>, header: String, priority: u8| {
+        let column = table.columns.get(index)?;
+        let cut = if matches!(column.name, "path" | "file") { Cut::Start } else { Cut::End };
+        let kind = column.kind;
+        let long = matches!(column.name, "path" | "file" | "command_line" | "command" | "indicators" | "value" | "text" | "options");
+        let comfort = match kind {
+            Kind::Text | Kind::List | Kind::Bytes => Some(if long { 24 } else { 15 }),
+            _ => None,
+        };
+        let widest = u16::try_from(header.len()).unwrap_or(u16::MAX);
+        Some(Column { index, joined, header, priority, right: kind.aligns_right(), cut, comfort, widest })
+    };
+    match shows(table.name) {
+        Some(shows) => {
+            let owner = if table.name == "processes" { &[] } else { OWNER };
+            let all = owner.iter().chain(shows);
+            let column = |show: &Show| make(table.column(show.column)?, table.column(show.joined), show.header.to_owned(), show.priority);
+            all.filter_map(column).collect()
+        }
+        // A table that this file does not know yet: all columns, the first ones most important.
+        None => (0..table.columns.len().saturating_sub(1))
+            .filter_map(|index| {
+                let header = table.columns.get(index)?.name.replace('_', " ").to_uppercase();
+                make(index, None, header, (8 - index.min(7)) as u8)
+            })
+            .collect(),
+    }
+}
+
+/// What `Enter` and its kin lead to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Bytes: where, first and last address, and what they are.
+    Bytes {
+        space: Where,
+        first: u64,
+        last: u64,
+        at: u64,
+        what: String,
+    },
+    Process {
+        address: Option<VirtAddr>,
+        pid: Option<u32>,
+    },
+}
+
+/// The memory that an address belongs to, where the row may not name the process object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Where {
+    Space(Space),
+    OfPid(u32),
+}
+
+/// A table in its pane.
+pub struct TableView {
+    pub entry: &'static Entry,
+    pub title: String,
+    /// Whether the machine as a whole is its only subject.
+    pub machine_only: bool,
+    /// What has been asked for, and what the rows are about.
+    pub asked: Option<Scope>,
+    pub rows: Option<Arc<dyn Rows>>,
+    /// Since when the rows have been those of another process, shown only until the new ones come.
+    pub stale: Option<Instant>,
+    pub failure: Option<String>,
+    pub list: ListState,
+    pub filter: String,
+    pub search: String,
+    pub sort: Option<Sort>,
+    pub arranged: Arranged,
+    /// Rows that the user has not moved in yet: the cursor stays at the top however they are ordered.
+    fresh: bool,
+    /// Counts the arrangements asked for, so that a late one is known as such.
+    pub generation: u32,
+    /// How many rows say that they are hidden, of those that are worth counting while they load.
+    pub hidden: usize,
+    columns: Vec<Column>,
+    measured: usize,
+    /// Where the body was last drawn, and the columns in it, for the mouse.
+    pub body: Rect,
+    placed: Vec<(usize, u16, u16)>,
+}
+
+/// Rows that are looked at for the widths; the rows in the window are looked at in any case.
+const SAMPLE: usize = 500;
+const WIDEST: u16 = 200;
+
+impl TableView {
+    pub fn new(entry: &'static Entry) -> Self {
+        let name = entry.table.name;
+        let mut title: String = if name == "processes" { "process list".into() } else { name.replace('_', " ") };
+        if let Some(first) = title.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        let scoped = entry.table.column("pid").is_some() && !matches!(name, "processes" | "shell_history");
+        Self {
+            entry,
+            title,
+            machine_only: !scoped,
+            asked: None,
+            rows: None,
+            stale: None,
+            failure: None,
+            list: ListState::default(),
+            filter: String::new(),
+            search: String::new(),
+            sort: first_order(entry.table),
+            arranged: Arranged::default(),
+            fresh: true,
+            generation: 0,
+            hidden: 0,
+            columns: columns(entry.table),
+            measured: 0,
+            body: Rect::ZERO,
+            placed: Vec::new(),
+        }
+    }
+
+    /// Rows have come, perhaps not all of them yet.
+    pub fn load(&mut self, rows: Arc<dyn Rows>) {
+        if self.stale.take().is_some() || self.rows.is_none() {
+            self.list = ListState { height: self.list.height, ..ListState::default() };
+            self.arranged = Arranged::default();
+            self.measured = 0;
+            self.fresh = true;
+        }
+        self.fresh &= self.list.cursor == 0;
+        self.failure = None;
+        self.measure(rows.as_ref());
+        self.hidden = rows.table().column("state").map_or(0, |state| {
+            let hidden = |row: &usize| matches!(rows.cell(*row, state), Cell::Text(text) if text == "hidden");
+            (0..rows.len().min(20_000)).filter(hidden).count()
+        });
+        self.rows = Some(rows);
+    }
+
+    pub fn forget(&mut self) {
+        self.rows = None;
+        self.stale = None;
+        self.arranged = Arranged::default();
+        self.measured = 0;
+    }
+
+    fn measure(&mut self, rows: &dyn Rows) {
+        if self.measured == 0 {
+            for column in &mut self.columns {
+                column.widest = u16::try_from(column.header.len()).unwrap_or(u16::MAX);
+            }
+        }
+        let end = rows.len().min(SAMPLE);
+        for row in self.measured..end {
+            self.measure_row(rows, row);
+        }
+        self.measured = self.measured.max(end);
+    }
+
+    fn measure_row(&mut self, rows: &dyn Rows, row: usize) {
+        for column in &mut self.columns {
+            let wide = match rows.cell(row, column.index) {
+                Cell::Hex(number) => 2 + (64 - number.leading_zeros()).div_ceil(4).max(1) as usize,
+                Cell::Time(_) => 19,
+                Cell::Bool(_) => 3,
+                Cell::Bytes(bytes) => bytes.len() * 3,
+                Cell::Text(text) => text.len().min(WIDEST.into()) + if column.joined.is_some() { 8 } else { 0 },
+                Cell::List(items) if matches!(items.first(), Some(Cell::Object(_))) => signs(&items).len(),
+                Cell::List(items) => items.iter().map(|item| item.to_string().len() + 2).sum::<usize>().saturating_sub(2),
+                other => other.to_string().len(),
+            };
+            column.widest = column.widest.max(u16::try_from(wide).unwrap_or(WIDEST)).min(WIDEST);
+        }
+    }
+
+    pub fn total(&self) -> usize {
+        self.rows.as_ref().map_or(0, |rows| rows.len())
+    }
+    pub fn shown(&self) -> usize {
+        self.arranged.order.as_ref().map_or(self.total(), Vec::len)
+    }
+    /// The row number at a place of the view.
+    pub fn row_at(&self, place: usize) -> Option<usize> {
+        match &self.arranged.order {
+            Some(order) => order.get(place).map(|row| *row as usize),
+            None => (place < self.total()).then_some(place),
+        }
+    }
+    pub fn selected(&self) -> Option<usize> {
+        self.row_at(self.list.cursor)
+    }
+    fn cell(&self, column: &str) -> Option<Cell<'_>> {
+        let rows = self.rows.as_ref()?;
+        Some(rows.cell(self.selected()?, rows.table().column(column)?))
+    }
+    fn number(&self, column: &str) -> Option<u64> {
+        u64::try_from(self.cell(column)?.number()?).ok()
+    }
+
+    /// The work that filter, search and sorting need; None where the rows are shown as they come.
+    pub fn ask(&mut self) -> Option<Ask> {
+        self.generation = self.generation.wrapping_add(1);
+        let rows = self.rows.clone()?;
+        self.fresh &= self.list.cursor == 0;
+        let keep = self.selected().filter(|_| !self.fresh).and_then(|row| u32::try_from(row).ok());
+        if self.filter.trim().is_empty() && self.search.trim().is_empty() && self.sort.is_none() {
+            self.arranged = Arranged::default();
+            self.list.cursor = keep.map_or(0, |row| row as usize);
+            return None;
+        }
+        let columns = self.columns.iter().flat_map(|column| [Some(column.index), column.joined]).flatten().collect();
+        Some(Ask { rows, columns, filter: self.filter.clone(), search: self.search.clone(), sort: self.sort, keep })
+    }
+
+    pub fn take(&mut self, generation: u32, arranged: Arranged) {
+        if generation == self.generation {
+            // A row that the filter hides gives the cursor to the first that it leaves.
+            self.list.cursor = arranged.kept.unwrap_or(0);
+            self.arranged = arranged;
+        }
+    }
+
+    /// Sorts by the next column of those in sight, and after the last one not at all.
+    pub fn sort_by_next(&mut self) {
+        let mut seen: Vec<usize> =
+            self.placed.iter().filter_map(|(shown, ..)| self.columns.get(*shown)).map(|column| column.index).collect();
+        if seen.is_empty() {
+            seen = self.columns.iter().map(|column| column.index).collect();
+        }
+        let next = match self.sort {
+            None => seen.first(),
+            Some(sort) => seen.iter().position(|column| *column == sort.column).and_then(|at| seen.get(at + 1)),
+        };
+        self.sort = next.map(|column| Sort { column: *column, descending: false });
+    }
+    /// Sorts by the column whose header was clicked, the other way round at the second click.
+    pub fn sort_at(&mut self, x: u16) -> bool {
+        let x = x.saturating_sub(self.body.x + 1);
+        let clicked = self.placed.iter().find(|(_, left, width)| (*left..left + width).contains(&x));
+        let Some(column) = clicked.and_then(|(shown, ..)| self.columns.get(*shown)) else { return false };
+        let descending = self.sort.is_some_and(|sort| sort.column == column.index && !sort.descending);
+        self.sort = Some(Sort { column: column.index, descending });
+        true
+    }
+    pub fn invert(&mut self) -> bool {
+        self.sort.as_mut().map(|sort| sort.descending = !sort.descending).is_some()
+    }
+
+    pub fn next_hit(&mut self, forward: bool) -> bool {
+        let hit = next_hit(&self.arranged.hits, self.list.cursor, forward);
+        self.list.cursor = hit.unwrap_or(self.list.cursor);
+        hit.is_some()
+    }
+
+    /// The bytes behind the selected row: what the row is about, or the object that it was read from.
+    pub fn link(&self, object: bool) -> Option<Link> {
+        let pid = self.number("pid").and_then(|pid| u32::try_from(pid).ok());
+        let process = self.number("process_address").map(VirtAddr).or(match self.asked {
+            Some(Scope::Process(address)) => Some(address),
+            _ => None,
+        });
+        let space = match (process, pid) {
+            (Some(process), _) => Some(Where::Space(Space::Process(process))),
+            (None, Some(pid)) => Some(Where::OfPid(pid)),
+            _ => None,
+        };
+        let table = self.entry.table.name;
+        let bytes = |space, first: u64, last: u64, what: String| Link::Bytes { space, first, last, at: first, what };
+        let kernel = Where::Space(Space::Kernel);
+        if !object {
+            match table {
+                "regions" | "suspicious" => {
+                    let (first, last) = (self.number("start")?, self.number("end")?);
+                    return Some(bytes(space?, first, last.max(first), format!("region {first:#x}")));
+                }
+                "libraries" => {
+                    let (first, size) = (self.number("base")?, self.number("size")?);
+                    let name = self.cell("name")?.to_string();
+                    return Some(bytes(space?, first, first.saturating_add(size.max(1) - 1), name));
+                }
+                "modules" if self.number("base").is_some() => {
+                    let (first, size) = (self.number("base")?, self.number("size").unwrap_or(1));
+                    let name = self.cell("name")?.to_string();
+                    return Some(bytes(kernel, first, first.saturating_add(size.max(1) - 1), format!("module {name}")));
+                }
+                "processes" => return self.process(),
+                _ => (),
+            }
+        }
+        let at = self.number("address")?;
+        let what = format!("{} {at:#x}", table.trim_end_matches('s').replace('_', " "));
+        let space = if VirtAddr(at).is_kernel() { kernel } else { space? };
+        Some(Link::Bytes { space, first: 0, last: u64::MAX, at, what })
+    }
+
+    /// The process that the selected row belongs to.
+    pub fn process(&self) -> Option<Link> {
+        let pid = self.number("pid").and_then(|pid| u32::try_from(pid).ok());
+        let address = self.number(if self.entry.table.name == "processes" { "address" } else { "process_address" });
+        (pid.is_some() || address.is_some()).then_some(Link::Process { address: address.map(VirtAddr), pid })
+    }
+
+    /// The row on the screen line `y`.
+    pub fn place_at(&self, y: u16) -> Option<usize> {
+        let line = y.checked_sub(self.body.y + 1)?;
+        let place = self.list.top + usize::from(line);
+        (y < self.body.bottom() && place < self.shown()).then_some(place)
+    }
+
+    pub fn position(&self) -> String {
+        let (shown, total) = (self.shown(), self.total());
+        let mut text = match shown {
+            0 => String::new(),
+            _ => format!("{}/{}", grouped(self.list.cursor + 1), grouped(shown)),
+        };
+        if shown != total {
+            text.push_str(&format!(" of {}", grouped(total)));
+        }
+        if !self.search.is_empty() {
+            let hits = self.arranged.hits.len();
+            let at = self.arranged.hits.iter().position(|hit| *hit as usize == self.list.cursor);
+            text.push_str(&match at {
+                Some(at) => format!("  /{} of {}", grouped(at + 1), grouped(hits)),
+                None => format!("  /{}", counted(hits, "hit", "hits")),
+            });
+        }
+        text
+    }
+
+    /// Filter and order, for the title: what makes the view show less than there is must be seen.
+    fn conditions(&self, look: &Look) -> String {
+        let mut parts = Vec::new();
+        if !self.filter.trim().is_empty() {
+            let about = if self.arranged.resembling { "filter, resembling" } else { "filter" };
+            parts.push(format!("{about}: {}", look.fit(&self.filter, 24, Cut::End)));
+        }
+        if let Some(sort) = self.sort
+            && let Some(column) = self.columns.iter().find(|column| column.index == sort.column)
+        {
+            let arrow = if sort.descending { look.symbols.down } else { look.symbols.up };
+            parts.push(format!("sort: {} {arrow}", column.header.to_lowercase()));
+        }
+        if parts.is_empty() { String::new() } else { format!(" {} ", parts.join(look.symbols.dot)) }
+    }
+
+    /// Why there is nothing to see.
+    fn emptiness(&self) -> Vec<(Role, String)> {
+        let Some(rows) = &self.rows else {
+            return match &self.failure {
+                Some(why) => vec![(Role::Danger, why.clone())],
+                None => vec![(Role::Dim, "reading...".into())],
+            };
+        };
+        if !rows.is_empty() {
+            let (term, total) = (self.filter.trim(), rows.len());
+            return vec![(Role::Text, format!("0 of {} match \"{term}\"", grouped(total))), (Role::Dim, "Esc clears the filter".into())];
+        }
+        if rows.state() == State::Running {
+            return vec![(Role::Dim, "reading...".into())];
+        }
+        let subject = self.title.to_lowercase();
+        let of = if self.asked == Some(Scope::Machine) || self.machine_only { "this image" } else { "this process" };
+        let mut lines = vec![(Role::Text, format!("{of} has no {subject}"))];
+        if rows.state() == State::Cancelled {
+            lines = vec![(Role::Warning, "cancelled before the first row was found".into())];
+        }
+        lines.extend(rows.notes().iter().map(|note| (Role::Warning, note.clone())));
+        lines
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub fn draw(&mut self, area: Rect, buffer: &mut Buffer, title: &[(Role, String)], focused: bool, look: &Look, detail: u16) {
+        let conditions = self.conditions(look);
+        let inner = frame(area, buffer, title, &conditions, focused, look);
+        if inner.height == 0 || inner.width < 2 {
+            return;
+        }
+        let notes = self.rows.as_ref().map_or_else(Vec::new, |rows| rows.notes().to_vec());
+        let empty = self.shown() == 0;
+        let note_height = u16::from(!notes.is_empty() && !empty && inner.height > 6);
+        let detail = if empty || inner.height < detail + 5 { 0 } else { detail };
+        let body = Rect { height: inner.height - note_height - detail, ..inner };
+        self.body = body;
+        self.place_columns(body.width - 1);
+        if empty {
+            self.list.fit(usize::from(body.height.saturating_sub(1)), 0);
+            let mut y = body.y + body.height.min(2) / 2;
+            for (role, line) in self.emptiness() {
+                for line in crate::tui::text::wrap(&look.clean(&line), usize::from(body.width.saturating_sub(2))) {
+                    if y < body.bottom() {
+                        put(buffer, body.x + 1, y, &line, body.width - 1, look.style(role));
+                    }
+                    y = y.saturating_add(1);
+                }
+            }
+            return;
+        }
+        let mut list = self.list;
+        let sought = self.search.trim().to_lowercase();
+        let grid = Shown { view: self, look };
+        VirtualTable { grid: &grid, columns: &self.placed, look, focused, sought: &sought }.draw(body, buffer, &mut list);
+        self.list = list;
+        let edge = Rect { x: area.right() - 1, y: body.y + 1, width: 1, height: body.height.saturating_sub(1) };
+        thumb(buffer, edge, list.top, list.height, self.shown(), look.symbols.thumb, look.style(Role::Text));
+        if note_height > 0 {
+            let more = if notes.len() > 1 { format!(" (+{}, i shows all)", notes.len() - 1) } else { String::new() };
+            let room = usize::from(body.width.saturating_sub(1)).saturating_sub(more.len());
+            let note = look.fit(&notes.first().cloned().unwrap_or_default(), room.saturating_sub(6), Cut::End);
+            put(buffer, body.x + 1, body.bottom(), &format!("note: {note}{more}"), body.width - 1, look.style(Role::Dim));
+        }
+        if detail > 0 {
+            let rest = Rect { y: body.bottom() + note_height, height: detail, ..inner };
+            self.draw_detail(rest, buffer, look);
+        }
+    }
+
+    fn draw_detail(&self, area: Rect, buffer: &mut Buffer, look: &Look) {
+        let line = look.symbols.border.horizontal_top.repeat(usize::from(area.width));
+        put(buffer, area.x, area.y, &line, area.width, look.style(Role::Frame));
+        let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
+        let (Some(rows), Some(row)) = (&self.rows, self.selected()) else { return };
+        let whole = |name: &str| {
+            let shown = self.placed.iter().find(|(shown, ..)| {
+                self.columns.get(*shown).is_some_and(|column| rows.table().columns.get(column.index).is_some_and(|it| it.name == name))
+            });
+            shown.is_some_and(|(shown, _, width)| self.columns.get(*shown).is_some_and(|column| column.widest <= *width))
+        };
+        let mut parts = record(rows.as_ref(), row, look);
+        if area.height < 4 {
+            // What is not to be seen in the table comes first where there is little room.
+            let columns = rows.table().columns;
+            let in_sight = |name: &String| columns.iter().any(|column| column.name.replace('_', " ") == *name && whole(column.name));
+            let said = |name: &str| self.one_process() && matches!(name, "pid" | "process");
+            let seldom = |name: &str| name == "process address";
+            parts.retain(|(name, value, _)| !in_sight(name) && !said(name) && !seldom(name) && value != look.symbols.dash);
+            parts.sort_by_key(|(name, _, role)| (*role != Role::Warning, name != "indicators"));
+        }
+        flow(area, buffer, &parts, look);
+    }
+
+    /// Whether all rows belong to the process that the title names.
+    fn one_process(&self) -> bool {
+        !self.machine_only && matches!(self.asked, Some(Scope::Process(_) | Scope::Pid(_)))
+    }
+
+    fn place_columns(&mut self, room: u16) {
+        if let Some(rows) = self.rows.clone() {
+            for place in self.list.top..(self.list.top + self.list.height.max(1)).min(self.shown()) {
+                if let Some(row) = self.row_at(place) {
+                    self.measure_row(rows.as_ref(), row);
+                }
+            }
+        }
+        let one_process = self.one_process();
+        let wants: Vec<Want> = self
+            .columns
+            .iter()
+            .map(|column| {
+                let table = self.entry.table;
+                let redundant =
+                    one_process && table.columns.get(column.index).is_some_and(|column| matches!(column.name, "pid" | "process"));
+                let (comfort, least) = column.comfort.map_or((column.widest, column.widest), |comfort| (comfort, comfort.min(8)));
+                // What the title says already takes no column.
+                let priority = if redundant { 0 } else { column.priority };
+                Want { natural: column.widest, comfort, least, priority }
+            })
+            .collect();
+        self.placed = place(&wants, room);
+    }
+}
+
+/// An address with its port, if it has one.
+fn address(text: &str, port: Option<i128>) -> String {
+    match port {
+        Some(port) if text.contains(':') => format!("[{text}]:{port}"),
+        Some(port) => format!("{text}:{port}"),
+        None => text.to_owned(),
+    }
+}
+
+/// The view as the widget wants it.
+struct Shown<'a> {
+    view: &'a TableView,
+    look: &'a Look,
+}
+
+impl Grid for Shown<'_> {
+    fn len(&self) -> usize {
+        self.view.shown()
+    }
+    fn header(&self, column: usize) -> String {
+        self.view.columns.get(column).map(|column| column.header.clone()).unwrap_or_default()
+    }
+    fn aligns_right(&self, column: usize) -> bool {
+        self.view.columns.get(column).is_some_and(|column| column.right)
+    }
+    fn cell(&self, row: usize, column: usize, room: usize) -> Painted {
+        let (Some(rows), Some(row), Some(column)) = (&self.view.rows, self.view.row_at(row), self.view.columns.get(column)) else {
+            return Painted { text: String::new(), role: Role::Text };
+        };
+        let cell = rows.cell(row, column.index);
+        let name = rows.table().columns.get(column.index).map_or("", |column| column.name);
+        let port = column.joined.map(|joined| rows.cell(row, joined)).and_then(|port| port.number());
+        let text = match &cell {
+            Cell::Text(text) if column.joined.is_some() => self.look.fit(&address(text, port), room, column.cut),
+            Cell::Text(text) if !text.contains('_') => self.look.fit(text, room, column.cut),
+            Cell::List(items) if matches!(items.first(), Some(Cell::Object(_))) => self.look.fit(&signs(items), room, column.cut),
+            cell => self.look.fit(&value(cell, name, self.look), room, column.cut),
+        };
+        Painted { text, role: role_of(&cell, name) }
+    }
+    fn margin(&self, row: usize) -> Option<Painted> {
+        let rows = self.view.rows.as_ref()?;
+        let problems = rows.table().columns.len().checked_sub(1)?;
+        let troubled = matches!(rows.cell(self.view.row_at(row)?, problems), Cell::List(items) if !items.is_empty());
+        troubled.then(|| Painted { text: "!".into(), role: Role::Warning })
+    }
+}

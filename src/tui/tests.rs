@@ -1,0 +1,686 @@
+//! The explorer as a whole, on a small machine made up here: keys go in, screens come out.
+
+use super::app::{App, Effect, Message, Opened, Slot};
+use super::panes::arrange::arrange;
+use super::screen;
+use super::terminal::{Capabilities, Depth, Painter};
+use super::text::Charset;
+use super::theme::Look;
+use crate::address::{PhysAddr, PhysRange, VirtAddr};
+use crate::engine::{Bytes, Piece, find_table};
+use crate::facts::*;
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
+use ratatui::backend::TestBackend;
+use ratatui::layout::Rect;
+use ratatui::{Terminal, Viewport};
+use std::sync::Arc;
+use std::time::Instant;
+
+const UNICODE: Capabilities = Capabilities { depth: Depth::Ansi, charset: Charset::Unicode, plain_symbols: false };
+const PLAIN: Capabilities = Capabilities { depth: Depth::None, charset: Charset::Ascii, plain_symbols: true };
+
+fn answer<T: Record + Clone>(rows: Vec<T>, notes: &[&str]) -> Arc<dyn Rows> {
+    let mut sink = Sink::new(Arc::default());
+    sink.extend(rows);
+    notes.iter().for_each(|note| sink.note(*note));
+    sink.finish()
+}
+
+fn time(second: i64) -> Known<Time> {
+    Time::from_nanoseconds((1_741_944_420 + i128::from(second)) * 1_000_000_000 + 613_209_870, 9).into()
+}
+
+fn process(depth: u32, parent: u64, pid: u32, name: &str, command: Option<&str>) -> TreeProcess {
+    TreeProcess {
+        depth,
+        parent: (parent != 0).then(|| object(parent)).into(),
+        pid,
+        ppid: Known::Value(parent as u32),
+        name: name.to_owned(),
+        address: Known::Value(object(pid.into())),
+        create_time: time(pid.into()),
+        uid: Known::Value(if pid > 800 { 1000 } else { 0 }),
+        threads: Known::Value(1),
+        kernel_thread: Known::Value(parent == 2 || pid == 2),
+        command_line: command.map(str::to_owned).into(),
+        sources: vec!["task_list", "pid_hash", "scan"],
+        ..TreeProcess::default()
+    }
+}
+
+fn object(pid: u64) -> VirtAddr {
+    VirtAddr(0xffff_8a3b_c400_0000 + pid * 0x1840)
+}
+
+fn processes() -> Vec<TreeProcess> {
+    let mut hidden = process(1, 1, 666, "kworker/0:9", Some("/tmp/.x -d"));
+    hidden.state = ProcessState::Hidden;
+    hidden.sources = vec!["scan"];
+    let mut exited = process(1, 1, 700, "dropper", None);
+    exited.state = ProcessState::Exited;
+    exited.exit_time = time(702);
+    exited.command_line = Known::Unreadable(ReadError::NotInImage(PhysAddr(0x7ff_f000)));
+    let mut zombie = process(2, 800, 811, "defunct", None);
+    zombie.state = ProcessState::Zombie;
+    let mut reused = process(1, 1, 700, "cron", Some("/usr/sbin/cron -f"));
+    reused.address = Known::Value(VirtAddr(0xffff_8a3b_d000_0000));
+    vec![
+        process(0, 0, 1, "systemd", Some("/sbin/init --system")),
+        hidden,
+        exited,
+        reused,
+        process(1, 1, 800, "sshd", Some("sshd: /usr/sbin/sshd -D [listener]")),
+        zombie,
+        process(2, 800, 812, "bash", Some("-bash")),
+        process(3, 812, 900, "e\u{1b}]0;own\u{7}\u{202e}cod", Some("curl http://203.0.113.77/\u{1b}[31m")),
+        process(0, 0, 2, "kthreadd", None),
+        process(1, 2, 3, "rcu_gp", None),
+        process(1, 2, 4, "kworker/u8:3-events_unbound", None),
+    ]
+}
+
+fn regions(pid: u32) -> Vec<Region> {
+    let region = |start: u64, pages: u64, rights: &str, kind: &'static str, file: &str| Region {
+        pid,
+        process: "bash".into(),
+        start: VirtAddr(start),
+        end: VirtAddr(start + pages * 4096 - 1),
+        protection: Protection {
+            read: rights.contains('r'),
+            write: rights.contains('w'),
+            execute: rights.contains('x'),
+            ..Protection::default()
+        },
+        native_protection: format!("{rights}p"),
+        kind,
+        file: (!file.is_empty()).then(|| file.to_owned()).into(),
+        resident_pages: Known::Value(pages / 2),
+        address: VirtAddr(0xffff_8a3b_c5f7_0428 + start % 0x1000),
+        process_address: object(pid.into()),
+        ..Region::default()
+    };
+    vec![
+        region(0x5575_0416_3000, 2, "r--", "image", "/usr/bin/bash"),
+        region(0x5575_0416_5000, 200, "r-x", "image", "/usr/bin/bash"),
+        region(0x5575_0426_0000, 40, "rw-", "heap", ""),
+        region(0x7f7d_3e40_0000, 300, "r-x", "image", "/usr/lib/x86_64-linux-gnu/libc.so.6"),
+        region(0x7f7d_3e58_a000, 4, "rwx", "private", ""),
+        region(0x7ffd_470b_d000, 33, "rw-", "stack", ""),
+    ]
+}
+
+fn suspicious() -> Vec<Suspicious> {
+    let row = |score, verdict, start: u64, indicators: &[(&'static str, &str)]| Suspicious {
+        pid: 812,
+        process: "bash".into(),
+        start: VirtAddr(start),
+        end: VirtAddr(start + 0x3fff),
+        protection: Protection { read: true, write: true, execute: true, ..Protection::default() },
+        score,
+        verdict,
+        indicators: indicators.iter().map(|(id, detail)| Indicator { id, detail: (*detail).to_owned() }).collect(),
+        process_address: object(812),
+        ..Suspicious::default()
+    };
+    vec![
+        row(15, Verdict::LikelyBenign, 0x7f7d_3e59_0000, &[("private_executable", "no file behind it"), ("no_content", "-never touched")]),
+        row(
+            93,
+            Verdict::LikelyInjected,
+            0x7f7d_3e58_a000,
+            &[("private_executable", "no file behind it"), ("shellcode", "a decoder loop at +0x40")],
+        ),
+    ]
+}
+
+fn sockets() -> Vec<Socket> {
+    let socket = |protocol: &str, local: &str, port: u16, remote: Option<(&str, u16)>, state: &str| Socket {
+        protocol: protocol.into(),
+        local_address: Known::Value(local.into()),
+        local_port: Known::Value(port),
+        remote_address: remote.map(|(address, _)| address.to_owned()).into(),
+        remote_port: remote.map(|(_, port)| port).into(),
+        state: Known::Value(state.into()),
+        pid: Known::Value(812),
+        process: Known::Value("bash".into()),
+        address: VirtAddr(0xffff_8a3b_c679_0000),
+        process_address: Known::Value(object(812)),
+        ..Socket::default()
+    };
+    vec![
+        socket("TCPv4", "0.0.0.0", 8080, None, "LISTEN"),
+        socket("TCPv4", "10.13.37.5", 49524, Some(("203.0.113.77", 8443)), "ESTABLISHED"),
+        socket("TCPv6", "fd13:37::5", 54128, Some(("fd13:37::9", 443)), "ESTABLISHED"),
+    ]
+}
+
+fn info() -> Info {
+    let check = |what: &str| Check { what: what.into(), passed: true, detail: String::new() };
+    Info {
+        os: Origin::Linux,
+        architecture: "x86_64",
+        kernel: "Linux version 6.1.0-56-amd64 (builder@example.org) #1 SMP".into(),
+        hostname: Known::Value("larch".into()),
+        boot_time: time(0),
+        capture_time: time(1000),
+        format: "ELF core".into(),
+        size: 151_131_435,
+        page_table_root: PhysAddr(0x2a1_0000),
+        paging_levels: 4,
+        kernel_base: VirtAddr(0xffff_ffff_a100_0000),
+        kaslr_shift: Known::Value(0x2000_0000),
+        symbol_source: "BTF and kallsyms of the image".into(),
+        checks: vec![check("init_task is PID 0"), check("the task list closes")],
+        memory: vec![PhysRange { start: PhysAddr(0), length: 0x800_0000 }],
+        warnings: vec![],
+    }
+}
+
+/// The app with somebody who does its work at once.
+struct Desk {
+    app: App,
+    terminal: Terminal<TestBackend>,
+    million: bool,
+    quit: bool,
+    queries: Vec<(&'static str, Scope)>,
+}
+
+impl Desk {
+    fn new(width: u16, height: u16, capabilities: &Capabilities) -> Self {
+        let app = App::new("larch.lime", Look::new(capabilities), (width, height));
+        let terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        let mut desk = Self { app, terminal, million: false, quit: false, queries: Vec::new() };
+        let names = ["sockets", "regions", "suspicious", "threads", "modules", "kernel_log"];
+        let tables = names.iter().map(|name| find_table(name).unwrap()).collect();
+        desk.send(Message::Opened(Box::new(Opened { info: info(), tree: find_table("pstree").unwrap(), tables })));
+        desk.draw();
+        desk
+    }
+
+    fn send(&mut self, message: Message) {
+        let mut waiting = vec![message];
+        while let Some(message) = waiting.pop() {
+            for effect in self.app.update(message) {
+                waiting.extend(self.work(effect));
+            }
+        }
+    }
+
+    fn work(&mut self, effect: Effect) -> Option<Message> {
+        match effect {
+            Effect::Query { slot, entry, scope } => {
+                self.queries.push((entry.table.name, scope));
+                let of_bash = matches!(scope, Scope::Machine) || scope == Scope::Process(object(812));
+                let rows = match (slot, entry.table.name) {
+                    (Slot::Tree, _) => answer(processes(), &[]),
+                    (_, "regions") if self.million => answer(
+                        (0..1_000_000).map(|index| Region { start: VirtAddr(index << 12), ..regions(812)[4].clone() }).collect(),
+                        &[],
+                    ),
+                    (_, "regions") if of_bash => answer(regions(812), &[]),
+                    (_, "suspicious") if of_bash => answer(suspicious(), &["2 processes were looked at"]),
+                    (_, "sockets") if of_bash => answer(sockets(), &[]),
+                    (_, "regions") => answer(Vec::<Region>::new(), &["the memory map at 0xffff8a3b00000000 is not in the image"]),
+                    (_, "kernel_log") => answer(Vec::<linux::LogRecord>::new(), &[]),
+                    _ => answer(Vec::<Socket>::new(), &[]),
+                };
+                Some(Message::Rows { slot, scope, rows })
+            }
+            Effect::Arrange { table, generation, ask } => {
+                let arranged = arrange(&ask, &Watch::default()).unwrap();
+                Some(Message::Arranged { table, generation, arranged })
+            }
+            Effect::Read(wish) => {
+                // The third page of anything is missing.
+                let text = b"\x7fELF\0\0/bin/sh\0\xff\xc3 secret ";
+                let data: Vec<u8> =
+                    (0..wish.length as u64).map(|index| text[((wish.start + index) % text.len() as u64) as usize]).collect();
+                let mut pieces = Vec::new();
+                let mut at = wish.start;
+                while at < wish.start + wish.length as u64 {
+                    let length = (4096 - at % 4096).min(wish.start + wish.length as u64 - at);
+                    let missing = (at >> 12) % 8 == 6;
+                    let origin =
+                        if missing { Err(ReadError::NotMapped(VirtAddr(at))) } else { Ok(PageOrigin::Ram(PhysAddr(at & 0xff_ffff))) };
+                    pieces.push(Piece { address: at, length: length as usize, origin });
+                    at += length;
+                }
+                Some(Message::Bytes { wish, result: Ok(Bytes { start: wish.start, data, pieces }) })
+            }
+            Effect::Find { serial, from, .. } => Some(Message::Found { serial, result: Ok(Some(from + 0x123)) }),
+            Effect::Quit => {
+                self.quit = true;
+                None
+            }
+            Effect::Cancel | Effect::Suspend | Effect::Redraw => None,
+        }
+    }
+
+    fn draw(&mut self) {
+        let app = &mut self.app;
+        self.terminal.draw(|frame| screen::draw(app, frame)).unwrap();
+        // As in the program: what the drawing showed to be missing is fetched, and drawn.
+        self.send(Message::Tick);
+        let app = &mut self.app;
+        self.terminal.draw(|frame| screen::draw(app, frame)).unwrap();
+    }
+
+    /// Keys with blanks between them; what is longer than a key and not its name is typed out.
+    fn keys(&mut self, keys: &str) -> &mut Self {
+        for key in keys.split(' ').filter(|key| !key.is_empty()) {
+            let named = match key {
+                "Enter" => Some((KeyCode::Enter, KeyModifiers::NONE)),
+                "Esc" => Some((KeyCode::Esc, KeyModifiers::NONE)),
+                "Tab" => Some((KeyCode::Tab, KeyModifiers::NONE)),
+                "BackTab" => Some((KeyCode::BackTab, KeyModifiers::SHIFT)),
+                "Down" => Some((KeyCode::Down, KeyModifiers::NONE)),
+                "PgDn" => Some((KeyCode::PageDown, KeyModifiers::NONE)),
+                "End" => Some((KeyCode::End, KeyModifiers::NONE)),
+                "Right" => Some((KeyCode::Right, KeyModifiers::NONE)),
+                "Left" => Some((KeyCode::Left, KeyModifiers::NONE)),
+                "Space" => Some((KeyCode::Char(' '), KeyModifiers::NONE)),
+                "^C" => Some((KeyCode::Char('c'), KeyModifiers::CONTROL)),
+                "^D" => Some((KeyCode::Char('d'), KeyModifiers::CONTROL)),
+                _ => None,
+            };
+            match named {
+                Some((code, modifiers)) => self.send(Message::Key(KeyEvent::new(code, modifiers))),
+                None => key.chars().for_each(|c| self.send(Message::Key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE)))),
+            }
+        }
+        self.draw();
+        self
+    }
+
+    fn text(&self) -> String {
+        let buffer = self.terminal.backend().buffer();
+        let width = usize::from(buffer.area.width).max(1);
+        let rows: Vec<String> = buffer.content.chunks(width).map(|row| row.iter().map(|cell| cell.symbol()).collect()).collect();
+        rows.join("\n")
+    }
+    #[track_caller]
+    fn shows(&self, text: &str) -> &Self {
+        assert!(self.text().contains(text), "{text:?} is not on the screen:\n{}", self.text());
+        self
+    }
+    #[track_caller]
+    fn hides(&self, text: &str) -> &Self {
+        assert!(!self.text().contains(text), "{text:?} is on the screen:\n{}", self.text());
+        self
+    }
+    /// The process that is selected in the tree.
+    fn process(&self) -> (u32, String) {
+        self.app.tree.current().map(|process| (process.pid, process.name.clone())).unwrap_or_default()
+    }
+}
+
+fn desk() -> Desk {
+    Desk::new(80, 24, &UNICODE)
+}
+
+macro_rules! screen {
+    ($name:literal, $desk:expr) => {
+        insta::with_settings!({snapshot_path => "../../tests/screens", prepend_module_to_snapshot => false, omit_expression => true}, {
+            insta::assert_snapshot!($name, $desk.terminal.backend());
+        });
+    };
+}
+
+// Screens.
+
+#[test]
+fn the_tree_at_80_columns() {
+    screen!("tree-80x24", desk());
+}
+
+#[test]
+fn the_tree_in_ascii_without_colours() {
+    let desk = Desk::new(80, 24, &PLAIN);
+    let colourless = |cell: &ratatui::buffer::Cell| cell.fg == ratatui::style::Color::Reset && cell.bg == ratatui::style::Color::Reset;
+    assert!(desk.terminal.backend().buffer().content.iter().all(colourless));
+    assert!(desk.text().is_ascii());
+    screen!("tree-ascii-80x24", desk);
+}
+
+#[test]
+fn both_panes_at_160_columns() {
+    let mut desk = Desk::new(160, 44, &UNICODE);
+    desk.keys("f bash Enter 2 Down Down Down Down");
+    screen!("regions-160x44", desk);
+}
+
+#[test]
+fn bytes_with_gaps() {
+    let mut desk = desk();
+    desk.keys("f bash Enter 2 Down Enter").keys("g 0x557504165ff0 Enter Down Down");
+    screen!("bytes-80x24", desk);
+}
+
+#[test]
+fn judgements_come_worst_first() {
+    let mut desk = desk();
+    desk.keys("a 3");
+    screen!("suspicious-80x24", desk);
+}
+
+#[test]
+fn help_is_the_table_of_commands() {
+    let mut desk = Desk::new(160, 60, &UNICODE);
+    desk.keys("?");
+    screen!("help-160x60", desk);
+}
+
+// Keys.
+
+#[test]
+fn kernel_threads_are_folded_away_and_opened_by_hand() {
+    let mut desk = desk();
+    desk.shows("kthreadd").hides("rcu_gp").shows("3 kernel threads").shows("+2");
+    desk.keys("G Right").shows("rcu_gp");
+    desk.keys("Space").hides("rcu_gp");
+    desk.keys("Left Left");
+    assert_eq!(desk.process().1, "kthreadd", "a folded root has nowhere further out");
+}
+
+#[test]
+fn marks_are_words() {
+    desk().shows("hidden").shows("✝ exited").shows("zombie").shows("1 hidden · 1 exited · 1 zombie");
+}
+
+#[test]
+fn processes_with_one_pid_are_two() {
+    let mut desk = desk();
+    desk.keys("Down Down");
+    assert_eq!(desk.process(), (700, "dropper".into()));
+    desk.keys("Down");
+    assert_eq!(desk.process(), (700, "cron".into()));
+}
+
+#[test]
+fn a_filter_keeps_ancestors_and_gives_everything_back() {
+    let mut desk = desk();
+    desk.keys("f bash");
+    desk.shows("systemd").shows("sshd").shows("bash").hides("cron").hides("kthreadd").shows("1 of 11");
+    assert_eq!(desk.process().1, "bash", "the one that matches, not its ancestor");
+    desk.keys("Enter Esc").shows("kthreadd").hides("rcu_gp");
+    assert_eq!(desk.process().1, "bash");
+}
+
+#[test]
+fn a_filter_that_nothing_contains_shows_what_resembles_it() {
+    let mut desk = desk();
+    desk.keys("f drppr").shows("dropper").shows("filter, resembling: drppr");
+    desk.keys("Esc f zzzz").shows("0 of 11 match \"zzzz\"").shows("Esc clears the filter");
+    desk.keys("Enter f Esc Esc").shows("systemd");
+}
+
+#[test]
+fn a_filter_finds_the_hidden() {
+    let mut desk = desk();
+    desk.keys("f hidden Enter");
+    assert_eq!(desk.process().0, 666);
+    desk.shows("missing from the list");
+}
+
+#[test]
+fn search_goes_on_and_around() {
+    let mut desk = desk();
+    desk.keys("/ sh Enter");
+    assert_eq!(desk.process().1, "sshd");
+    desk.shows("/1 of 2");
+    desk.keys("n");
+    assert_eq!(desk.process().1, "bash");
+    desk.keys("n");
+    assert_eq!(desk.process().1, "sshd");
+    desk.keys("N");
+    assert_eq!(desk.process().1, "bash");
+    desk.keys("Esc / nowhere Enter").shows("not in the tree");
+}
+
+#[test]
+fn the_tables_follow_the_selection() {
+    let mut desk = Desk::new(160, 44, &UNICODE);
+    desk.shows("this process has no sockets");
+    desk.keys("f bash Enter").shows("10.13.37.5:49524").shows("[fd13:37::5]:54128");
+    assert_eq!(desk.queries.last(), Some(&("sockets", Scope::Process(object(812)))));
+    desk.keys("a");
+    assert_eq!(desk.queries.last(), Some(&("sockets", Scope::Machine)));
+    desk.shows("all processes");
+}
+
+#[test]
+fn only_what_is_in_sight_is_asked_for() {
+    let mut desk = desk();
+    assert_eq!(desk.queries.len(), 1, "the tree alone");
+    desk.keys("j j j");
+    assert_eq!(desk.queries.len(), 1);
+    desk.keys("Tab");
+    assert_eq!(desk.queries.len(), 2);
+}
+
+#[test]
+fn an_empty_view_says_why() {
+    let mut desk = desk();
+    desk.keys("2").shows("this process has no regions").shows("is not in the image");
+    desk.keys("6").shows("this image has no kernel log");
+}
+
+#[test]
+fn tab_walks_through_all_views_and_esc_returns() {
+    let mut desk = desk();
+    for title in ["Sockets", "Regions", "Suspicious", "Threads", "Modules", "Kernel log"] {
+        desk.keys("Tab");
+        assert_eq!(desk.app.tables[desk.app.active].title, title);
+    }
+    desk.keys("Tab").shows("kthreadd");
+    desk.keys("BackTab").shows("this image has no kernel log");
+    desk.keys("Esc").shows("kthreadd");
+    desk.keys("3 BackTab BackTab BackTab").shows("kthreadd");
+}
+
+#[test]
+fn sorting_and_filtering_a_table() {
+    let mut desk = desk();
+    desk.keys("a 2").keys("s s s s").shows("sort: rights ▲");
+    desk.keys("I").shows("sort: rights ▼");
+    desk.keys("f libc Enter").shows("libc.so.6").hides("heap").shows("1/1 of 6").shows("filter: libc");
+    desk.keys("Esc").shows("heap").shows("1/6").hides("filter:");
+    desk.keys("f !image").hides("libc.so.6").shows("of 6");
+    desk.keys("Esc f zzzz").shows("0 of 6 match \"zzzz\"");
+}
+
+#[test]
+fn a_row_leads_to_its_bytes_and_back() {
+    let mut desk = desk();
+    desk.keys("a 3 Enter").shows("Bytes · region 0x7f7d3e58a000 of bash 812").shows("7f 45 4c 46").shows("+0x0");
+    desk.keys("/ secret Enter").shows("0x7f7d3e58a123 +0x123");
+    desk.keys("Esc").shows("Suspicious all processes");
+    desk.keys("p");
+    assert_eq!(desk.process().1, "bash");
+}
+
+#[test]
+fn an_address_can_be_gone_to_from_anywhere() {
+    let mut desk = desk();
+    desk.keys("g 0xffffffff81000000 Enter").shows("kernel memory").shows("ffffffff81000000");
+    desk.keys("g p:1000 Enter").shows("physical memory");
+    desk.keys("g +10 Enter").shows("0x1010");
+    desk.keys("Esc").shows("ffffffff81000000");
+    desk.keys("Esc").shows("Sockets");
+    desk.keys("g nonsense Enter").shows("not an address");
+    desk.keys("Esc G gg");
+    assert_eq!(desk.process().1, "systemd", "gg is the top, as in vi");
+}
+
+#[test]
+fn missing_bytes_are_not_zero() {
+    let mut desk = desk();
+    desk.keys("g 0xffff800000006000 Enter").shows("?? ?? ??").shows("not mapped").shows("????????");
+}
+
+#[test]
+fn interrupting_twice_quits_and_once_does_not() {
+    let mut desk = desk();
+    desk.keys("^C").shows("^C again quits");
+    assert!(!desk.quit);
+    desk.keys("j ^C");
+    assert!(!desk.quit, "another key comes between");
+    desk.keys("^C");
+    assert!(desk.quit);
+}
+
+#[test]
+fn q_is_a_letter_in_a_question_and_closes_help() {
+    let mut desk = desk();
+    desk.keys("f q Esc ? q");
+    assert!(!desk.quit);
+    desk.hides("Marks");
+    desk.keys("q");
+    assert!(desk.quit);
+}
+
+#[test]
+fn the_mouse_selects_scrolls_and_sorts() {
+    let mut desk = desk();
+    let mouse = |kind, column, row| Message::Mouse(MouseEvent { kind, column, row, modifiers: KeyModifiers::NONE });
+    desk.send(mouse(MouseEventKind::Down(MouseButton::Left), 10, 6));
+    desk.draw();
+    assert_eq!(desk.process().1, "dropper");
+    desk.send(mouse(MouseEventKind::ScrollDown, 10, 6));
+    assert_eq!(desk.process().1, "defunct");
+    let regions = desk.app.places.views[2].0;
+    desk.send(mouse(MouseEventKind::Down(MouseButton::Left), regions.x, regions.y));
+    desk.keys("a");
+    let body = desk.app.tables[1].body;
+    desk.send(mouse(MouseEventKind::Down(MouseButton::Left), body.x + 2, body.y));
+    desk.draw();
+    desk.shows("sort: pid ▲");
+    desk.send(mouse(MouseEventKind::Down(MouseButton::Left), body.x + 2, body.y + 2));
+    desk.send(mouse(MouseEventKind::Down(MouseButton::Left), body.x + 2, body.y + 2));
+    desk.draw();
+    desk.shows("Bytes · region");
+}
+
+#[test]
+fn paste_answers_a_question_and_is_no_command() {
+    let mut desk = desk();
+    desk.send(Message::Paste("q\nq".into()));
+    assert!(!desk.quit);
+    desk.keys("g");
+    desk.send(Message::Paste("0xffffffff81000000\n".into()));
+    desk.keys("Enter").shows("ffffffff81000000");
+}
+
+#[test]
+fn commands_and_tables_are_found_by_name() {
+    let mut desk = desk();
+    desk.keys(": zo").shows("zoom").shows("give the pane the whole screen");
+    desk.keys("Enter");
+    assert!(desk.app.zoomed);
+    desk.keys(": regs Enter").shows("this process has no regions");
+    desk.keys(": xyzzy Enter").shows("no command like xyzzy");
+    desk.keys(": Down Down Esc").hides("look at the selected process in the tables");
+}
+
+// Hostility.
+
+#[test]
+fn nothing_from_the_image_reaches_the_terminal_raw() {
+    for capabilities in [UNICODE, PLAIN] {
+        let mut desk = Desk::new(160, 44, &capabilities);
+        desk.keys("f curl Enter").shows("\\x1b]0;own\\x07\\u{202e}cod");
+        desk.keys("v");
+        let unsafe_char = |c: char| c.is_control() && c != '\n' || matches!(c, '\u{202a}'..='\u{202e}');
+        assert!(!desk.text().contains(unsafe_char), "{}", desk.text());
+    }
+}
+
+#[test]
+fn no_size_is_too_small() {
+    for (width, height) in [(0, 0), (1, 1), (10, 3), (20, 4), (21, 5), (40, 10), (80, 9), (300, 2), (110, 4), (500, 200)] {
+        let mut desk = Desk::new(width, height, &UNICODE);
+        for keys in
+            ["j", "f bash Enter", "1", "2", "Down Enter", "PgDn G", "?", "Down Esc", "v Esc i Esc", "a 3 Esc z 0", "g p:0 Enter", "/ x"]
+        {
+            desk.keys(keys);
+        }
+    }
+}
+
+#[test]
+fn a_tree_of_parents_that_loop_or_never_end_is_drawn() {
+    let mut desk = desk();
+    let mut rows: Vec<TreeProcess> = Vec::new();
+    for pid in 1..3000 {
+        rows.push(process(pid, u64::from(pid) - 1, pid, "deep", None));
+    }
+    rows.push(TreeProcess { parent: Known::Value(object(9001)), ..process(0, 0, 9000, "loop-a", None) });
+    rows.push(TreeProcess { parent: Known::Value(object(9000)), ..process(0, 0, 9001, "loop-b", None) });
+    rows.push(process(0, 0, 1, "same-object", None));
+    rows.push(TreeProcess { address: Known::Absent, ..process(0, 0, 5, "no-object", None) });
+    desk.send(Message::Rows { slot: Slot::Tree, scope: Scope::Machine, rows: answer(rows, &[]) });
+    desk.keys("G").shows("no-object").shows("same-object").shows("loop-b");
+    desk.keys("f loop").shows("2 of 3 003");
+}
+
+// Size and speed.
+
+#[test]
+fn a_million_rows_scroll() {
+    let mut desk = Desk::new(160, 44, &UNICODE);
+    desk.million = true;
+    desk.keys("a 2").shows("1 000 000 rows");
+    let began = Instant::now();
+    let frames = 50;
+    for _ in 0..frames {
+        desk.keys("PgDn");
+    }
+    let each = began.elapsed() / (2 * frames);
+    assert!(each.as_millis() < 50, "a frame takes {each:?}");
+    desk.keys("End").shows("1 000 000/1 000 000");
+}
+
+/// Bytes that a key costs on the wire, drawn as the program draws.
+fn cost(desk: &mut Desk, painter: &mut Painter, keys: &str) -> usize {
+    desk.keys(keys);
+    let app = &mut desk.app;
+    painter.paint(|frame| screen::draw(app, frame)).unwrap().len()
+}
+
+#[test]
+fn few_bytes_on_the_wire() {
+    for (capabilities, name) in [(UNICODE, "16 colours"), (PLAIN, "none")] {
+        let mut desk = Desk::new(80, 24, &capabilities);
+        let mut painter = Painter::new(Viewport::Fixed(Rect::new(0, 0, 80, 24))).unwrap();
+        let first = cost(&mut desk, &mut painter, "a");
+        cost(&mut desk, &mut painter, "0");
+        assert_eq!(cost(&mut desk, &mut painter, ""), 0, "nothing has changed");
+        let tree = cost(&mut desk, &mut painter, "j");
+        cost(&mut desk, &mut painter, "2");
+        let table = cost(&mut desk, &mut painter, "j");
+        cost(&mut desk, &mut painter, "Enter");
+        let bytes = cost(&mut desk, &mut painter, "j");
+        let scrolled = cost(&mut desk, &mut painter, "PgDn");
+        let costs = format!("{name}: first frame {first}, tree {tree}, table {table}, bytes {bytes}, a page of bytes {scrolled}");
+        assert!(first < 6000 && tree <= 600 && table <= 400 && bytes <= 200 && scrolled < 4500, "{costs}");
+    }
+}
+
+#[test]
+fn a_moved_cursor_costs_less_than_200_bytes_without_details() {
+    // Twelve rows high there is no room for the details of the row, which are text of their own.
+    let mut desk = Desk::new(80, 12, &UNICODE);
+    let mut painter = Painter::new(Viewport::Fixed(Rect::new(0, 0, 80, 12))).unwrap();
+    cost(&mut desk, &mut painter, "a 2");
+    let down = cost(&mut desk, &mut painter, "j");
+    assert!(down <= 200, "{down}");
+}
+
+#[test]
+fn a_large_frame_is_bracketed() {
+    let mut desk = desk();
+    let mut painter = Painter::new(Viewport::Fixed(Rect::new(0, 0, 80, 24))).unwrap();
+    let app = &mut desk.app;
+    let bytes = painter.paint(|frame| screen::draw(app, frame)).unwrap();
+    assert!(bytes.starts_with(b"\x1b[?2026h") && bytes.ends_with(b"\x1b[?2026l"));
+}

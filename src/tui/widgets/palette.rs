@@ -1,0 +1,37 @@
+//! A list of choices above the line where one types.
+
+use super::put;
+use crate::tui::text::{self, Cut};
+use crate::tui::theme::{Look, Role};
+use ratatui::buffer::Buffer;
+use ratatui::layout::Rect;
+use ratatui::widgets::{Clear, Widget};
+
+pub struct Item {
+    pub name: String,
+    pub keys: String,
+    pub help: String,
+}
+
+/// Draws as many choices as there is room for, the selected one always among them, upwards from the bottom of the area.
+pub fn draw(items: &[Item], selected: usize, area: Rect, buffer: &mut Buffer, look: &Look) {
+    const MOST: u16 = 10;
+    let height = u16::try_from(items.len()).unwrap_or(MOST).min(MOST).min(area.height);
+    let first = (selected + 1).saturating_sub(usize::from(height));
+    let widest = |width: fn(&Item) -> usize| u16::try_from(items.iter().map(width).max().unwrap_or(0)).unwrap_or(u16::MAX).min(24);
+    let (names, keys) = (widest(|item| text::width(&item.name)), widest(|item| text::width(&item.keys)));
+    for (line, (index, item)) in items.iter().enumerate().skip(first).take(usize::from(height)).enumerate() {
+        let row = Rect { y: area.bottom() - height + u16::try_from(line).unwrap_or(0), height: 1, ..area };
+        Clear.render(row, buffer);
+        let room = |x: u16| row.right().saturating_sub(x);
+        let x = row.x + 1;
+        put(buffer, x, row.y, &look.fit(&item.name, usize::from(names), Cut::End), room(x), look.style(Role::Header));
+        let x = x + names + 2;
+        put(buffer, x, row.y, &look.fit(&item.keys, usize::from(keys), Cut::End), room(x), look.style(Role::Key));
+        let x = x.saturating_add(keys + 2);
+        put(buffer, x, row.y, &look.fit(&item.help, usize::from(room(x)), Cut::End), room(x), look.style(Role::Text));
+        if index == selected {
+            buffer.set_style(row, look.style(Role::Selected));
+        }
+    }
+}

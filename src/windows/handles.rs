@@ -1,0 +1,242 @@
+//! Handle tables: what each process has open.
+
+use super::processes::Task;
+use super::{Windows, registry, tokens};
+use crate::address::{PAGE_SIZE, VirtAddr};
+use crate::facts::windows::Handle;
+use crate::facts::{Hex, Known, ReadError, Scope, Sink, Watch};
+use crate::symbols::Object;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// The lowest bits of TableCode tell how many levels of pointers stand above the entries.
+const LEVEL: u64 = 7;
+const MOST_LEVELS: u64 = 2;
+/// A process can have 16 million handles (Windows Internals).
+const MOST_HANDLES: usize = 1 << 24;
+/// Handles count in fours; the two lowest bits are the caller's own (ntdef.h).
+const STEP: u64 = 4;
+/// Before Windows 8.1 a veiled pointer keeps 45 bits, since then 48.
+const BUILD_WINDOWS_8_1: u32 = 9600;
+/// Objects are aligned to 16 bytes; what an entry keeps in a pointer's lowest bits are flags.
+const FLAGS: u64 = 0xf;
+
+/// A used entry of a handle table.
+pub struct Entry {
+    pub handle: u64,
+    pub access: u64,
+    /// The object's header.
+    pub header: VirtAddr,
+}
+
+/// What is behind a handle.
+#[derive(Clone)]
+struct Target {
+    kind: Known<String>,
+    name: Known<String>,
+    body: VirtAddr,
+}
+
+impl Windows {
+    /// The used entries of a process's handle table, and what could not be read of it.
+    pub(super) fn handle_entries(&self, process: &Object<'_>, watch: &Watch) -> Result<(Vec<Entry>, Vec<ReadError>), ReadError> {
+        let context = self.context();
+        let Some(table) = process.follow("ObjectTable")? else { return Ok(Default::default()) };
+        let code = table.uint("TableCode")?;
+        let (levels, stride) = (code & LEVEL, u64::from(self.profile.layout("_HANDLE_TABLE_ENTRY")?.size));
+        if levels > MOST_LEVELS || stride == 0 || !VirtAddr(code).is_kernel() {
+            return Err(ReadError::Implausible("handle table"));
+        }
+        let per_page = PAGE_SIZE / stride;
+        let (mut trouble, mut seen) = (Vec::new(), HashSet::new());
+        let mut pages = vec![(0, VirtAddr(code & !LEVEL))];
+        for _ in 0..levels {
+            let mut below = Vec::new();
+            for (index, page) in pages {
+                match context.space.bytes::<{ PAGE_SIZE as usize }>(page) {
+                    Ok(bytes) => {
+                        let pointers = bytes.as_chunks::<8>().0.iter().map(|pointer| VirtAddr(u64::from_le_bytes(*pointer)));
+                        let pointers = pointers.enumerate().map(|(slot, to)| (index * (PAGE_SIZE / 8) + slot as u64, to));
+                        below.extend(pointers.filter(|(_, to)| to.is_kernel() && seen.insert(*to)));
+                    }
+                    Err(why) => trouble.push(why),
+                }
+            }
+            pages = below;
+        }
+        let mut found = Vec::new();
+        for (index, page) in pages {
+            if watch.cancelled() || found.len() >= MOST_HANDLES {
+                break;
+            }
+            // The first entry of each page is the table's own.
+            for slot in 1..per_page {
+                let entry = context.object("_HANDLE_TABLE_ENTRY", page.offset(slot * stride))?;
+                match self.entry(&entry) {
+                    Ok(Some((header, access))) => found.push(Entry { handle: (index * per_page + slot) * STEP, access, header }),
+                    Ok(None) => {}
+                    Err(why) => {
+                        trouble.push(why);
+                        break;
+                    }
+                }
+            }
+        }
+        Ok((found, trouble))
+    }
+
+    /// Object header and access of an entry; None for one that is free.
+    fn entry(&self, entry: &Object<'_>) -> Result<Option<(VirtAddr, u64)>, ReadError> {
+        let header = if entry.has("ObjectPointerBits") {
+            let width = entry.layout().field("ObjectPointerBits")?.bits.map_or(64, |(_, width)| u32::from(width));
+            let kept = if self.build < BUILD_WINDOWS_8_1 { 45 } else { 48 };
+            unveil(entry.uint("ObjectPointerBits")?, width, kept)
+        } else {
+            entry.uint("Object")?
+        };
+        let header = VirtAddr(header & !FLAGS);
+        if !header.is_kernel() {
+            return Ok(None);
+        }
+        let access = if entry.has("GrantedAccessBits") { "GrantedAccessBits" } else { "GrantedAccess" };
+        Ok(Some((header, entry.uint(access)?)))
+    }
+
+    /// An error where no object can be; what is only missing from the image is still named as far as it goes.
+    fn target(&self, header: VirtAddr) -> Result<Target, ReadError> {
+        let header = self.context().object("_OBJECT_HEADER", header)?;
+        let body = header.at("Body")?;
+        let kind = self.type_name(&header);
+        if let Err(why @ (ReadError::NotMapped(_) | ReadError::Implausible(_))) = kind {
+            return Err(why);
+        }
+        let name = kind.and_then(|kind| self.name_of(kind, &header, body)).map(|name| name.filter(|name| !name.is_empty()));
+        Ok(Target { kind: kind.map(str::to_owned).into(), name: name.into(), body })
+    }
+
+    /// The name that an object has, or that its kind gives it.
+    fn name_of(&self, kind: &str, header: &Object<'_>, body: VirtAddr) -> Result<Option<String>, ReadError> {
+        let context = self.context();
+        let process = |process: &Object<'_>| process.text("ImageFileName");
+        match kind {
+            "File" => self.file_path(&context.object("_FILE_OBJECT", body)?).map(Some),
+            "Key" => registry::key_path(&context.object("_CM_KEY_BODY", body)?).map(Some),
+            "Process" => {
+                let object = context.object("_EPROCESS", body)?;
+                Ok(Some(format!("{} Pid {}", process(&object)?, object.uint("UniqueProcessId")?)))
+            }
+            "Thread" => {
+                let thread = context.object("_ETHREAD", body)?;
+                let id = thread.inner("Cid")?;
+                let owner = context.object("_EPROCESS", thread.inner("Tcb")?.pointer("Process")?)?;
+                let (tid, pid) = (id.uint("UniqueThread")?, id.uint("UniqueProcess")?);
+                Ok(Some(format!("Tid {tid} Pid {pid} {}", process(&owner)?)))
+            }
+            // A desktop belongs to its window station, not to a directory.
+            "Desktop" => self.object_name(header),
+            "Token" => tokens::user(&context.object("_TOKEN", body)?),
+            _ => match self.object_path(header)? {
+                Some(path) => Ok(Some(path)),
+                None => self.object_name(header),
+            },
+        }
+    }
+
+    /// The objects of a type to which some process has a handle.
+    pub(super) fn objects_by_handle(&self, kind: &str, scope: Scope, watch: &Watch) -> Vec<VirtAddr> {
+        let mut found = Vec::new();
+        let mut seen = HashSet::new();
+        for task in self.tasks(scope, watch) {
+            let Ok((entries, _)) = self.handle_entries(&task.object, watch) else { continue };
+            for header in entries.into_iter().map(|entry| entry.header).filter(|header| seen.insert(*header)) {
+                let body = || -> Result<Option<VirtAddr>, ReadError> {
+                    let header = self.context().object("_OBJECT_HEADER", header)?;
+                    if self.type_name(&header)? == kind { header.at("Body").map(Some) } else { Ok(None) }
+                };
+                found.extend(body().ok().flatten());
+            }
+        }
+        found
+    }
+
+    /// The objects of a type, each with what led to it. Pools belong to the machine, handles to a process.
+    pub(super) fn objects<T>(&self, tag: &[u8; 4], kind: &str, scope: Scope, out: &mut Sink<T>) -> BTreeMap<VirtAddr, Vec<&'static str>> {
+        let mut found: BTreeMap<VirtAddr, Vec<&'static str>> = BTreeMap::new();
+        if scope == Scope::Machine {
+            match self.objects_by_tag(tag, kind, out.watch()) {
+                Ok(objects) => objects.into_iter().for_each(|object| found.entry(object).or_default().push("pool_scan")),
+                Err(why) => out.note(format!("pools were not searched for {kind} objects: {why}")),
+            }
+            if let Ok(pools) = self.pools(out.watch())
+                && pools.unread > 0
+            {
+                out.note(format!("{} bytes of the image could not be searched for {kind} objects", pools.unread));
+            }
+        }
+        for object in self.objects_by_handle(kind, scope, out.watch()) {
+            found.entry(object).or_default().push("handle");
+        }
+        found
+    }
+}
+
+/// A pointer of which an entry keeps the upper bits: `width` of the lowest `kept`, the rest being copies of the highest.
+fn unveil(bits: u64, width: u32, kept: u32) -> u64 {
+    let high = bits << (64 - width.clamp(1, kept));
+    (high.cast_signed() >> (64 - kept)).cast_unsigned()
+}
+
+pub fn handles(windows: &Windows, scope: Scope, out: &mut Sink<Handle>) {
+    let mut known = HashMap::new();
+    windows.each_task("handles", scope, out, |task, out| of_task(windows, task, &mut known, out));
+}
+
+fn of_task(
+    windows: &Windows,
+    task: &Task<'_>,
+    known: &mut HashMap<VirtAddr, Result<Target, ReadError>>,
+    out: &mut Sink<Handle>,
+) -> Result<(), ReadError> {
+    let (entries, mut trouble) = windows.handle_entries(&task.object, out.watch())?;
+    for Entry { handle, access, header } in entries {
+        if out.cancelled() {
+            return Ok(());
+        }
+        let target = match known.entry(header).or_insert_with(|| windows.target(header)) {
+            Ok(target) => target.clone(),
+            Err(why) => {
+                trouble.push(*why);
+                continue;
+            }
+        };
+        out.push(Handle {
+            pid: task.pid,
+            process: task.name.clone(),
+            handle: Hex(handle),
+            r#type: target.kind,
+            name: target.name,
+            access: Hex(access),
+            object: target.body,
+            ..Handle::default()
+        });
+    }
+    if let Some(first) = trouble.first() {
+        let (name, pid, count) = (&task.name, task.pid, trouble.len());
+        out.note(format!("{count} entries or pages of the handle table of {name} {pid} lead to no object, the first: {first}"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unveil;
+
+    #[test]
+    fn veiled_pointers() {
+        // Windows 8.1 and later: 44 bits of 48, the lowest four left out.
+        assert_eq!(unveil(0x8d0_fc0a_3b08, 44, 48), 0xffff_8d0f_c0a3_b080);
+        assert_eq!(unveil(0xa00_1234_5678, 44, 48), 0xffff_a001_2345_6780);
+        // Windows 8: 44 bits of 45.
+        assert_eq!(unveil(0x800_1234_5678, 44, 45), 0xffff_f000_2468_acf0);
+        assert_eq!(unveil(0, 44, 48), 0);
+    }
+}

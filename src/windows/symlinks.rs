@@ -1,0 +1,36 @@
+//! Symbolic links of the object manager, such as drive letters.
+
+use super::{Windows, text};
+use crate::address::VirtAddr;
+use crate::facts::windows::SymbolicLink;
+use crate::facts::{Known, ReadError, Scope, Sink};
+
+/// _OBJECT_SYMBOLIC_LINK.Flags: a routine of the kernel finds the target (Windows 10 and later).
+const BY_CALLBACK: u64 = 0x10;
+
+pub fn symlinks(windows: &Windows, scope: Scope, out: &mut Sink<SymbolicLink>) {
+    for (address, sources) in windows.objects(b"Symb", "SymbolicLink", scope, out) {
+        match windows.symlink(address, sources) {
+            Ok(Some(row)) => out.push(row),
+            Ok(None) => {}
+            Err(why) => out.note(format!("symbolic link {address}: {why}")),
+        }
+    }
+}
+
+impl Windows {
+    /// None where the bytes are no link: none is made without a time.
+    fn symlink(&self, address: VirtAddr, sources: Vec<&'static str>) -> Result<Option<SymbolicLink>, ReadError> {
+        let link = self.context().object("_OBJECT_SYMBOLIC_LINK", address)?;
+        let Some(time) = text::filetime(link.inner("CreationTime")?.uint("QuadPart")?) else { return Ok(None) };
+        let by_callback = link.has("Callback") && link.uint("Flags")? & BY_CALLBACK != 0;
+        Ok(Some(SymbolicLink {
+            name: self.object_path(&self.header(address)?).into(),
+            target: if by_callback { Known::Absent } else { link.inner("LinkTarget").and_then(|target| text::unicode(&target)).into() },
+            create_time: Known::Value(time),
+            address,
+            sources,
+            ..SymbolicLink::default()
+        }))
+    }
+}

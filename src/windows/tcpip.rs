@@ -1,0 +1,240 @@
+//! tcpip.sys: where it lies, the layouts that its objects may have, and the tables in which it keeps them. No PDB describes the objects;
+//! how they are laid out has been worked out build by build, so a layout is a guess until the image proves it.
+
+use super::Windows;
+use super::detect;
+use super::pe::{Headers, PdbId};
+use super::text;
+use crate::address::VirtAddr;
+use crate::facts::ReadError;
+use crate::symbols::pack::{Module, Pack, Version};
+use crate::symbols::{Context, Object, Profile, SymbolTable};
+use std::collections::HashSet;
+use std::sync::OnceLock;
+
+const MODULE: &str = "tcpip.sys";
+const MOST_MODULES: usize = 4096;
+/// Entries of one hash table or port pool; a machine has 64 Ki ports.
+const MOST_ENTRIES: usize = 1 << 20;
+const MOST_BUCKETS: u64 = 1 << 20;
+/// Buckets of the first of a hash table's arrays; each further one is twice as long (_RTL_DYNAMIC_HASH_TABLE).
+const FIRST_BUCKETS: u64 = 128;
+const PORTS: u64 = 1 << 16;
+const PORTS_IN_LIST: u64 = 256;
+/// The lowest bits of a pointer in a port pool tell what it leads to.
+const POINTER: u64 = !3;
+
+/// What is known of tcpip.sys in an image.
+pub struct Tcpip {
+    /// Its symbols where they lie, or why there are none.
+    symbols: Result<SymbolTable, String>,
+    /// The layout for this build first, then the others, the nearest builds before the far ones.
+    layouts: Vec<Layouts>,
+    /// Why there are no layouts.
+    pub trouble: Option<&'static str>,
+}
+
+/// How the objects are laid out from some version on.
+pub struct Layouts {
+    pub from: Version,
+    profile: OnceLock<Option<Profile>>,
+}
+
+impl Layouts {
+    pub fn profile(&self) -> Option<&Profile> {
+        let open = || {
+            let types = Pack::bundled().ok()?.tcpip_types(self.from).ok()?;
+            Some(Profile::new(Box::new(types), SymbolTable::default(), format!("{MODULE} of {}", self.from)))
+        };
+        self.profile.get_or_init(open).as_ref()
+    }
+}
+
+impl Tcpip {
+    pub fn layouts(&self) -> &[Layouts] {
+        &self.layouts
+    }
+    /// The nearest layout that has a structure.
+    pub fn with(&self, structure: &'static str) -> Option<&Profile> {
+        self.layouts.iter().filter_map(Layouts::profile).find(|profile| profile.layout(structure).is_ok())
+    }
+    pub fn symbols(&self) -> Result<&SymbolTable, &str> {
+        self.symbols.as_ref().map_err(String::as_str)
+    }
+}
+
+impl Windows {
+    pub(super) fn tcpip(&self) -> &Tcpip {
+        self.tcpip.get_or_init(|| {
+            let (layouts, trouble) = match self.tcpip_layouts() {
+                Ok(layouts) => (layouts, None),
+                Err(why) => (Vec::new(), Some(why)),
+            };
+            Tcpip { symbols: self.tcpip_symbols(), layouts, trouble }
+        })
+    }
+
+    fn tcpip_layouts(&self) -> Result<Vec<Layouts>, &'static str> {
+        let mut versions: Vec<(usize, Version)> = Pack::bundled()?.tcpip_versions().into_iter().enumerate().collect();
+        let own = versions.iter().rposition(|(_, from)| *from <= self.version).unwrap_or(0);
+        versions.sort_by_key(|(index, _)| (index.abs_diff(own), *index < own));
+        Ok(versions.into_iter().map(|(_, from)| Layouts { from, profile: OnceLock::new() }).collect())
+    }
+
+    fn tcpip_symbols(&self) -> Result<SymbolTable, String> {
+        let base = self.module_base(MODULE).map_err(|why| format!("{MODULE} is not among the loaded modules: {why}"))?;
+        let pdb = Headers::read(&self.space, base).and_then(|headers| headers.pdb(&self.space));
+        let pdb = pdb.and_then(|pdb| pdb.ok_or(ReadError::Implausible("debug directory")));
+        let pdb = pdb.map_err(|why| format!("which symbols belong to {MODULE} cannot be read: {why}"))?;
+        let given = detect::from_files(&self.files, &pdb).map(|(_, symbols, _)| symbols);
+        let mut symbols = given
+            .or_else(|| packed(&pdb))
+            .ok_or_else(|| format!("no symbols for {} {} age {}; give its ISF file with --symbols", pdb.name, pdb.guid, pdb.age))?;
+        symbols.shift(base.0);
+        Ok(symbols)
+    }
+
+    /// The base address of a module on the kernel's own list.
+    fn module_base(&self, name: &str) -> Result<VirtAddr, ReadError> {
+        let context = self.context();
+        let head = context.symbol("PsLoadedModuleList")?;
+        let entry = if self.profile.layout("_KLDR_DATA_TABLE_ENTRY").is_ok() { "_KLDR_DATA_TABLE_ENTRY" } else { "_LDR_DATA_TABLE_ENTRY" };
+        let mut seen = HashSet::new();
+        // Forwards and, where the list is torn, backwards.
+        for direction in ["Flink", "Blink"] {
+            let mut link = head;
+            while let Ok(next) = context.object("_LIST_ENTRY", link).and_then(|link| link.pointer(direction)) {
+                if next == head || !next.is_kernel() || !seen.insert((direction, next)) || seen.len() > MOST_MODULES {
+                    break;
+                }
+                let module = context.container(entry, "InLoadOrderLinks", next)?;
+                if module.inner("BaseDllName").and_then(|name| text::unicode(&name)).is_ok_and(|found| found.eq_ignore_ascii_case(name)) {
+                    return module.pointer("DllBase");
+                }
+                link = next;
+            }
+        }
+        Err(ReadError::Implausible("module list"))
+    }
+}
+
+/// The packed symbols of a PDB.
+fn packed(pdb: &PdbId) -> Option<SymbolTable> {
+    let pack = Pack::bundled().ok()?;
+    pack.symbols(pack.exact(Module::Tcpip, &pdb.guid, pdb.age)?).ok()
+}
+
+/// The links of the connections in the partitions' hash tables.
+pub fn partition_links(context: Context<'_>, symbols: &SymbolTable) -> Result<Vec<VirtAddr>, ReadError> {
+    let table = context.object("_PARTITION_TABLE", context.space.pointer(symbols.find("PartitionTable")?)?)?;
+    let mut found = Vec::new();
+    for index in 0..context.space.uint(symbols.find("PartitionCount")?, 1)? as u32 {
+        let endpoints = table.element("Partitions", index)?.pointer("Endpoints")?;
+        if endpoints.is_kernel() {
+            found.extend(hash_links(&context.object("_RTL_DYNAMIC_HASH_TABLE", endpoints)?)?);
+        }
+    }
+    Ok(found)
+}
+
+/// The links of all entries of a hash table.
+fn hash_links(table: &Object<'_>) -> Result<Vec<VirtAddr>, ReadError> {
+    let context = table.context();
+    let (size, directory) = (table.uint("TableSize")?, table.pointer("Directory")?);
+    if size > MOST_BUCKETS || !directory.is_kernel() {
+        return Err(ReadError::Implausible("hash table"));
+    }
+    let head = u64::from(context.profile.layout("_LIST_ENTRY")?.size);
+    // A table that never grew has one array of list heads, others a list of such arrays.
+    let flat = size <= FIRST_BUCKETS || is_head(context, directory);
+    let mut found = Vec::new();
+    let mut seen = HashSet::new();
+    for bucket in 0..size {
+        let heads = if flat {
+            directory.offset(bucket * head)
+        } else {
+            let level = ((bucket + FIRST_BUCKETS) / FIRST_BUCKETS).ilog2();
+            let array = context.space.pointer(directory.offset(u64::from(level) * 8))?;
+            array.offset((bucket + FIRST_BUCKETS - (FIRST_BUCKETS << level)) * head)
+        };
+        let mut link = heads;
+        while let Ok(next) = context.object("_LIST_ENTRY", link).and_then(|link| link.pointer("Flink")) {
+            if next == heads || !next.is_kernel() || !seen.insert(next) || found.len() >= MOST_ENTRIES {
+                break;
+            }
+            found.push(next);
+            link = next;
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the list that begins here leads back here.
+fn is_head(context: Context<'_>, at: VirtAddr) -> bool {
+    let read = || -> Result<bool, ReadError> {
+        let first = context.object("_LIST_ENTRY", at)?.pointer("Flink")?;
+        Ok(context.object("_LIST_ENTRY", first)?.pointer("Blink")? == at)
+    };
+    read().unwrap_or(false)
+}
+
+/// The entries of a protocol's port pool, each the link to the first socket of its port.
+pub fn port_links(
+    context: Context<'_>,
+    symbols: &SymbolTable,
+    pool: &'static str,
+    compartments: &'static str,
+) -> Result<Vec<VirtAddr>, ReadError> {
+    let pool = match symbols.find(pool) {
+        Ok(pool) => context.space.pointer(pool)?,
+        // One level further down since network compartments have pools of their own.
+        Err(_) => {
+            let set = context.object("_INET_COMPARTMENT_SET", context.space.pointer(symbols.find(compartments)?)?)?;
+            set.follow_some("InetCompartment")?.follow_some("ProtocolCompartment")?.pointer("PortPool")?
+        }
+    };
+    let lists = context.object("_INET_PORT_POOL", pool)?.at("PortAssignments")?;
+    let mut found = Vec::new();
+    // The pool's bit map is passed over: it only says which ports are taken, and an unlinked port is one that somebody wanted unseen.
+    for list in 0..PORTS / PORTS_IN_LIST {
+        let Ok(assignment) = context.space.pointer(lists.offset(list * 8)) else { continue };
+        if !assignment.is_kernel() {
+            continue;
+        }
+        let Ok(base) = context.object("_PORT_ASSIGNMENT", assignment).and_then(|assignment| assignment.pointer("InPaBigPoolBase")) else {
+            continue;
+        };
+        if !base.is_kernel() {
+            continue;
+        }
+        let entries = context.object("_PORT_ASSIGNMENT_LIST", base)?;
+        for port in 0..PORTS_IN_LIST as u32 {
+            let entry = entries.element("Assignments", port)?.pointer("Entry").map(|entry| VirtAddr(entry.0 & POINTER));
+            found.extend(entry.ok().filter(|entry| entry.is_kernel()));
+        }
+    }
+    Ok(found)
+}
+
+/// The sockets that share a port, from the link to the first one. `moved` is how far the structure lies behind the start of the object.
+pub fn chain(
+    context: Context<'_>,
+    structure: &'static str,
+    moved: u64,
+    first: VirtAddr,
+    is_socket: impl Fn(VirtAddr) -> bool,
+) -> Result<Vec<VirtAddr>, ReadError> {
+    let mut found = Vec::new();
+    let mut seen = HashSet::new();
+    let mut link = first;
+    while link.is_kernel() && seen.insert(link) && found.len() < MOST_ENTRIES {
+        let socket = context.container(structure, "Next", link)?;
+        let start = VirtAddr(socket.address.0.wrapping_sub(moved));
+        if !is_socket(start) {
+            break;
+        }
+        found.push(start);
+        link = VirtAddr(socket.uint("Next")? & POINTER);
+    }
+    Ok(found)
+}

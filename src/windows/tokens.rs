@@ -1,0 +1,188 @@
+//! Access tokens: who a process is and what it may do.
+
+use super::processes::Task;
+use super::{Windows, sid};
+use crate::address::VirtAddr;
+use crate::facts::windows::{Privilege, Sid};
+use crate::facts::{ReadError, Scope, Sink};
+use crate::symbols::{Context, Object};
+
+/// A token of a user in more groups than this cannot log on (MaxTokenSize).
+const MOST_SIDS: u64 = 4096;
+/// An _EX_FAST_REF keeps a count in the lowest bits of the pointer.
+const FAST_REF: u64 = 0xf;
+
+/// Privileges by their number, from 2 (SE_CREATE_TOKEN_PRIVILEGE and the following of wdm.h).
+const FIRST_PRIVILEGE: u32 = 2;
+const PRIVILEGES: [&str; 35] = [
+    "SeCreateTokenPrivilege",
+    "SeAssignPrimaryTokenPrivilege",
+    "SeLockMemoryPrivilege",
+    "SeIncreaseQuotaPrivilege",
+    "SeMachineAccountPrivilege",
+    "SeTcbPrivilege",
+    "SeSecurityPrivilege",
+    "SeTakeOwnershipPrivilege",
+    "SeLoadDriverPrivilege",
+    "SeSystemProfilePrivilege",
+    "SeSystemtimePrivilege",
+    "SeProfileSingleProcessPrivilege",
+    "SeIncreaseBasePriorityPrivilege",
+    "SeCreatePagefilePrivilege",
+    "SeCreatePermanentPrivilege",
+    "SeBackupPrivilege",
+    "SeRestorePrivilege",
+    "SeShutdownPrivilege",
+    "SeDebugPrivilege",
+    "SeAuditPrivilege",
+    "SeSystemEnvironmentPrivilege",
+    "SeChangeNotifyPrivilege",
+    "SeRemoteShutdownPrivilege",
+    "SeUndockPrivilege",
+    "SeSyncAgentPrivilege",
+    "SeEnableDelegationPrivilege",
+    "SeManageVolumePrivilege",
+    "SeImpersonatePrivilege",
+    "SeCreateGlobalPrivilege",
+    "SeTrustedCredManAccessPrivilege",
+    "SeRelabelPrivilege",
+    "SeIncreaseWorkingSetPrivilege",
+    "SeTimeZonePrivilege",
+    "SeCreateSymbolicLinkPrivilege",
+    "SeDelegateSessionUserImpersonatePrivilege",
+];
+
+/// Bits that no privilege has, now or soon.
+const NO_PRIVILEGES: u64 = 0xffff_0000_0000_0003;
+
+/// SE_GROUP_LOGON_ID (winnt.h): two bits.
+const LOGON: u64 = 0xc000_0000;
+const INTEGRITY: u64 = 0x20;
+/// The other attributes of a SID in a token (SE_GROUP_..., winnt.h).
+const ATTRIBUTES: [(u64, &str); 8] = [
+    (0x01, "mandatory"),
+    (0x02, "enabled_by_default"),
+    (0x04, "enabled"),
+    (0x08, "owner"),
+    (0x10, "deny_only"),
+    (INTEGRITY, "integrity"),
+    (0x40, "integrity_enabled"),
+    (0x2000_0000, "resource"),
+];
+
+impl Windows {
+    /// The primary token of a process.
+    pub(super) fn token<'a>(&self, process: &Object<'a>) -> Result<Object<'a>, ReadError> {
+        let token = VirtAddr(process.inner("Token")?.uint("Value")? & !FAST_REF);
+        if !token.is_kernel() {
+            return Err(ReadError::Implausible("token"));
+        }
+        process.context().object("_TOKEN", token)
+    }
+}
+
+/// The user of a token, by name or as a SID.
+pub fn user(token: &Object<'_>) -> Result<Option<String>, ReadError> {
+    if token.uint("UserAndGroupCount")? == 0 {
+        return Ok(None);
+    }
+    let entry = token.context().object("_SID_AND_ATTRIBUTES", token.pointer("UserAndGroups")?)?;
+    let text = sid_of(&entry)?;
+    Ok(Some(sid::name(&text).unwrap_or(text)))
+}
+
+pub fn privileges(windows: &Windows, scope: Scope, out: &mut Sink<Privilege>) {
+    windows.each_task("privileges", scope, out, |task, out| {
+        let held = windows.token(&task.object)?.inner("Privileges")?;
+        let (present, enabled, default) = (held.uint("Present")?, held.uint("Enabled")?, held.uint("EnabledByDefault")?);
+        if (present | enabled | default) & NO_PRIVILEGES != 0 {
+            return Err(ReadError::Implausible("privileges"));
+        }
+        for value in (0..u64::BITS).filter(|value| (present | enabled | default) >> value & 1 != 0) {
+            let name = value.checked_sub(FIRST_PRIVILEGE).and_then(|index| PRIVILEGES.get(index as usize));
+            let bit = |mask: u64| mask >> value & 1 != 0;
+            out.push(Privilege {
+                pid: task.pid,
+                process: task.name.clone(),
+                name: name.map_or_else(|| format!("unknown privilege {value}"), |name| (*name).to_owned()),
+                value,
+                present: bit(present),
+                enabled: bit(enabled),
+                default: bit(default),
+                ..Privilege::default()
+            });
+        }
+        Ok(())
+    });
+}
+
+pub fn sids(windows: &Windows, scope: Scope, out: &mut Sink<Sid>) {
+    windows.each_task("security identifiers", scope, out, |task, out| of_task(windows, task, out));
+}
+
+fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Sid>) -> Result<(), ReadError> {
+    let token = windows.token(&task.object)?;
+    let mut show = |read: Result<String, ReadError>, role: &'static str, attributes: Vec<&'static str>| {
+        let (text, problems) = match read {
+            Ok(text) => (text, Vec::new()),
+            Err(why) => (String::new(), vec![format!("sid: {why}")]),
+        };
+        let name = sid::name(&text).into();
+        out.push(Sid { pid: task.pid, process: task.name.clone(), sid: text, name, role, attributes, problems });
+    };
+    let level = token.uint("IntegrityLevelIndex").unwrap_or(u64::MAX);
+    let mut integrity = false;
+    for (index, entry) in listed(&token, "UserAndGroups", "UserAndGroupCount")?.into_iter().enumerate() {
+        let bits = entry.uint("Attributes")?;
+        let role = match bits {
+            _ if index == 0 => "user",
+            bits if bits & INTEGRITY != 0 || index as u64 == level => "integrity",
+            bits if bits & LOGON == LOGON => "logon",
+            _ => "group",
+        };
+        integrity |= role == "integrity";
+        show(sid_of(&entry), role, words(bits));
+    }
+    let single = |field: &'static str| -> Result<Option<VirtAddr>, ReadError> {
+        Ok(if token.has(field) { Some(token.pointer(field)?).filter(|at| !at.is_null()) } else { None })
+    };
+    if let Some(level) = single("IntegrityLevelSidValue")?.filter(|_| !integrity) {
+        show(sid::read(token.context(), level), "integrity", Vec::new());
+    }
+    for (list, count, role) in [("RestrictedSids", "RestrictedSidCount", "restricted"), ("Capabilities", "CapabilityCount", "capability")] {
+        if token.has(list) {
+            for entry in listed(&token, list, count)? {
+                show(sid_of(&entry), role, words(entry.uint("Attributes")?));
+            }
+        }
+    }
+    for (field, role) in [("Package", "package"), ("TrustLevelSid", "trust")] {
+        if let Some(at) = single(field)? {
+            show(sid::read(token.context(), at), role, Vec::new());
+        }
+    }
+    Ok(())
+}
+
+/// The elements of an array of _SID_AND_ATTRIBUTES.
+fn listed<'a>(token: &Object<'a>, list: &'static str, count: &'static str) -> Result<Vec<Object<'a>>, ReadError> {
+    let context: Context<'a> = token.context();
+    let (start, count) = (token.pointer(list)?, token.uint(count)?);
+    if count == 0 || start.is_null() {
+        return Ok(Vec::new());
+    }
+    if count > MOST_SIDS {
+        return Err(ReadError::Implausible("number of SIDs"));
+    }
+    let stride = u64::from(context.profile.layout("_SID_AND_ATTRIBUTES")?.size);
+    (0..count).map(|index| context.object("_SID_AND_ATTRIBUTES", start.offset(index * stride))).collect()
+}
+
+fn sid_of(entry: &Object<'_>) -> Result<String, ReadError> {
+    sid::read(entry.context(), entry.pointer("Sid")?)
+}
+
+fn words(bits: u64) -> Vec<&'static str> {
+    let plain = ATTRIBUTES.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, word)| *word);
+    plain.chain((bits & LOGON == LOGON).then_some("logon")).collect()
+}

@@ -1,0 +1,165 @@
+//! The real program in a real terminal: it appears, obeys, and leaves the terminal as it found it.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used)]
+
+use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct Terminal {
+    master: Box<dyn MasterPty>,
+    child: Box<dyn Child + Send + Sync>,
+    keys: Box<dyn Write + Send>,
+    screen: Arc<Mutex<vt100::Parser>>,
+}
+
+fn size(rows: u16, cols: u16) -> PtySize {
+    PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }
+}
+
+impl Terminal {
+    fn start(arguments: &[String], term: &str) -> Self {
+        Self::start_in(arguments, term, size(30, 120))
+    }
+    fn start_in(arguments: &[String], term: &str, size: PtySize) -> Self {
+        let pair = native_pty_system().openpty(size).unwrap();
+        let mut command = CommandBuilder::new(env!("CARGO_BIN_EXE_kioku"));
+        command.args(arguments);
+        for variable in ["NO_COLOR", "COLORTERM", "LC_ALL", "LC_CTYPE"] {
+            command.env_remove(variable);
+        }
+        command.env("TERM", term);
+        command.env("LANG", "C.UTF-8");
+        let child = pair.slave.spawn_command(command).unwrap();
+        drop(pair.slave);
+        let screen = Arc::new(Mutex::new(vt100::Parser::new(30.try_into().unwrap(), 120.try_into().unwrap(), 0)));
+        let (mut reader, keys) = (pair.master.try_clone_reader().unwrap(), pair.master.take_writer().unwrap());
+        let shown = Arc::clone(&screen);
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(length @ 1..) = reader.read(&mut bytes) {
+                shown.lock().unwrap().process(&bytes[..length]);
+            }
+        });
+        Self { master: pair.master, child, keys, screen }
+    }
+
+    fn keys(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+    fn text(&self) -> String {
+        self.screen.lock().unwrap().screen().contents()
+    }
+    fn ended(&mut self) -> Option<u32> {
+        self.child.try_wait().unwrap().map(|status| status.exit_code())
+    }
+    /// Waits until the screen shows a text; false when the program has ended instead.
+    fn shows(&mut self, text: &str) -> bool {
+        let began = Instant::now();
+        loop {
+            let ended = self.ended().is_some();
+            if self.text().contains(text) {
+                return true;
+            }
+            if ended {
+                return false;
+            }
+            assert!(began.elapsed() < PATIENCE, "{text:?} does not appear:\n{}", self.text());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    fn exit_code(&mut self) -> u32 {
+        let began = Instant::now();
+        loop {
+            if let Some(code) = self.ended() {
+                // What was written last may still be on its way.
+                std::thread::sleep(Duration::from_millis(100));
+                return code;
+            }
+            assert!(began.elapsed() < PATIENCE, "the program does not end:\n{}", self.text());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    fn assert_restored(&self) {
+        let parser = self.screen.lock().unwrap();
+        let screen = parser.screen();
+        assert!(!screen.alternate_screen(), "the other screen is still there");
+        assert!(!screen.hide_cursor(), "the cursor is still hidden");
+        assert!(!screen.bracketed_paste(), "paste is still bracketed");
+        assert_eq!(screen.mouse_protocol_mode(), vt100::MouseProtocolMode::None, "the mouse is still held");
+    }
+}
+
+/// The explorer on the bundled image, or on the one that `KIOKU_TEST_IMAGE` names; None where there is neither.
+fn explorer(size: PtySize) -> Option<Terminal> {
+    let arguments: Vec<String> = std::env::var("KIOKU_TEST_IMAGE").into_iter().collect();
+    let mut terminal = Terminal::start_in(&arguments, "xterm-256color", size);
+    if terminal.shows("0 Processes") {
+        return Some(terminal);
+    }
+    assert!(terminal.text().contains("no demo image"), "{}", terminal.text());
+    None
+}
+
+#[test]
+fn it_appears_helps_follows_a_resize_and_leaves() {
+    let Some(mut terminal) = explorer(size(30, 120)) else { return };
+    assert!(terminal.screen.lock().unwrap().screen().alternate_screen());
+    terminal.keys("?");
+    assert!(terminal.shows("Everywhere"));
+    terminal.keys("G");
+    assert!(terminal.shows("read-only"));
+    terminal.keys("qf");
+    assert!(terminal.shows("filter:"));
+    terminal.keys("zzzz");
+    assert!(terminal.shows("match \"zzzz\""));
+    terminal.keys("\x03");
+    terminal.screen.lock().unwrap().screen_mut().set_size(20.try_into().unwrap(), 60.try_into().unwrap());
+    terminal.master.resize(size(20, 60)).unwrap();
+    terminal.keys("2");
+    assert!(terminal.shows("Regions"));
+    terminal.keys("q");
+    assert_eq!(terminal.exit_code(), 0, "{}", terminal.text());
+    terminal.assert_restored();
+}
+
+#[test]
+fn a_hang_up_ends_it_with_the_terminal_restored() {
+    for (signal, code) in [(rustix::process::Signal::HUP, 129), (rustix::process::Signal::TERM, 143)] {
+        let Some(mut terminal) = explorer(size(30, 120)) else { return };
+        let pid = i32::try_from(terminal.child.process_id().unwrap()).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
+        assert_eq!(terminal.exit_code(), code);
+        terminal.assert_restored();
+    }
+}
+
+#[test]
+fn a_terminal_that_does_not_know_its_size_is_taken_for_the_usual_one() {
+    let Some(mut terminal) = explorer(size(0, 0)) else { return };
+    assert!(terminal.shows("? help"));
+    terminal.keys("q");
+    assert_eq!(terminal.exit_code(), 0);
+    terminal.assert_restored();
+}
+
+#[test]
+fn an_image_that_does_not_open_is_told_on_the_restored_screen() {
+    let mut terminal = Terminal::start(&["/nowhere/memory.lime".to_owned()], "xterm-256color");
+    assert_eq!(terminal.exit_code(), 1);
+    terminal.assert_restored();
+    let text = terminal.text();
+    assert!(text.contains("kioku: ") && text.contains("/nowhere/memory.lime"), "{text}");
+}
+
+#[test]
+fn a_dumb_terminal_gets_a_sentence_and_no_escapes() {
+    let mut terminal = Terminal::start(&["/nowhere/memory.lime".to_owned()], "dumb");
+    assert_eq!(terminal.exit_code(), 1);
+    let text = terminal.text();
+    assert!(text.contains("TERM=dumb") && text.contains("kioku query IMAGE pslist"), "{text}");
+    assert!(!text.contains('\u{1b}'));
+}
