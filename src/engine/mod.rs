@@ -22,6 +22,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// The bundled image: a real Linux guest with a story, see assets/README.md.
+const LINUX_DEMO: (&str, &[u8]) = ("linux-demo", include_bytes!("../../assets/linux.elf.zst"));
+
 /// What the user gave beside the image.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -105,8 +108,14 @@ impl Session {
 
     /// Opens a bundled demo image.
     pub fn demo(origin: Origin, watch: &Watch) -> Result<Self, Error> {
-        let _ = (origin, watch);
-        Err(Error("no demo image is bundled yet".into()))
+        match origin {
+            Origin::Linux => {
+                Self::analyse(Image::open_bytes(LINUX_DEMO.0, LINUX_DEMO.1)?, LINUX_DEMO.0.to_owned(), &Options::default(), watch)
+            }
+            Origin::Windows => {
+                Err(Error("no Windows demo is bundled with this version; `kioku --demo linux` opens the Linux one".to_owned()))
+            }
+        }
     }
 
     fn analyse(image: Image, name: String, options: &Options, watch: &Watch) -> Result<Self, Error> {

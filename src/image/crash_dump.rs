@@ -75,29 +75,31 @@ pub(crate) fn open(source: Arc<dyn Source>) -> Result<Opened, Problem> {
         Err(_) => return Err(format!("a Windows crash dump that ends at offset {:#x}, within its header", source.len()).into()),
     };
     let kind = le32(&header, KIND);
-    let (build, machine) = (le32(&header, 0xc), le32(&header, 0x30));
-    let machine_called = machine_name(machine);
+    let found = DumpHeader {
+        build: le32(&header, 0xc),
+        machine: le32(&header, 0x30),
+        loaded_modules: le64(&header, 0x20),
+        active_processes: le64(&header, 0x28),
+        debugger_data: le64(&header, 0x80),
+        system_time: le64(&header, 0xfa8),
+    };
+    let machine = machine_name(found.machine);
     if kind == TRIAGE {
         return Err(format!(
-            "a Windows triage dump (minidump; build {build}, {machine_called}): it holds a few stacks and no memory to explore; open it with a debugger"
+            "a Windows triage dump (minidump; build {}, {machine}): it holds a few stacks and no memory to explore; open it with a debugger",
+            found.build
         )
         .into());
     }
     let mut warnings = Vec::new();
-    if machine != 0x8664 {
-        warnings.push(format!("the dump's header tells of {machine_called}; only x64 is analysed"));
+    if found.machine != 0x8664 {
+        warnings.push(format!("the dump's header tells of {machine}; only x64 is analysed"));
     }
     let signature = le64(&header_of(&*source), 0).to_le_bytes();
     let range_signature = le64(&header_of(&*source), 4).to_le_bytes();
     let name = KINDS.iter().find(|(number, _)| *number == kind).map_or_else(|| format!("type {kind}"), |(_, name)| (*name).to_owned());
     let format = format!("Windows crash dump ({name})");
     let root = PhysAddr(le64(&header, 0x10) & 0x000f_ffff_ffff_f000);
-    let found = DumpHeader {
-        loaded_modules: le64(&header, 0x20),
-        active_processes: le64(&header, 0x28),
-        debugger_data: le64(&header, 0x80),
-        system_time: le64(&header, 0xfa8),
-    };
     let hints = Hints { page_table_roots: Vec::from_iter((!root.is_null()).then_some(root)), dump: Some(found), ..Hints::default() };
     if kind == FULL {
         let (memory, told) = runs(&header, source)?;

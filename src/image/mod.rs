@@ -56,6 +56,9 @@ pub struct Hints {
 /// What the header of a Windows crash dump tells of the kernel, as it stands there.
 #[derive(Clone, Copy, Debug)]
 pub struct DumpHeader {
+    pub build: u32,
+    /// IMAGE_FILE_MACHINE_*.
+    pub machine: u32,
     /// PsLoadedModuleList.
     pub loaded_modules: u64,
     /// PsActiveProcessHead.

@@ -320,14 +320,12 @@ fn survey(image: &Image, watch: &Watch) -> Survey {
     found.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Types, where they are from, and which of the given files were of no use.
+type Types = (Box<dyn TypeSource>, String, Vec<String>);
+
 /// The kernel's types: from a file that fits, if one was given, else from the BTF in the image. Also says where they are from, and which
 /// files were of no use.
-fn types(
-    space: &AddressSpace,
-    symbols: &SymbolTable,
-    banner: &str,
-    files: &[PathBuf],
-) -> Result<(Box<dyn TypeSource>, String, Vec<String>), Failure> {
+fn types(space: &AddressSpace, symbols: &SymbolTable, banner: &str, files: &[PathBuf]) -> Result<Types, Failure> {
     let mut useless = Vec::new();
     let given = fitting(files, banner, &mut useless).find_map(|found| found.types.zip(Some(found.description)));
     if let Some((types, description)) = given {

@@ -10,8 +10,10 @@ use crate::facts::ReadError;
 
 /// Reads the kernel's memory.
 pub type Read<'a> = &'a dyn Fn(VirtAddr, &mut [u8]) -> Result<(), ReadError>;
+/// Looks a symbol up.
+pub type Find<'a> = &'a dyn Fn(&str) -> Option<VirtAddr>;
 /// Tells whether symbols are right, given a way to look them up.
-pub type Prove<'a> = &'a dyn Fn(&dyn Fn(&str) -> Option<VirtAddr>) -> bool;
+pub type Prove<'a> = &'a dyn Fn(Find<'_>) -> bool;
 
 /// How addresses are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,7 +184,7 @@ const BANNER: &[u8] = b"Linux version ";
 
 /// The usual proof: the banner can be read where the symbols place it. Kernels with symbols for functions only have none for the banner;
 /// there the first of the text must be at the start of a page that can be read.
-pub fn prove_by_banner(read: Read<'_>) -> impl Fn(&dyn Fn(&str) -> Option<VirtAddr>) -> bool {
+pub fn prove_by_banner(read: Read<'_>) -> impl Fn(Find<'_>) -> bool {
     move |find| match find("linux_banner") {
         Some(banner) => {
             let mut text = [0; BANNER.len()];

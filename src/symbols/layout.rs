@@ -56,6 +56,11 @@ impl Layout {
         self.fields.get(name).copied().ok_or(ReadError::NoField(name))
     }
 
+    #[cfg(test)]
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &Field)> {
+        self.fields.iter().map(|(name, field)| (name.as_str(), field))
+    }
+
     pub fn offset(&self, field: &'static str) -> Result<u64, ReadError> {
         Ok(u64::from(self.field(field)?.offset))
     }

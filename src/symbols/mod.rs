@@ -95,9 +95,9 @@ impl Profile {
     pub fn new(types: Box<dyn TypeSource>, symbols: SymbolTable, source: String) -> Self {
         Self { types, symbols, source, by_name: RwLock::default(), by_id: RwLock::default() }
     }
-    /// The same types with other symbols.
-    pub fn with_symbols(self, symbols: SymbolTable) -> Self {
-        Self { symbols, ..self }
+    /// The same types, as `change` makes them, with other symbols.
+    pub fn changed(self, symbols: SymbolTable, change: impl FnOnce(Box<dyn TypeSource>) -> Box<dyn TypeSource>) -> Self {
+        Self::new(change(self.types), symbols, self.source)
     }
     pub fn symbols(&self) -> &SymbolTable {
         &self.symbols

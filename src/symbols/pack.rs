@@ -99,11 +99,14 @@ pub struct Build {
     column: usize,
 }
 
+/// Sets of types by the version they begin with.
+type TypesByVersion = Vec<(Version, usize)>;
+
 /// The packed profiles.
 pub struct Pack {
     builds: Vec<Build>,
     /// From which version on a set describes the objects of tcpip.sys.
-    tcpip: Vec<(Version, usize)>,
+    tcpip: TypesByVersion,
     symbols: Section,
     types: Section,
 }
@@ -145,6 +148,13 @@ impl Pack {
         let index = builds.unpack()?;
         let (builds, tcpip) = read_builds(&mut Bytes(&index)).ok_or(DAMAGED)?;
         Ok(Self { builds, tcpip, symbols, types })
+    }
+
+    /// The same pack without some builds: what one that never knew them would do.
+    #[cfg(test)]
+    pub fn without(mut self, forgotten: impl Fn(&Build) -> bool) -> Self {
+        self.builds.retain(|build| !forgotten(build));
+        self
     }
 
     /// All builds, by module and version.
@@ -228,7 +238,10 @@ impl Section {
     }
 }
 
-fn read_builds(bytes: &mut Bytes<'_>) -> Option<(Vec<Build>, Vec<(Version, usize)>)> {
+/// The builds, and which set describes tcpip.sys from which version on.
+type Index = (Vec<Build>, Vec<(Version, usize)>);
+
+fn read_builds(bytes: &mut Bytes<'_>) -> Option<Index> {
     let mut columns = [0; Module::ALL.len()];
     let builds = (0..bytes.count()?).map(|_| {
         let kind = bytes.count()?;
@@ -527,4 +540,149 @@ fn put(out: &mut Vec<u8>, mut number: u64) {
         number >>= 7;
     }
     out.push(number as u8);
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::symbols::{Layout, Shape as Kind, TypeSource};
+
+    /// The profile that symbol servers have for Windows 10 22H2 of June 2022.
+    const GUID: &str = "84A84F4D2218BC053913B1204942618D";
+
+    #[test]
+    fn the_bundled_pack_knows_a_kernel() {
+        let pack = Pack::bundled().unwrap();
+        let build = pack.exact(Module::Kernel, GUID, 1).unwrap();
+        assert_eq!(build.version, Version::parse("10.0.19041.1706").unwrap());
+        assert!(pack.exact(Module::Kernel, GUID, 2).is_none() && pack.exact(Module::Tcpip, GUID, 1).is_none());
+        let types = pack.types(build).unwrap();
+        let layout = |name: &str| Layout::of(&types, types.find(name).unwrap()).unwrap();
+        let process = layout("_EPROCESS");
+        assert_eq!((process.size, process.offset("UniqueProcessId"), process.offset("ImageFileName")), (0xa40, Ok(0x440), Ok(0x5a8)));
+        let Kind::Struct(pcb) = process.field("Pcb").unwrap().shape else { panic!("a structure") };
+        assert_eq!(Layout::of(&types, pcb).unwrap().offset("DirectoryTableBase"), Ok(0x28));
+        let Kind::Pointer(peb) = process.field("Peb").unwrap().shape else { panic!("a pointer") };
+        assert_eq!(Layout::of(&types, peb).unwrap().offset("Ldr"), Ok(0x18));
+        assert_eq!(layout("_MMVAD_FLAGS").field("Protection").unwrap().bits, Some((7, 5)));
+        let symbols = pack.symbols(build).unwrap();
+        assert_eq!(symbols.get("PsInitialSystemProcess"), Some(VirtAddr(13_616_160)));
+        assert!(symbols.len() > 180);
+    }
+
+    #[test]
+    fn every_build_opens() {
+        let pack = Pack::bundled().unwrap();
+        let (mut kernels, mut sets) = (0, std::collections::HashSet::new());
+        for build in pack.builds() {
+            let symbols = pack.symbols(build).unwrap();
+            match build.module {
+                Module::Tcpip => assert!(symbols.get("PartitionTable").is_some(), "{}", build.version),
+                Module::Kernel => {
+                    kernels += 1;
+                    assert!(symbols.get("PsActiveProcessHead").is_some() && symbols.get("PspCidTable").is_some(), "{}", build.version);
+                }
+                Module::KernelTypes => assert!(symbols.is_empty()),
+            }
+            if build.module != Module::Tcpip && sets.insert(build.set) {
+                let types = pack.types(build).unwrap();
+                let process = Layout::of(&types, types.find("_EPROCESS").unwrap()).unwrap();
+                assert!(
+                    process.offset("ActiveProcessLinks").unwrap() == process.offset("UniqueProcessId").unwrap() + 8,
+                    "{}",
+                    build.version
+                );
+            }
+        }
+        assert!(kernels > 200 && pack.symbols.packed.len() + pack.types.packed.len() < 1 << 20);
+    }
+
+    #[test]
+    fn sockets_have_layouts_by_build() {
+        let pack = Pack::bundled().unwrap();
+        let owner = |version: &str| {
+            let types = pack.tcpip_types(Version::parse(version).unwrap()).unwrap();
+            assert!(types.find("_LIST_ENTRY").is_some() && types.find("_RTL_DYNAMIC_HASH_TABLE").is_some());
+            Layout::of(&types, types.find("_TCP_ENDPOINT").unwrap()).unwrap().offset("Owner").unwrap()
+        };
+        assert_eq!((owner("10.0.10586"), owner("10.0.19041.1706")), (600, 728));
+    }
+
+    #[test]
+    fn the_nearest_build_is_asked_first() {
+        let pack = Pack::bundled().unwrap();
+        let nearest = |version: &str| pack.nearest(Version::parse(version).unwrap())[0].version;
+        assert_eq!(nearest("10.0.19041.1707").build, 19041);
+        assert_eq!(nearest("10.0.19045").build, 19041);
+        assert_eq!(nearest("10.0.26100").build, 22631);
+        assert!(nearest("10.0.14393.100").revision <= Some(100));
+        let pack = pack.without(|build| build.version.build == 19041);
+        assert_eq!(pack.nearest(Version::parse("10.0.19041").unwrap())[0].version.build, 18362);
+    }
+
+    #[test]
+    fn damaged_packs_are_refused() {
+        for length in [0, 7, 8, 12, 30, BUNDLED.len() / 2, BUNDLED.len() - 1] {
+            assert!(Pack::open(Cow::Borrowed(&BUNDLED[..length])).is_err(), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn the_same_folder_gives_the_same_pack() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("builds.csv", "build,pdb,guid,age\n10.0.19041.1,ntkrnlmp.pdb,00112233445566778899AABBCCDDEEFF,1\n");
+        write("symbols.csv", "symbol\nPsActiveProcessHead\nPsLoadedModuleList\n");
+        write(
+            "netscan-overlays.json",
+            r#"{"ranges": [{"arch": "x64", "from_build": "10.0.10240", "layout": "one"}],
+                "layouts": {"one": {"inetaf": {"size": 26, "fields": {"AddressFamily": {"offset": 24, "type": "u16le"}}}}}}"#,
+        );
+        write(
+            "table.json",
+            r#"{"metadata": {"windows": {"pdb": {"GUID": "00112233445566778899AABBCCDDEEFF", "age": 1, "database": "ntkrnlmp.pdb"}}},
+                "base_types": {"unsigned long": {"size": 4, "signed": false, "kind": "int", "endian": "little"}},
+                "user_types": {
+                    "_KPROCESS": {"kind": "struct", "size": 8, "fields": {
+                        "Bit": {"offset": 4, "type": {"kind": "bitfield", "bit_position": 3, "bit_length": 2, "type": {"kind": "base", "name": "unsigned long"}}},
+                        "u": {"offset": 0, "type": {"kind": "union", "name": "__unnamed_1"}}}},
+                    "__unnamed_1": {"kind": "union", "size": 4, "fields": {"Value": {"offset": 0, "type": {"kind": "base", "name": "unsigned long"}}}},
+                    "_NOBODY_ASKS": {"kind": "struct", "size": 4, "fields": {}}},
+                "enums": {}, "symbols": {"PsActiveProcessHead": {"address": 4096}, "Other": {"address": 1}}}"#,
+        );
+        let packed = build_pack(folder.path()).unwrap();
+        assert_eq!(packed.file, build_pack(folder.path()).unwrap().file);
+        assert_eq!((packed.kernels, packed.sets, packed.notes.len()), (1, 1, 0));
+        let pack = Pack::open(Cow::Owned(packed.file)).unwrap();
+        let build = pack.exact(Module::Kernel, "00112233445566778899aabbccddeeff", 1).unwrap();
+        let types = pack.types(build).unwrap();
+        let process = Layout::of(&types, types.find("_KPROCESS").unwrap()).unwrap();
+        assert_eq!(process.field("Bit").unwrap().bits, Some((3, 2)));
+        let Kind::Struct(unnamed) = process.field("u").unwrap().shape else { panic!("a union") };
+        assert_eq!(Layout::of(&types, unnamed).unwrap().offset("Value"), Ok(0));
+        assert!(types.find("_NOBODY_ASKS").is_none());
+        let symbols = pack.symbols(build).unwrap();
+        assert_eq!((symbols.len(), symbols.get("PsActiveProcessHead")), (1, Some(VirtAddr(4096))));
+    }
+
+    /// `cargo test --release opening_times -- --ignored --nocapture`
+    #[test]
+    #[ignore]
+    fn opening_times() {
+        let start = std::time::Instant::now();
+        let pack = Pack::bundled().unwrap();
+        let opened = start.elapsed();
+        let build = pack.exact(Module::Kernel, GUID, 1).unwrap();
+        let types = pack.types(build).unwrap();
+        let typed = start.elapsed();
+        let symbols = pack.symbols(build).unwrap();
+        println!(
+            "index {opened:?}, types {:?} ({} in BTF), symbols {:?} ({})",
+            typed - opened,
+            types.len(),
+            start.elapsed() - typed,
+            symbols.len()
+        );
+    }
 }

@@ -112,20 +112,20 @@ impl Windows {
                 "no symbols for this kernel ({} {} age {}): {}; give its ISF file or PDB with --symbols to be sure",
                 kernel.pdb.name, kernel.pdb.guid, kernel.pdb.age, profile.source
             ));
-            if !verdict.open.is_empty() {
-                warnings.push(format!("could not be verified: {}", verdict.open.join("; ")));
-            }
+            let open = if verdict.open.is_empty() { String::new() } else { format!(", and this: {}", verdict.open.join("; ")) };
+            warnings.push(format!("not verified: fields that no check reads, which may have moved{open}"));
         } else if let Some(why) = &verdict.refused {
             warnings.push(format!("the symbols are those of this kernel, but what they lead to is damaged: {why}"));
         }
         let listed = system.map(|system| verify::processes(context, &kernel, system)).unwrap_or_default();
+        let now = shared::now(&space).or(image.hints().dump.map(|dump| dump.system_time));
         let info = Info {
             os: Origin::Windows,
             architecture: "x86_64",
             kernel: format!("Windows {version}{}", if lab.is_empty() { lab } else { format!(" ({lab})") }),
             hostname: hostname(context, &listed).into(),
             boot_time: verify::boot_time(context).into(),
-            capture_time: shared::now(&space).and_then(text::filetime).into(),
+            capture_time: now.and_then(text::filetime).into(),
             format: image.format().to_owned(),
             size: image.size(),
             page_table_root: space.root(),
@@ -242,17 +242,22 @@ impl Believed {
             return Err(unknown(format!("and no layout that is known fits it, {reasons}")));
         }
         found.derive(Context { space, profile: &believed.profile }, kernel, system);
-        let symbols = found.table();
-        let how = found.how.join(", ");
-        let profile = believed.profile.with_symbols(symbols);
+        let profile = believed.profile.changed(found.table(), |types| types);
         believed = Self::new(space, kernel, profile, Some(system), false);
-        let Verdict { checks, .. } = &believed.verdict;
+        let doubted = believed.verdict.doubted();
+        if !doubted.is_empty() {
+            let without = doubted.clone();
+            believed.profile = believed.profile.changed(found.table(), |types| Box::new(Corrected::without(types, without)));
+        }
+        let how = found.how.join(", ");
+        let checks = &believed.verdict.checks;
         let passed = checks.iter().filter(|check| check.passed).count();
         let kind = match corrected {
             true => format!("discovered: layout of {of} put right where fields moved"),
             false => format!("nearest: layout of {of}"),
         };
-        believed.profile.source = format!("{kind}, {passed} of {} checks passed on the image; symbols: {how}", checks.len());
+        let doubted = if doubted.is_empty() { String::new() } else { format!("; not used: {}", doubted.join(", ")) };
+        believed.profile.source = format!("{kind}, {passed} of {} checks passed on the image{doubted}; symbols: {how}", checks.len());
         Ok(believed)
     }
 }
@@ -377,4 +382,94 @@ fn named(path: &Path, pdb: &PdbId) -> Option<PathBuf> {
     [path.join(&file), path.join(&pdb.name).join(&file), path.join("windows").join(&pdb.name).join(&file)]
         .into_iter()
         .find(|path| path.is_file())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::symbols::pack::Build;
+
+    /// Opens an image with a pack that has forgotten some builds.
+    fn forgetful(image: &Path, forgotten: impl Fn(&Build) -> bool) -> Result<Windows, String> {
+        let image = Arc::new(Image::open(image).map_err(|why| why.to_string())?);
+        let pack = Pack::bundled().unwrap().without(forgotten);
+        let mut roots = image.hints().page_table_roots.clone();
+        roots.extend(low_stub(&image));
+        if roots.is_empty() {
+            roots = sweep(&image, &Watch::default()).roots;
+        }
+        Windows::by_roots(&image, roots, &[], Some(&pack)).unwrap_or_else(|| Err("no Windows".into()))
+    }
+
+    /// What becomes of builds that the pack does not know, on images in a folder of one's own:
+    /// `KIOKU_IMAGES=folder cargo test --release unknown_builds -- --ignored --nocapture`.
+    #[test]
+    #[ignore]
+    fn unknown_builds() {
+        let mut images = vec![];
+        for folder in std::fs::read_dir(std::env::var("KIOKU_IMAGES").unwrap()).unwrap() {
+            let path = folder.unwrap().path();
+            images.extend(std::fs::read_dir(path).into_iter().flatten().map(|file| file.unwrap().path()));
+        }
+        images.retain(|path| path.extension().is_some_and(|kind| ["raw", "elf", "dmp", "vmem"].iter().any(|known| kind == *known)));
+        images.sort();
+        for image in images {
+            let Ok(known) = forgetful(&image, |_| false) else { continue };
+            let (build, exact) = (known.version.build, Kernel::find(&known.space).unwrap().pdb.guid);
+            type Forget = Box<dyn Fn(&Build) -> bool>;
+            let cases: [(&str, Forget); 4] = [
+                ("without its GUID", Box::new(move |found| found.guid == exact)),
+                ("without its build number", Box::new(move |found| found.version.build == build)),
+                ("only older builds", Box::new(move |found| found.version.build >= build)),
+                ("only much older builds", Box::new(move |found| found.version.build >= 10_000)),
+            ];
+            for (case, forget) in cases {
+                let start = std::time::Instant::now();
+                match forgetful(&image, forget) {
+                    Ok(found) => {
+                        println!("{} {case}: {} in {:.0?}", image.display(), found.info.symbol_source, start.elapsed());
+                        for check in found.info.checks.iter().filter(|check| !check.passed) {
+                            println!("    failed: {}: {}", check.what, check.detail);
+                        }
+                        found.info.warnings.iter().skip(1).for_each(|warning| println!("    {warning}"));
+                        compare(&known, &found);
+                    }
+                    Err(why) => println!("{} {case}: refused in {:.0?}: {why}", image.display(), start.elapsed()),
+                }
+            }
+        }
+    }
+
+    /// Says which fields and symbols differ from the true ones.
+    fn compare(known: &Windows, found: &Windows) {
+        for structure in
+            ["_EPROCESS", "_KPROCESS", "_ETHREAD", "_KTHREAD", "_HANDLE_TABLE", "_TOKEN", "_MMVAD_SHORT", "_PEB", "_OBJECT_HEADER"]
+        {
+            let (Ok(right), Ok(got)) = (known.profile.layout(structure), found.profile.layout(structure)) else { continue };
+            let right: std::collections::BTreeMap<_, _> = right.fields().collect();
+            let got: std::collections::BTreeMap<_, _> = got.fields().collect();
+            let wrong: Vec<_> = got
+                .iter()
+                .filter(|(name, field)| right.get(*name).is_some_and(|right| right.offset != field.offset))
+                .map(|(name, _)| *name)
+                .collect();
+            let missing = right.keys().filter(|name| !got.contains_key(*name)).count();
+            if !wrong.is_empty() || missing > 0 {
+                println!(
+                    "    {structure}: {} wrong {:?}, {missing} missing of {}",
+                    wrong.len(),
+                    wrong.iter().take(12).collect::<Vec<_>>(),
+                    right.len()
+                );
+            }
+        }
+        for symbol in known.profile.symbols().iter() {
+            if let Some(got) = found.profile.symbols().get(symbol.name)
+                && got != symbol.address
+            {
+                println!("    {} at {got}, truly {}", symbol.name, symbol.address);
+            }
+        }
+    }
 }

@@ -54,6 +54,13 @@ impl Discovery {
                 found.add(name, address);
             }
         }
+        if let Some(dump) = space.image().hints().dump {
+            for (name, address) in [("PsLoadedModuleList", dump.loaded_modules), ("PsActiveProcessHead", dump.active_processes)] {
+                if kernel.contains(VirtAddr(address)) {
+                    found.add(name, VirtAddr(address));
+                }
+            }
+        }
         found.system = found.find_system(space, kernel, root_at);
         found.find_texts(space, kernel);
         found
@@ -76,10 +83,12 @@ impl Discovery {
         table
     }
 
-    /// A block for debuggers that is not encoded: its list links point to each other or to itself, then come tag, size and the base.
+    /// A block for debuggers that is not encoded: where a crash dump's header says, else around the kernel's base, as tag, size and base
+    /// follow each other.
     fn debugger_block(&self, space: &AddressSpace, kernel: &Kernel) -> Option<(VirtAddr, Kdbg)> {
-        let places = self.pointers.iter().filter(|(_, value)| *value == kernel.base).map(|(at, _)| Kdbg::around_base(*at));
-        let blocks = places.filter_map(|at| Some((at, Kdbg::plain(space, at).ok()?)));
+        let told = space.image().hints().dump.map(|dump| VirtAddr(dump.debugger_data));
+        let around = self.pointers.iter().filter(|(_, value)| *value == kernel.base).map(|(at, _)| Kdbg::around_base(*at));
+        let blocks = told.into_iter().chain(around).filter_map(|at| Some((at, Kdbg::plain(space, at).ok()?)));
         blocks.into_iter().find(|(_, block)| block.kernel_base() == kernel.base)
     }
 
@@ -166,10 +175,8 @@ impl Discovery {
     /// Heads of lists whose first entry has a mark.
     fn find_lists(&mut self, context: Context<'_>, kernel: &Kernel) {
         let space = context.space;
-        let module = |first: VirtAddr| -> Result<bool, ReadError> {
-            let entry = context.container("_KLDR_DATA_TABLE_ENTRY", "InLoadOrderLinks", first)?;
-            Ok(entry.pointer("DllBase")? == kernel.base)
-        };
+        let module =
+            |first: VirtAddr| -> Result<bool, ReadError> { Ok(verify::module(context, first)?.pointer("DllBase")? == kernel.base) };
         let hive = |first: VirtAddr| -> Result<bool, ReadError> {
             Ok(context.container("_CMHIVE", "HiveList", first)?.inner("Hive")?.uint("Signature")? == HIVE)
         };

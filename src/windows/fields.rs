@@ -100,7 +100,7 @@ fn identity(context: Context<'_>, kernel: &Kernel, system: &Specimen) -> Option<
 }
 
 fn is_pid(value: u64) -> bool {
-    value % 4 == 0 && (4..1 << 24).contains(&value)
+    value.is_multiple_of(4) && (4..1 << 24).contains(&value)
 }
 
 impl Search<'_> {
@@ -138,9 +138,12 @@ impl Search<'_> {
         let space_of = |process: &Specimen| context.space.with_root(PhysAddr(process.word(root) & FRAME));
 
         let session_manager = |process: &Specimen| process.text(name) == b"smss.exe";
+        // It stands between the list entry and the name; other numbers that look like process IDs do not.
+        let between = pid + 24..name.max(pid + 24);
         let parent = self.settle(8, |process, offset| {
             let value = process.word(offset);
             Some(match () {
+                () if !between.contains(&offset) => false,
                 () if is_system(process) => value == 0,
                 () if session_manager(process) => pids.contains(&value) && value != process.word(pid),
                 () => is_pid(value) && value != process.word(pid),
@@ -358,16 +361,24 @@ fn count_tree(context: Context<'_>, top: VirtAddr, most: u64) -> Option<u64> {
 pub struct Corrected {
     types: Box<dyn TypeSource>,
     members: HashMap<TypeId, Vec<Member>>,
+    /// Structures that are not to be found.
+    refused: Vec<&'static str>,
 }
 
 impl Corrected {
     pub fn new(types: Box<dyn TypeSource>, fields: &Fields) -> Self {
         let mut members = HashMap::new();
         for structure in ["_EPROCESS", "_KPROCESS", "_ETHREAD", "_KTHREAD"] {
-            let Some(id) = types.find(structure) else { continue };
-            members.insert(id, correct(types.members(id), &|field| fields.get(&(structure, field)).copied()));
+            if let Some(id) = types.find(structure) {
+                members.insert(id, correct(types.members(id), &|field| fields.get(&(structure, field)).copied()));
+            }
         }
-        Self { types, members }
+        Self { types, members, refused: Vec::new() }
+    }
+
+    /// The types without some structures, which failed on the image.
+    pub fn without(types: Box<dyn TypeSource>, refused: Vec<&'static str>) -> Self {
+        Self { types, members: HashMap::new(), refused }
     }
 }
 
@@ -397,10 +408,14 @@ fn correct(old: Vec<Member>, found: &dyn Fn(&str) -> Option<u64>) -> Vec<Member>
 
 impl TypeSource for Corrected {
     fn find(&self, name: &str) -> Option<TypeId> {
-        self.types.find(name)
+        if self.refused.contains(&name) { None } else { self.types.find(name) }
     }
     fn get(&self, id: TypeId) -> Option<Type> {
-        self.types.get(id)
+        // What points to a refused structure leads to nothing.
+        self.types.get(id).map(|found| match &found {
+            Type::Struct { name, .. } if self.refused.contains(&name.as_str()) => Type::Void,
+            _ => found,
+        })
     }
     fn members(&self, id: TypeId) -> Vec<Member> {
         self.members.get(&id).cloned().unwrap_or_else(|| self.types.members(id))

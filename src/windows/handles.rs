@@ -1,5 +1,6 @@
 //! Handle tables: what each process has open.
 
+use super::files::whole;
 use super::processes::Task;
 use super::{Windows, registry, tokens};
 use crate::address::{PAGE_SIZE, VirtAddr};
@@ -109,8 +110,13 @@ impl Windows {
         if let Err(why @ (ReadError::NotMapped(_) | ReadError::Implausible(_))) = kind {
             return Err(why);
         }
-        let name = kind.and_then(|kind| self.name_of(kind, &header, body)).map(|name| name.filter(|name| !name.is_empty()));
-        Ok(Target { kind: kind.map(str::to_owned).into(), name: name.into(), body })
+        let name = kind.and_then(|kind| {
+            let name = self.name_of(kind, &header, body)?.filter(|name| !name.is_empty());
+            // Only a key may have a NUL in its name: some hide that way.
+            if kind == "Key" { Ok(name) } else { name.map(whole).transpose() }
+        });
+        let kind = kind.and_then(|kind| if kind.is_empty() { Err(ReadError::Implausible("type name")) } else { whole(kind.to_owned()) });
+        Ok(Target { kind: kind.into(), name: name.into(), body })
     }
 
     /// The name that an object has, or that its kind gives it.
@@ -166,10 +172,16 @@ impl Windows {
                 Ok(objects) => objects.into_iter().for_each(|object| found.entry(object).or_default().push("pool_scan")),
                 Err(why) => out.note(format!("pools were not searched for {kind} objects: {why}")),
             }
-            if let Ok(pools) = self.pools(out.watch())
-                && pools.unread > 0
-            {
-                out.note(format!("{} bytes of the image could not be searched for {kind} objects", pools.unread));
+            if let Ok(pools) = self.pools(out.watch()) {
+                let blocks = pools.with_tag(tag).len();
+                if blocks > 0 && found.is_empty() {
+                    out.note(format!(
+                        "none of {blocks} tagged pool blocks holds a {kind} object; the table of object types may be damaged"
+                    ));
+                }
+                if pools.unread > 0 {
+                    out.note(format!("{} bytes of the image could not be searched for {kind} objects", pools.unread));
+                }
             }
         }
         for object in self.objects_by_handle(kind, scope, out.watch()) {

@@ -41,7 +41,7 @@ impl Kernel {
     }
 
     fn at(space: &AddressSpace, base: VirtAddr) -> Option<Self> {
-        let headers = Headers::read(space, base).ok()?;
+        let headers = Headers::read(space, base).ok().filter(|headers| headers.is_64_bit)?;
         let pdb = headers.pdb(space).ok()??;
         let known = Self::PDBS.contains(&pdb.name.as_str());
         known.then(|| Self { base, size: headers.size.into(), headers: Some(headers), pdb, proof: base })

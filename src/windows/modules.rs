@@ -66,7 +66,8 @@ impl Windows {
         let size = entry.uint("SizeOfImage")?;
         let name = string(&entry, "BaseDllName");
         let sound = base.is_kernel() && base.in_page() == 0 && name.as_ref().is_ok_and(|name| !name.is_empty());
-        if !listed && !(sound && size > 0 && self.space.bytes(base) == Ok(*b"MZ")) {
+        let there = || sound && size > 0 && self.space.bytes(base) == Ok(*b"MZ");
+        if !listed && !there() {
             return Ok(None);
         }
         Ok(Some(Module {

@@ -1,6 +1,7 @@
 //! Mutants: names that programs, malware among them, use to run only once.
 
 use super::Windows;
+use super::files::whole;
 use crate::address::VirtAddr;
 use crate::facts::windows::Mutant;
 use crate::facts::{Known, ReadError, Scope, Sink};
@@ -38,7 +39,7 @@ impl Windows {
             context.container("_ETHREAD", "Tcb", owner).and_then(|thread| thread.inner("Cid")?.u32(id)).into()
         };
         Ok(Some(Mutant {
-            name: self.object_path(&self.header(address)?).into(),
+            name: self.object_path(&self.header(address)?).and_then(|name| name.map(whole).transpose()).into(),
             address,
             owner_pid: owner("UniqueProcess"),
             owner_tid: owner("UniqueThread"),

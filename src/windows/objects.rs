@@ -35,7 +35,7 @@ pub struct Types {
 impl Types {
     pub fn read(context: Context<'_>) -> Result<Self, ReadError> {
         let table = context.symbol("ObTypeIndexTable")?;
-        let cookie = context.symbol("ObHeaderCookie").and_then(|cookie| context.space.uint(cookie, 1)).ok().map(|cookie| cookie as u8);
+        let cookie = cookie(context)?;
         let mut names = HashMap::new();
         // The first two entries are no types.
         for index in 2..MOST_TYPES {
@@ -49,6 +49,27 @@ impl Types {
         }
         Ok(Self { names, cookie })
     }
+}
+
+/// The byte that veils type indices since Windows 10: as ObHeaderCookie has it, or what makes the System object a process. None where
+/// indices stand as they are.
+pub fn cookie(context: Context<'_>) -> Result<Option<u8>, ReadError> {
+    if let Ok(cookie) = context.symbol("ObHeaderCookie") {
+        return context.space.uint(cookie, 1).map(|cookie| Some(cookie as u8));
+    }
+    let table = context.symbol("ObTypeIndexTable")?;
+    let system = context.space.pointer(context.symbol("PsInitialSystemProcess")?)?;
+    let header = context.container("_OBJECT_HEADER", "Body", system)?;
+    let veiled = header.uint("TypeIndex")? as u8;
+    let is_process = |index: u64| -> Result<bool, ReadError> {
+        let kind = context.space.pointer(table.offset(index * 8))?;
+        Ok(text::unicode(&context.object("_OBJECT_TYPE", kind)?.inner("Name")?)? == "Process")
+    };
+    if is_process(veiled.into()).unwrap_or(false) {
+        return Ok(None);
+    }
+    let index = (2..MOST_TYPES).find(|index| is_process(*index).unwrap_or(false)).ok_or(ReadError::Implausible("object types"))?;
+    Ok(Some(veiled ^ index as u8 ^ (header.address.0 >> 8) as u8))
 }
 
 impl Windows {

@@ -15,6 +15,7 @@ const CODEVIEW: u64 = 2;
 pub struct Headers {
     pub base: VirtAddr,
     pub size: u32,
+    pub is_64_bit: bool,
     /// Start of the data directories.
     directories: VirtAddr,
     directory_count: u32,
@@ -52,7 +53,7 @@ impl Headers {
         if size == 0 || size > MOST_IMAGE {
             return Err(bad);
         }
-        Ok(Self { base, size, directories, directory_count })
+        Ok(Self { base, size, is_64_bit, directories, directory_count })
     }
 
     /// Address and size of a data directory.

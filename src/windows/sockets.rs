@@ -5,10 +5,10 @@ use super::tcpip::{self, Tcpip};
 use super::text::filetime;
 use super::{Windows, processes};
 use crate::address::VirtAddr;
-use crate::facts::{Known, ReadError, Scope, Sink, Socket};
+use crate::facts::{Known, ReadError, Scope, Sink, Socket, Watch};
 use crate::symbols::pack::Version;
-use crate::symbols::{Context, Object, Profile};
-use std::collections::{BTreeMap, HashMap};
+use crate::symbols::{Context, Object, Profile, SymbolTable};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Address families (winsock2.h).
@@ -41,7 +41,9 @@ const SLACK: u64 = 24 * 3600 * 10_000_000;
 /// How far into an object its owner is looked for.
 const REACH: usize = 0x400;
 /// Objects that a layout is tried on.
-const MOST_SAMPLES: usize = 4096;
+const MOST_SAMPLES: usize = 1024;
+/// How much further than the owner the time may have moved, in bytes.
+const TIME_STEPS: [i64; 5] = [0, 8, -8, 16, -16];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
@@ -88,10 +90,23 @@ struct Fit<'a> {
     from: Version,
     /// All fields but those that follow.
     moved: u64,
-    /// Owner and time.
     owner_moved: u64,
+    time_moved: u64,
     /// Objects that it reads whole.
     score: usize,
+}
+
+impl Fit<'_> {
+    /// For people.
+    fn description(&self) -> String {
+        let layout = format!("the layout of {}", self.from);
+        match (self.moved.cast_signed(), self.owner_moved.cast_signed(), self.time_moved.cast_signed()) {
+            (0, 0, 0) => layout,
+            (all, owner, time) if all == owner && all == time => format!("{layout}, moved by {all} bytes"),
+            (0, owner, time) => format!("{layout}, with the owner moved by {owner} bytes and the time by {time}"),
+            (all, owner, time) => format!("{layout}, moved by {all} bytes, the owner by {owner}, the time by {time}"),
+        }
+    }
 }
 
 /// Objects to be told as rows: by address, with the ways that led to them.
@@ -118,8 +133,8 @@ pub fn sockets(windows: &Windows, scope: Scope, out: &mut Sink<Socket>) {
     if !windows.swept() {
         let reader = Reader::new(windows, &windows.listed().members);
         let fits = reader.own_fits();
-        let (found, _) = reader.walk(&fits);
-        let (rows, _) = reader.rows(&found, &fits);
+        let (found, _) = reader.walk(&fits, out.watch());
+        let (rows, _) = reader.rows(&found, &fits, out.watch());
         out.extend(rows.into_iter().filter(|row| admits(scope, row)));
         out.preview();
     }
@@ -133,20 +148,20 @@ pub fn sockets(windows: &Windows, scope: Scope, out: &mut Sink<Socket>) {
         }
     };
     let fits = reader.fits(&blocks, out);
-    let (mut found, trouble) = reader.walk(&fits);
+    let (mut found, trouble) = reader.walk(&fits, out.watch());
     for (what, why) in trouble {
         out.note(format!("{what} could not be walked: {why}"));
     }
     for (kind, blocks) in &blocks {
         blocks.iter().for_each(|block| found.entry(*block).or_insert((*kind, [false; 3])).1[POOL_SCAN] = true);
     }
-    let (rows, left) = reader.rows(&found, &fits);
+    let (rows, left) = reader.rows(&found, &fits, out.watch());
     for (kind, (linked, stale)) in left {
         if linked > 0 {
             out.note(format!("{linked} {} that tcpip.sys has in its tables cannot be read", kind.noun()));
         }
         if stale > 0 {
-            out.note(format!("{stale} pool blocks of {} were freed and overwritten, and are left out", kind.noun()));
+            out.note(format!("{stale} pool blocks with the tag of {} hold none that is whole, and are left out", kind.noun()));
         }
     }
     if rows.iter().any(|row| row.protocol.ends_with('6') && row.local_address.value().is_some_and(|address| address == "::")) {
@@ -179,8 +194,9 @@ impl<'a> Reader<'a> {
         let mut found = BTreeMap::new();
         let mut adrift = 0;
         for kind in Kind::ALL {
-            let least = self.tcpip.with(kind.structure()).and_then(|profile| profile.layout(kind.structure()).ok());
-            let least = least.map_or(0, |layout| layout.size);
+            // The shortest that any build has: what is shorter was cut up.
+            let sizes = self.tcpip.with(kind.structure()).filter_map(|(_, profile)| Some(profile.layout(kind.structure()).ok()?.size));
+            let least = sizes.min().unwrap_or(0);
             let blocks = kind.tags().iter().flat_map(|tag| pools.with_tag(tag)).filter(|block| block.size >= least);
             let mapped = blocks.filter_map(|block| {
                 adrift += usize::from(block.address.is_none());
@@ -195,21 +211,17 @@ impl<'a> Reader<'a> {
     }
 
     fn has_tag(&self, kind: Kind, object: VirtAddr) -> bool {
-        let read = || -> Result<[u8; 4], ReadError> {
-            let header = self.windows.profile.layout("_POOL_HEADER")?;
-            self.windows.space.bytes(VirtAddr(object.0.wrapping_sub(header.size.into())).offset(header.offset("PoolTag")?))
-        };
-        read().is_ok_and(|[a, b, c, d]| kind.tags().contains(&&[a, b, c, d & 0x7f]))
+        self.windows.tag_of(object).is_ok_and(|[a, b, c, d]| kind.tags().contains(&&[a, b, c, d & 0x7f]))
     }
 
-    /// The layouts of this build, unproved.
+    fn fit(&self, (from, profile): (Version, &'a Profile)) -> Fit<'a> {
+        Fit { context: self.context(profile), from, moved: 0, owner_moved: 0, time_moved: 0, score: 0 }
+    }
+
+    /// The layouts nearest to this build, unproved.
     fn own_fits(&self) -> BTreeMap<Kind, Fit<'a>> {
-        let own = Kind::ALL.into_iter().filter_map(|kind| {
-            let layouts = self.tcpip.layouts().first()?;
-            let fit = Fit { context: self.context(layouts.profile()?), from: layouts.from, moved: 0, owner_moved: 0, score: 0 };
-            fit.context.profile.layout(kind.structure()).ok().map(|_| (kind, fit))
-        });
-        own.collect()
+        let own = |kind: Kind| Some((kind, self.fit(self.tcpip.with(kind.structure()).next()?)));
+        Kind::ALL.into_iter().filter_map(own).collect()
     }
 
     /// For each kind the layout that reads most of its objects, and notes where that is not the one known for this build.
@@ -224,22 +236,16 @@ impl<'a> Reader<'a> {
             let owned = owner.map_or(0, |(_, owned)| owned);
             let own = fits.remove(kind).map(|own| self.tried(*kind, own, samples));
             let fits_well = own.is_some_and(|own| own.score > 0 && own.score * 2 >= owned);
-            let best = if fits_well { own } else { self.best(*kind, own, samples, owner) };
-            let (noun, build) = (kind.noun(), self.windows.version);
+            let best = if fits_well { own } else { self.best(*kind, own, samples, owner.map(|(at, _)| at)) };
+            let (noun, build) = (kind.noun(), self.windows.version.build);
             match best.filter(|best| best.score > 0) {
                 Some(fit) => {
-                    let exact = fit.from.build == build.build && fit.owner_moved == 0;
-                    if !exact {
-                        let moved = match (fit.owner_moved.cast_signed(), fit.moved.cast_signed()) {
-                            (0, 0) => String::new(),
-                            (owner, 0) => format!(", owner and time moved by {owner} bytes"),
-                            (all, _) => format!(", moved by {all} bytes"),
-                        };
-                        let (from, score) = (fit.from, fit.score);
-                        let held = score.max(owned);
+                    if fit.from.build != build || fit.owner_moved != 0 {
+                        let held = fit.score.max(owned);
                         out.note(format!(
-                            "build {}: {noun} are read by the layout of {from}{moved}; it fits {score} of {held} that have an owner",
-                            build.build
+                            "build {build}: {noun} are read by {}, which fits {} of {held} objects",
+                            fit.description(),
+                            fit.score
                         ));
                     }
                     fits.insert(*kind, fit);
@@ -252,23 +258,18 @@ impl<'a> Reader<'a> {
     }
 
     /// The best of all layouts, as they are and with their fields moved to where the owner is seen.
-    fn best(&self, kind: Kind, own: Option<Fit<'a>>, samples: &[VirtAddr], owner: Option<(u64, usize)>) -> Option<Fit<'a>> {
-        let known: Vec<Fit<'a>> = self
-            .tcpip
-            .layouts()
-            .iter()
-            .filter_map(|layouts| {
-                let context = self.context(layouts.profile()?);
-                context.profile.layout(kind.structure()).ok()?;
-                Some(Fit { context, from: layouts.from, moved: 0, owner_moved: 0, score: 0 })
-            })
-            .collect();
-        let moved = known.iter().filter_map(|fit| {
-            let at = fit.context.profile.layout(kind.structure()).ok()?.offset("Owner").ok()?;
-            let by = owner?.0.wrapping_sub(at);
-            (by != 0).then_some([Fit { moved: by, owner_moved: by, ..*fit }, Fit { owner_moved: by, ..*fit }])
+    fn best(&self, kind: Kind, own: Option<Fit<'a>>, samples: &[VirtAddr], owner: Option<u64>) -> Option<Fit<'a>> {
+        let known: Vec<Fit<'a>> = self.tcpip.with(kind.structure()).map(|layout| self.fit(layout)).collect();
+        let by = |fit: &Fit<'a>| {
+            let known = fit.context.profile.layout(kind.structure()).ok()?.offset("Owner").ok()?;
+            Some(owner?.wrapping_sub(known)).filter(|by| *by != 0)
+        };
+        let moved = known.iter().filter_map(|fit| Some((fit, by(fit)?))).flat_map(|(fit, by)| {
+            TIME_STEPS
+                .into_iter()
+                .flat_map(move |step| [0, by].map(|moved| Fit { moved, owner_moved: by, time_moved: by.wrapping_add_signed(step), ..*fit }))
         });
-        let moved: Vec<Fit<'a>> = moved.flatten().collect();
+        let moved: Vec<Fit<'a>> = moved.collect();
         // Of equals the first: a layout as it is known before one that is guessed.
         let mut best = own;
         for fit in known.into_iter().chain(moved) {
@@ -298,51 +299,81 @@ impl<'a> Reader<'a> {
     }
 
     /// What the tables of tcpip.sys lead to, and which of them could not be walked.
-    fn walk(&self, fits: &BTreeMap<Kind, Fit<'a>>) -> (Found, Vec<(&'static str, ReadError)>) {
+    fn walk(&self, fits: &BTreeMap<Kind, Fit<'a>>, watch: &Watch) -> (Found, Vec<(&'static str, ReadError)>) {
         let mut found = Found::new();
         let mut trouble = Vec::new();
         let Ok(symbols) = self.tcpip.symbols() else { return (found, trouble) };
-        let mut mark = |object: VirtAddr, kind: Kind, source: usize| found.entry(object).or_insert((kind, [false; 3])).1[source] = true;
-        let none = ReadError::NoField("layout");
-        let connections = || -> Result<Vec<VirtAddr>, ReadError> {
-            let profile = self.tcpip.with("_PARTITION_TABLE").ok_or(none)?;
-            let (links, at) =
-                (tcpip::partition_links(self.context(profile), symbols)?, profile.layout("_TCP_ENDPOINT")?.offset("ListEntry")?);
-            let moved = fits.get(&Kind::Connection).map_or(0, |fit| fit.moved);
-            Ok(links.into_iter().map(|link| VirtAddr(link.0.wrapping_sub(at).wrapping_sub(moved))).collect())
-        };
-        match connections() {
-            Ok(connections) => connections
-                .into_iter()
-                .filter(|object| self.has_tag(Kind::Connection, *object))
-                .for_each(|object| mark(object, Kind::Connection, PARTITION_TABLE)),
-            Err(why) => trouble.push(("the partition table", why)),
-        }
-        let pools = [
-            (Kind::Listener, "TcpPortPool", "TcpCompartmentSet", "the port pool of TCP"),
-            (Kind::Udp, "UdpPortPool", "UdpCompartmentSet", "the port pool of UDP"),
+        let tables = [
+            (Kind::Connection, PARTITION_TABLE, "the partition table"),
+            (Kind::Listener, PORT_POOL, "the port pool of TCP"),
+            (Kind::Udp, PORT_POOL, "the port pool of UDP"),
         ];
-        for (kind, pool, compartments, what) in pools {
-            let sockets = || -> Result<Vec<VirtAddr>, ReadError> {
-                let profile = self.tcpip.with("_INET_PORT_POOL").ok_or(none)?;
-                let links = tcpip::port_links(self.context(profile), symbols, pool, compartments)?;
-                let (context, moved) = fits.get(&kind).map_or((self.context(profile), 0), |fit| (fit.context, fit.moved));
-                let chain = |link| tcpip::chain(context, kind.structure(), moved, link, |object| self.has_tag(kind, object));
-                Ok(links.into_iter().filter_map(|link| chain(link).ok()).flatten().collect())
+        for (kind, source, what) in tables {
+            let Some(fit) = fits.get(&kind) else { continue };
+            let walk = |profile| match kind {
+                Kind::Connection => self.connections(profile, symbols, fit, watch),
+                _ => self.bound(kind, profile, symbols, fit, watch),
             };
-            match sockets() {
-                Ok(sockets) => sockets.into_iter().for_each(|object| mark(object, kind, PORT_POOL)),
+            let table = if source == PARTITION_TABLE { "_PARTITION_TABLE" } else { "_INET_PORT_POOL" };
+            let mut best = Err(ReadError::NoField(table));
+            let count = |walked: &Result<HashSet<VirtAddr>, ReadError>| walked.as_ref().map_or(0, HashSet::len);
+            for (index, (from, profile)) in self.tcpip.with(table).enumerate() {
+                let walked = walk(profile);
+                if index == 0 || count(&walked) > count(&best) {
+                    best = walked;
+                }
+                // Where the layout for this very build leads somewhere there is nothing to guess.
+                if watch.cancelled() || (from.build == self.windows.version.build && count(&best) > 0) {
+                    break;
+                }
+            }
+            match best {
+                Ok(sockets) => sockets.into_iter().for_each(|object| found.entry(object).or_insert((kind, [false; 3])).1[source] = true),
                 Err(why) => trouble.push((what, why)),
             }
         }
         (found, trouble)
     }
 
+    /// The connections in the partition table. `profile` tells how the table is laid out.
+    fn connections(&self, profile: &Profile, symbols: &SymbolTable, fit: &Fit<'_>, watch: &Watch) -> Result<HashSet<VirtAddr>, ReadError> {
+        let context = Context { space: &self.windows.space, profile };
+        let entry = profile.layout("_TCP_ENDPOINT")?.offset("ListEntry")?;
+        let links = tcpip::partition_links(context, symbols, watch)?.into_iter();
+        let objects = links.map(|link| VirtAddr(link.0.wrapping_sub(entry).wrapping_sub(fit.moved)));
+        Ok(objects.filter(|object| self.has_tag(Kind::Connection, *object)).collect())
+    }
+
+    /// The listeners or UDP endpoints in the port pool of their protocol. `profile` tells how the pool is laid out.
+    fn bound(
+        &self,
+        kind: Kind,
+        profile: &Profile,
+        symbols: &SymbolTable,
+        fit: &Fit<'_>,
+        watch: &Watch,
+    ) -> Result<HashSet<VirtAddr>, ReadError> {
+        let (pool, compartments) =
+            if kind == Kind::Udp { ("UdpPortPool", "UdpCompartmentSet") } else { ("TcpPortPool", "TcpCompartmentSet") };
+        let context = Context { space: &self.windows.space, profile };
+        // A layout that was only known for its objects may lack their links.
+        let linked = if fit.context.profile.has(kind.structure(), "Next") { fit.context } else { context };
+        let mut found = HashSet::new();
+        for link in tcpip::port_links(context, symbols, pool, compartments)? {
+            if watch.cancelled() {
+                break;
+            }
+            // A chain that breaks off still gave what stands before the break.
+            let _ = tcpip::chain(linked, kind.structure(), fit.moved, link, |object| self.has_tag(kind, object), &mut found);
+        }
+        Ok(found)
+    }
+
     /// Rows of what reads as a socket; and how many objects of each kind do not, those in tables and those in freed blocks.
-    fn rows(&self, found: &Found, fits: &BTreeMap<Kind, Fit<'a>>) -> (Vec<Socket>, BTreeMap<Kind, (usize, usize)>) {
+    fn rows(&self, found: &Found, fits: &BTreeMap<Kind, Fit<'a>>, watch: &Watch) -> (Vec<Socket>, BTreeMap<Kind, (usize, usize)>) {
         let mut rows = Vec::new();
         let mut left: BTreeMap<Kind, (usize, usize)> = BTreeMap::new();
-        for (object, (kind, found_by)) in found {
+        for (object, (kind, found_by)) in found.iter().take_while(|_| !watch.cancelled()) {
             let Some(fit) = fits.get(kind) else { continue };
             let linked = found_by[PARTITION_TABLE] || found_by[PORT_POOL];
             match self.row(fit, *kind, *object, linked) {
@@ -409,7 +440,7 @@ impl<'a> Reader<'a> {
                 return Ok(row);
             }
         }
-        self.own(&mut row, &fit.context.object(kind.structure(), at.offset(fit.owner_moved))?, linked)?;
+        self.own(&mut row, fit, kind, linked)?;
         if !linked && self.freed(at) {
             row.problems.push("its pool block is marked as free".to_owned());
         }
@@ -417,8 +448,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Fills in owner and time.
-    fn own(&self, row: &mut Socket, object: &Object<'_>, linked: bool) -> Result<(), ReadError> {
-        let (owner, created) = (object.pointer("Owner")?, object.uint("CreateTime")?);
+    fn own(&self, row: &mut Socket, fit: &Fit<'_>, kind: Kind, linked: bool) -> Result<(), ReadError> {
+        let object = |moved| fit.context.object(kind.structure(), row.address.offset(moved));
+        let (owner, created) = (object(fit.owner_moved)?.pointer("Owner")?, object(fit.time_moved)?.uint("CreateTime")?);
         if created > self.latest || (created == 0 && !linked) {
             return Err(ReadError::Implausible("time"));
         }

@@ -6,17 +6,16 @@ use super::detect;
 use super::pe::{Headers, PdbId};
 use super::text;
 use crate::address::VirtAddr;
-use crate::facts::ReadError;
+use crate::facts::{ReadError, Watch};
 use crate::symbols::pack::{Module, Pack, Version};
 use crate::symbols::{Context, Object, Profile, SymbolTable};
 use std::collections::HashSet;
 use std::sync::OnceLock;
 
 const MODULE: &str = "tcpip.sys";
-const MOST_MODULES: usize = 4096;
-/// Entries of one hash table or port pool; a machine has 64 Ki ports.
-const MOST_ENTRIES: usize = 1 << 20;
-const MOST_BUCKETS: u64 = 1 << 20;
+/// Sockets in all hash tables or in a port pool, and buckets of a hash table: more than any machine has.
+const MOST_SOCKETS: usize = 1 << 20;
+const MOST_BUCKETS: u64 = 1 << 16;
 /// Buckets of the first of a hash table's arrays; each further one is twice as long (_RTL_DYNAMIC_HASH_TABLE).
 const FIRST_BUCKETS: u64 = 128;
 const PORTS: u64 = 1 << 16;
@@ -35,13 +34,13 @@ pub struct Tcpip {
 }
 
 /// How the objects are laid out from some version on.
-pub struct Layouts {
-    pub from: Version,
+struct Layouts {
+    from: Version,
     profile: OnceLock<Option<Profile>>,
 }
 
 impl Layouts {
-    pub fn profile(&self) -> Option<&Profile> {
+    fn profile(&self) -> Option<&Profile> {
         let open = || {
             let types = Pack::bundled().ok()?.tcpip_types(self.from).ok()?;
             Some(Profile::new(Box::new(types), SymbolTable::default(), format!("{MODULE} of {}", self.from)))
@@ -51,12 +50,10 @@ impl Layouts {
 }
 
 impl Tcpip {
-    pub fn layouts(&self) -> &[Layouts] {
-        &self.layouts
-    }
-    /// The nearest layout that has a structure.
-    pub fn with(&self, structure: &'static str) -> Option<&Profile> {
-        self.layouts.iter().filter_map(Layouts::profile).find(|profile| profile.layout(structure).is_ok())
+    /// The layouts that have a structure, the nearest first.
+    pub fn with(&self, structure: &'static str) -> impl Iterator<Item = (Version, &Profile)> {
+        let profiles = self.layouts.iter().filter_map(|layouts| Some((layouts.from, layouts.profile()?)));
+        profiles.filter(move |(_, profile)| profile.layout(structure).is_ok())
     }
     pub fn symbols(&self) -> Result<&SymbolTable, &str> {
         self.symbols.as_ref().map_err(String::as_str)
@@ -96,25 +93,14 @@ impl Windows {
 
     /// The base address of a module on the kernel's own list.
     fn module_base(&self, name: &str) -> Result<VirtAddr, ReadError> {
-        let context = self.context();
-        let head = context.symbol("PsLoadedModuleList")?;
-        let entry = if self.profile.layout("_KLDR_DATA_TABLE_ENTRY").is_ok() { "_KLDR_DATA_TABLE_ENTRY" } else { "_LDR_DATA_TABLE_ENTRY" };
-        let mut seen = HashSet::new();
-        // Forwards and, where the list is torn, backwards.
-        for direction in ["Flink", "Blink"] {
-            let mut link = head;
-            while let Ok(next) = context.object("_LIST_ENTRY", link).and_then(|link| link.pointer(direction)) {
-                if next == head || !next.is_kernel() || !seen.insert((direction, next)) || seen.len() > MOST_MODULES {
-                    break;
-                }
-                let module = context.container(entry, "InLoadOrderLinks", next)?;
-                if module.inner("BaseDllName").and_then(|name| text::unicode(&name)).is_ok_and(|found| found.eq_ignore_ascii_case(name)) {
-                    return module.pointer("DllBase");
-                }
-                link = next;
-            }
-        }
-        Err(ReadError::Implausible("module list"))
+        let (modules, trouble) = self.loaded_modules();
+        let entries = modules.into_iter().filter_map(|module| self.context().object("_KLDR_DATA_TABLE_ENTRY", module).ok());
+        let named = |entry: &Object<'_>| {
+            let found = entry.inner("BaseDllName").and_then(|name| text::unicode(&name));
+            found.is_ok_and(|found| found.eq_ignore_ascii_case(name))
+        };
+        let mut named = entries.filter(named);
+        named.next().ok_or(trouble.unwrap_or(ReadError::Implausible("module list")))?.pointer("DllBase")
     }
 }
 
@@ -125,20 +111,21 @@ fn packed(pdb: &PdbId) -> Option<SymbolTable> {
 }
 
 /// The links of the connections in the partitions' hash tables.
-pub fn partition_links(context: Context<'_>, symbols: &SymbolTable) -> Result<Vec<VirtAddr>, ReadError> {
+pub fn partition_links(context: Context<'_>, symbols: &SymbolTable, watch: &Watch) -> Result<Vec<VirtAddr>, ReadError> {
     let table = context.object("_PARTITION_TABLE", context.space.pointer(symbols.find("PartitionTable")?)?)?;
     let mut found = Vec::new();
+    let mut seen = HashSet::new();
     for index in 0..context.space.uint(symbols.find("PartitionCount")?, 1)? as u32 {
         let endpoints = table.element("Partitions", index)?.pointer("Endpoints")?;
-        if endpoints.is_kernel() {
-            found.extend(hash_links(&context.object("_RTL_DYNAMIC_HASH_TABLE", endpoints)?)?);
+        if endpoints.is_kernel() && !watch.cancelled() {
+            hash_links(&context.object("_RTL_DYNAMIC_HASH_TABLE", endpoints)?, &mut seen, &mut found)?;
         }
     }
     Ok(found)
 }
 
-/// The links of all entries of a hash table.
-fn hash_links(table: &Object<'_>) -> Result<Vec<VirtAddr>, ReadError> {
+/// The links of all entries of a hash table that were not seen before.
+fn hash_links(table: &Object<'_>, seen: &mut HashSet<VirtAddr>, found: &mut Vec<VirtAddr>) -> Result<(), ReadError> {
     let context = table.context();
     let (size, directory) = (table.uint("TableSize")?, table.pointer("Directory")?);
     if size > MOST_BUCKETS || !directory.is_kernel() {
@@ -147,26 +134,29 @@ fn hash_links(table: &Object<'_>) -> Result<Vec<VirtAddr>, ReadError> {
     let head = u64::from(context.profile.layout("_LIST_ENTRY")?.size);
     // A table that never grew has one array of list heads, others a list of such arrays.
     let flat = size <= FIRST_BUCKETS || is_head(context, directory);
-    let mut found = Vec::new();
-    let mut seen = HashSet::new();
     for bucket in 0..size {
         let heads = if flat {
             directory.offset(bucket * head)
         } else {
-            let level = ((bucket + FIRST_BUCKETS) / FIRST_BUCKETS).ilog2();
-            let array = context.space.pointer(directory.offset(u64::from(level) * 8))?;
-            array.offset((bucket + FIRST_BUCKETS - (FIRST_BUCKETS << level)) * head)
+            let (level, index) = place(bucket);
+            context.space.pointer(directory.offset(u64::from(level) * 8))?.offset(index * head)
         };
         let mut link = heads;
         while let Ok(next) = context.object("_LIST_ENTRY", link).and_then(|link| link.pointer("Flink")) {
-            if next == heads || !next.is_kernel() || !seen.insert(next) || found.len() >= MOST_ENTRIES {
+            if next == heads || !next.is_kernel() || found.len() >= MOST_SOCKETS || !seen.insert(next) {
                 break;
             }
             found.push(next);
             link = next;
         }
     }
-    Ok(found)
+    Ok(())
+}
+
+/// The array that holds a bucket of a table that grew, and the place in it.
+fn place(bucket: u64) -> (u32, u64) {
+    let level = (bucket / FIRST_BUCKETS + 1).ilog2();
+    (level, bucket + FIRST_BUCKETS - (FIRST_BUCKETS << level))
 }
 
 /// Whether the list that begins here leads back here.
@@ -216,25 +206,76 @@ pub fn port_links(
     Ok(found)
 }
 
-/// The sockets that share a port, from the link to the first one. `moved` is how far the structure lies behind the start of the object.
+/// The sockets that share a port and were not seen before, from the link to the first one. `moved` is how far the structure lies behind
+/// the start of the object.
 pub fn chain(
     context: Context<'_>,
     structure: &'static str,
     moved: u64,
     first: VirtAddr,
     is_socket: impl Fn(VirtAddr) -> bool,
-) -> Result<Vec<VirtAddr>, ReadError> {
-    let mut found = Vec::new();
-    let mut seen = HashSet::new();
+    found: &mut HashSet<VirtAddr>,
+) -> Result<(), ReadError> {
     let mut link = first;
-    while link.is_kernel() && seen.insert(link) && found.len() < MOST_ENTRIES {
+    while link.is_kernel() && found.len() < MOST_SOCKETS {
         let socket = context.container(structure, "Next", link)?;
         let start = VirtAddr(socket.address.0.wrapping_sub(moved));
-        if !is_socket(start) {
+        if !is_socket(start) || !found.insert(start) {
             break;
         }
-        found.push(start);
         link = VirtAddr(socket.uint("Next")? & POINTER);
     }
-    Ok(found)
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_of_grown_tables_have_their_places() {
+        let places = [0, 127, 128, 383, 384, 895, 896].map(place);
+        assert_eq!(places, [(0, 0), (0, 127), (1, 0), (1, 255), (2, 0), (2, 511), (3, 0)]);
+    }
+
+    #[test]
+    fn every_layout_has_what_a_socket_is_read_by() {
+        let pack = Pack::bundled().unwrap();
+        let layouts = pack.tcpip_versions();
+        assert!(layouts.len() > 10);
+        for from in layouts {
+            let types = pack.tcpip_types(from).unwrap();
+            let profile = Profile::new(Box::new(types), SymbolTable::default(), String::new());
+            for (structure, fields) in [
+                ("_TCP_LISTENER", &["InetAF", "Owner", "CreateTime", "LocalAddr", "Port"][..]),
+                ("_UDP_ENDPOINT", &["InetAF", "Owner", "CreateTime", "LocalAddr", "Port"]),
+                ("_TCP_ENDPOINT", &["InetAF", "AddrInfo", "State", "LocalPort", "RemotePort", "Owner", "CreateTime"]),
+                ("_ADDRINFO", &["Local", "Remote"]),
+                ("_LOCAL_ADDRESS", &["pData"]),
+                ("_INETAF", &["AddressFamily"]),
+                ("_IN_ADDR", &["addr4", "addr6"]),
+                ("_LIST_ENTRY", &["Flink", "Blink"]),
+            ] {
+                fields.iter().for_each(|field| assert!(profile.has(structure, field), "{from}: {structure}.{field}"));
+            }
+            if profile.layout("_PARTITION_TABLE").is_ok() {
+                assert!(profile.has("_TCP_ENDPOINT", "ListEntry") && profile.has("_UDP_ENDPOINT", "Next"), "{from}");
+            }
+        }
+    }
+
+    /// From build 26100 on listeners and UDP endpoints are as before, eight bytes further on (MemProcFS has found the same).
+    #[test]
+    fn newer_builds_only_move_fields() {
+        let types = Pack::bundled().unwrap().tcpip_types(Version { major: 10, minor: 0, build: 26100, revision: None }).unwrap();
+        let profile = Profile::new(Box::new(types), SymbolTable::default(), String::new());
+        let places = |structure, fields: [&'static str; 6]| {
+            let layout = profile.layout(structure).unwrap();
+            fields.map(|field| layout.offset(field).unwrap() + 8)
+        };
+        let fields = ["InetAF", "Owner", "CreateTime", "LocalAddr", "Port", "Next"];
+        assert_eq!(places("_TCP_LISTENER", fields), [0x30, 0x38, 0x48, 0x68, 0x7a, 0x80]);
+        assert_eq!(places("_UDP_ENDPOINT", fields), [0x28, 0x30, 0x60, 0xb0, 0xa8, 0x78]);
+    }
 }

@@ -100,7 +100,7 @@ impl Windows {
     }
 
     /// The tag of the pool block that an allocation fills.
-    fn tag_of(&self, allocation: VirtAddr) -> Result<[u8; 4], ReadError> {
+    pub(super) fn tag_of(&self, allocation: VirtAddr) -> Result<[u8; 4], ReadError> {
         let header = self.profile.layout("_POOL_HEADER")?;
         self.space.bytes(VirtAddr(allocation.0.wrapping_sub(header.size.into())).offset(header.offset("PoolTag")?))
     }

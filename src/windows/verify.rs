@@ -2,7 +2,7 @@
 
 use super::kdbg::Kdbg;
 use super::kernel::Kernel;
-use super::{shared, text};
+use super::{objects, shared, text};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Check, ReadError, Time};
 use crate::symbols::{Context, Object, Shape};
@@ -51,6 +51,11 @@ impl Verdict {
     }
     pub fn failed(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| !check.passed)
+    }
+    /// Structures that failed.
+    pub fn doubted(&self) -> Vec<&'static str> {
+        let failed = |what: &str| self.failed().any(|check| check.what == what);
+        DOUBTED.iter().filter(|(what, _)| failed(what)).flat_map(|(_, structures)| structures.iter().copied()).collect()
     }
     /// Better is more passed and less failed.
     pub fn rank(&self) -> (bool, isize) {
@@ -203,12 +208,30 @@ struct Scene<'a, 'k> {
     pids: HashSet<u64>,
 }
 
+/// What is not used of a layout if a check of it fails.
+const DOUBTED: &[(&str, &[&str])] = &[
+    ("PEBs name the image that is mapped", &["_PEB"]),
+    ("loader lists begin with the image", &["_PEB_LDR_DATA", "_LDR_DATA_TABLE_ENTRY"]),
+    ("process parameters hold a path", &["_RTL_USER_PROCESS_PARAMETERS"]),
+    ("tokens hold security identifiers", &["_TOKEN"]),
+    ("handle tables name their process", &["_HANDLE_TABLE", "_HANDLE_TABLE_ENTRY"]),
+    ("handle 4 of PspCidTable is System", &["_HANDLE_TABLE_ENTRY"]),
+    ("threads name their process", &["_ETHREAD"]),
+    ("scheduler's thread lists agree", &["_KTHREAD", "_ETHREAD"]),
+    ("VAD counts agree with the trees", &["_MMVAD", "_MMVAD_SHORT"]),
+    ("process objects lie in pool blocks tagged Proc", &["_POOL_HEADER"]),
+    ("object headers have the type Process", &["_OBJECT_HEADER", "_OBJECT_TYPE"]),
+    ("first loaded module is the kernel", &["_KLDR_DATA_TABLE_ENTRY"]),
+    ("first processor runs a thread", &["_KPRCB"]),
+    ("frame database knows System's page table", &["_MMPFN"]),
+];
+
 /// Whether a process passes; None where the question does not arise.
 type ProcessCheck = for<'a> fn(&Scene<'a, '_>, &Listed<'a>) -> Result<Option<bool>, ReadError>;
 
 const PROCESS_CHECKS: &[(&str, usize, ProcessCheck)] = &[
     ("process names are printable", SAMPLE, |_, process| Ok(Some(!process.name.chars().any(char::is_control)))),
-    ("process IDs are multiples of 4", SAMPLE, |_, process| Ok(Some(process.pid % 4 == 0 && (1..1 << 31).contains(&process.pid)))),
+    ("process IDs are multiples of 4", SAMPLE, |_, process| Ok(Some(process.pid.is_multiple_of(4) && (1..1 << 31).contains(&process.pid)))),
     ("parents' process IDs fit", SAMPLE, parent),
     ("objects are dispatcher objects of processes", SAMPLE, |_, process| {
         Ok(Some(process.object.inner("Pcb")?.inner("Header")?.uint("Type")? & 0x7f == PROCESS_OBJECT))
@@ -312,6 +335,15 @@ const PROCESS_CHECKS: &[(&str, usize, ProcessCheck)] = &[
                 .any(|at| scene.context.space.uint(at, 4).is_ok_and(|tag| (tag as u32 & 0x7fff_ffff).to_le_bytes() == *b"Proc")),
         ))
     }),
+    ("object headers have the type Process", SAMPLE, |scene, process| {
+        let context = scene.context;
+        let header = context.container("_OBJECT_HEADER", "Body", process.object.address)?;
+        let table = context.symbol("ObTypeIndexTable")?;
+        let veil = objects::cookie(context)?.map_or(0, |cookie| cookie ^ (header.address.0 >> 8) as u8);
+        let index = header.uint("TypeIndex")? as u8 ^ veil;
+        let kind = context.object("_OBJECT_TYPE", context.space.pointer(table.offset(u64::from(index) * 8))?)?;
+        Ok(Some(text::unicode(&kind.inner("Name")?)? == "Process"))
+    }),
     ("images of the audit record have the process's name", SAMPLE, |_, process| {
         let name = process.object.inner("SeAuditProcessCreationInfo")?.follow("ImageFileName")?;
         let Some(name) = name else { return Ok(None) };
@@ -340,7 +372,7 @@ fn parent(scene: &Scene<'_, '_>, process: &Listed<'_>) -> Result<Option<bool>, R
     }
     // Parents may be gone; a number that was never a process ID cannot be one.
     let known = scene.pids.contains(&parent);
-    Ok(Some(parent != process.pid && (known || parent != 0 && parent % 4 == 0 && parent < 1 << 24)))
+    Ok(Some(parent != process.pid && (known || parent != 0 && parent.is_multiple_of(4) && parent < 1 << 24)))
 }
 
 /// Asks something of a process's PEB, in the process's own space.
@@ -441,7 +473,7 @@ const MACHINE_CHECKS: &[(&str, MachineCheck)] = &[
         let context = scene.context;
         let head = context.symbol("PsLoadedModuleList")?;
         let first = context.object("_LIST_ENTRY", head)?.pointer("Flink")?;
-        let entry = context.container("_KLDR_DATA_TABLE_ENTRY", "InLoadOrderLinks", first)?;
+        let entry = module(context, first)?;
         let (base, name) = (entry.pointer("DllBase")?, text::unicode(&entry.inner("BaseDllName")?)?);
         let mut at = first;
         let mut count = 0;
@@ -451,19 +483,6 @@ const MACHINE_CHECKS: &[(&str, MachineCheck)] = &[
         }
         let detail = format!("{name} at {base}, {count} modules");
         Ok(if base == scene.kernel.base && at == head { Outcome::Holds(detail) } else { Outcome::Fails(detail) })
-    }),
-    ("System's object header has the type Process", |scene, system| {
-        let context = scene.context;
-        let header = context.container("_OBJECT_HEADER", "Body", system)?;
-        let table = context.symbol("ObTypeIndexTable")?;
-        let veiled = header.uint("TypeIndex")? as u8;
-        let cookie = match context.symbol("ObHeaderCookie") {
-            Ok(cookie) => context.space.uint(cookie, 1)? as u8 ^ (header.address.0 >> 8) as u8,
-            Err(_) => 0,
-        };
-        let kind = context.object("_OBJECT_TYPE", context.space.pointer(table.offset(u64::from(veiled ^ cookie) * 8))?)?;
-        let name = text::unicode(&kind.inner("Name")?)?;
-        Ok(if name == "Process" { Outcome::Holds(name) } else { Outcome::Fails(format!("{name:?}")) })
     }),
     ("handle 4 of PspCidTable is System", |scene, system| {
         let found = cid(scene.context, scene.context.space.pointer(scene.context.symbol("PspCidTable")?)?, SYSTEM_PID)?;
@@ -508,6 +527,12 @@ const MACHINE_CHECKS: &[(&str, MachineCheck)] = &[
         Ok(if state == 6 { Outcome::Holds(detail) } else { Outcome::Fails(detail) })
     }),
 ];
+
+/// An entry of the list of loaded modules. Older tables know it only by the type of its counterpart in processes, which begins alike.
+pub fn module<'a>(context: Context<'a>, links: VirtAddr) -> Result<Object<'a>, ReadError> {
+    let own = context.container("_KLDR_DATA_TABLE_ENTRY", "InLoadOrderLinks", links);
+    own.or_else(|_| context.container("_LDR_DATA_TABLE_ENTRY", "InLoadOrderLinks", links))
+}
 
 /// What an entry of a handle table without header veiling leads to: PspCidTable points to the objects themselves.
 pub fn cid(context: Context<'_>, table: VirtAddr, handle: u64) -> Result<VirtAddr, ReadError> {

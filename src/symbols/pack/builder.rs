@@ -237,6 +237,9 @@ impl Builder {
             sets.put(build.definitions.clone());
         }
         let kernel_sets = sets.list.len();
+        if kernel_sets >= usize::from(u8::MAX) {
+            return Err(format!("{kernel_sets} sets of types are more than a pack can hold"));
+        }
         let tcpip = self.pool.overlays(&self.overlays)?;
         let tcpip: Vec<_> = tcpip.into_iter().map(|(version, definitions)| (version, sets.put(definitions))).collect();
 
@@ -489,6 +492,7 @@ impl Pool {
         put(&mut out, sets.len() as u64);
         for group in named {
             for set in sets {
+                // There are fewer sets than a byte can count, see `finish`.
                 let choice = group.iter().position(|definition| set.binary_search(definition).is_ok());
                 out.push(choice.map_or(0, |choice| choice as u8 + 1));
             }

@@ -1,0 +1,143 @@
+//! The whole engine on the bundled image, whose story is told in assets/README.md: each table holds what really happened.
+#![allow(clippy::unwrap_used)]
+
+use kioku::engine::{Session, Space, find_table};
+use kioku::facts::linux::{Capabilities, LogRecord, Mount, OpenFile, ShellHistory};
+use kioku::facts::*;
+use std::sync::{Arc, LazyLock};
+
+static DEMO: LazyLock<Session> = LazyLock::new(|| Session::demo(Origin::Linux, &Watch::default()).unwrap());
+
+fn rows<T: Record + Clone>() -> Vec<T> {
+    let answer = DEMO.rows::<T>(Scope::Machine).unwrap();
+    assert_eq!(answer.state(), State::Complete);
+    answer.iter().cloned().collect()
+}
+
+fn known<T: Clone>(value: &Known<T>) -> T {
+    value.value().cloned().unwrap()
+}
+
+#[test]
+fn the_kernel_describes_itself() {
+    let info = DEMO.info();
+    assert_eq!((info.os, info.architecture, info.score()), (Origin::Linux, "x86_64", 100));
+    assert_eq!(known(&info.hostname), "shop-web-1");
+    assert!(info.symbol_source.contains("BTF in the image"), "{}", info.symbol_source);
+    assert!(known(&info.boot_time) < known(&info.capture_time));
+}
+
+#[test]
+fn hidden_exited_and_zombie_processes_are_named_for_what_they_are() {
+    let processes = rows::<Process>();
+    let names = |state| processes.iter().filter(|row| row.state == state).map(|row| row.name.as_str()).collect::<Vec<_>>();
+    assert_eq!(names(ProcessState::Hidden), ["systemd-udevd"]);
+    assert!(names(ProcessState::Exited).contains(&"curl"));
+    assert_eq!(names(ProcessState::Zombie).len(), 1);
+    let hidden = processes.iter().find(|row| row.state == ProcessState::Hidden).unwrap();
+    assert!(!hidden.sources.contains(&"task_list") && hidden.sources.contains(&"scan"));
+    // A name in brackets does not make a kernel thread.
+    let posing = processes.iter().find(|row| row.name == "kworker/u4:2" && row.kernel_thread == Known::Value(false)).unwrap();
+    assert!(known(&posing.path).contains("kworkerd"));
+    assert!(processes.iter().all(|row| row.state == ProcessState::Exited || row.kernel_thread.value().is_some()));
+}
+
+#[test]
+fn the_tree_leads_from_the_web_server_to_the_intruder() {
+    let tree = rows::<TreeProcess>();
+    let posing = tree.iter().position(|row| row.name == "kworker/u4:2" && row.kernel_thread == Known::Value(false)).unwrap();
+    let mut above = Vec::new();
+    let mut parent = tree[posing].parent.clone();
+    while let Some(row) = parent.value().and_then(|address| tree.iter().find(|row| row.address.value() == Some(address))) {
+        above.push(row.name.clone());
+        parent = row.parent.clone();
+    }
+    assert!(above.iter().any(|name| name == "nginx"), "{above:?}");
+    let threads = rows::<Thread>();
+    assert!(threads.len() >= tree.iter().filter(|row| row.state == ProcessState::Running).count());
+    assert!(threads.iter().any(|thread| thread.start_symbol == Known::Value("kswapd".to_owned())));
+}
+
+#[test]
+fn connections_have_owners() {
+    let sockets = rows::<Socket>();
+    let out =
+        sockets.iter().find(|row| row.remote_address == Known::Value("203.0.113.77".to_owned()) && row.remote_port == Known::Value(443));
+    assert_eq!(known(&out.unwrap().state), "ESTABLISHED");
+    let owners =
+        |port| sockets.iter().filter(move |row| row.local_port == Known::Value(port) && row.state == Known::Value("LISTEN".to_owned()));
+    assert!(owners(80).all(|row| row.process == Known::Value("nginx".to_owned())) && owners(80).count() > 0);
+    assert!(owners(4444).all(|row| row.process == Known::Value("systemd-udevd".to_owned())) && owners(4444).count() > 0);
+    assert!(sockets.iter().any(|row| row.protocol == "UNIX") && sockets.iter().any(|row| row.protocol == "TCPv6"));
+}
+
+#[test]
+fn what_was_injected_is_found_and_says_why() {
+    let suspicious = rows::<Suspicious>();
+    let injected: Vec<_> = suspicious.iter().filter(|row| row.verdict == Verdict::LikelyInjected).collect();
+    assert!(injected.iter().any(|row| row.process == "nginx" && row.indicators.iter().any(|sign| sign.id == "elf_header")));
+    assert!(injected.len() >= 2 && suspicious.iter().all(|row| !row.indicators.is_empty()));
+    // The code that a JIT engine made is not called injected.
+    assert!(injected.iter().all(|row| row.process != "node"));
+    let row = injected[0];
+    let bytes = DEMO.read(Space::Process(row.process_address), row.start.0, 64).unwrap();
+    assert_eq!(Known::Value(bytes.data), row.head);
+}
+
+#[test]
+fn regions_and_files_have_paths() {
+    let regions = rows::<Region>();
+    assert!(regions.iter().any(|row| row.kind == "stack") && regions.iter().any(|row| row.kind == "vdso"));
+    assert!(regions.iter().all(|row| row.start < row.end && row.problems.is_empty()));
+    let files = rows::<OpenFile>();
+    assert!(files.iter().any(|row| row.deleted) && files.iter().any(|row| row.path == Known::Value("/dev/null".to_owned())));
+    assert!(!rows::<Library>().is_empty() && !rows::<Capabilities>().is_empty());
+    assert!(rows::<Variable>().iter().any(|row| row.name == "LD_PRELOAD"));
+}
+
+#[test]
+fn the_machine_tells_its_own_story() {
+    let modules = rows::<Module>();
+    assert_eq!(modules.iter().filter(|row| row.state == "hidden").count(), 1);
+    assert!(rows::<Mount>().iter().any(|row| row.path == "/" && !row.r#type.is_empty()));
+    let log = rows::<LogRecord>();
+    assert!(log.iter().any(|row| row.text.starts_with("Linux version")));
+    assert!(log.is_sorted_by_key(|row| row.sequence));
+    let history = rows::<ShellHistory>();
+    assert!(history.iter().any(|row| row.command.contains("insmod")) && history.iter().any(|row| row.command.contains("curl")));
+}
+
+#[test]
+fn a_query_about_one_process_gives_the_rows_of_the_whole() {
+    let all = rows::<Region>();
+    let one = all.iter().find(|row| row.process == "nginx").unwrap();
+    let scoped = DEMO.rows::<Region>(Scope::Process(one.process_address)).unwrap();
+    let wanted: Vec<_> = all.iter().filter(|row| row.process_address == one.process_address).map(|row| row.start).collect();
+    assert_eq!(scoped.iter().map(|row| row.start).collect::<Vec<_>>(), wanted);
+}
+
+#[test]
+fn a_cancelled_query_ends_soon_and_keeps_what_it_has() {
+    let session = Session::demo(Origin::Linux, &Watch::default()).unwrap();
+    let job = session.submit(find_table("regions").unwrap(), Scope::Machine);
+    let asked = std::time::Instant::now();
+    job.cancel();
+    while !job.finished() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    // Generous: other tests run beside this one.
+    assert!(asked.elapsed().as_secs() < 5);
+    assert!(job.rows().is_some_and(|rows| matches!(rows.state(), State::Cancelled | State::Complete)));
+    // The next one who asks gets the whole.
+    let whole = session.query(find_table("regions").unwrap(), Scope::Machine, &Arc::default()).unwrap();
+    assert_eq!(whole.state(), State::Complete);
+    assert!(!whole.is_empty());
+}
+
+#[test]
+fn every_table_answers_and_says_when_it_is_empty() {
+    for entry in DEMO.tables() {
+        let rows = DEMO.query(entry, Scope::Machine, &Arc::default()).unwrap();
+        assert!(!rows.is_empty() || !rows.notes().is_empty(), "{} is silently empty", entry.table.name);
+    }
+}
