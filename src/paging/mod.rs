@@ -15,10 +15,10 @@ pub use crate::facts::PageOrigin;
 use cache::Cache;
 pub use x64::{Leaf, Levels};
 
-/// What a system makes of an entry that the processor finds not present, at the last level.
+/// What a system makes of an entry that the processor finds not present, at the last level; 0 stands for a missing table too.
 pub trait Software: Send + Sync {
     fn resolve(&self, at: VirtAddr, entry: u64) -> Result<PageOrigin, ReadError>;
-    /// Where a page table lies whose entry, at a level above the last, is not present.
+    /// Where a page table lies whose entry, at a level above the last, is not present and not 0.
     fn table(&self, at: VirtAddr, entry: u64) -> Result<PhysAddr, ReadError> {
         let _ = entry;
         Err(ReadError::NotMapped(at))
@@ -55,6 +55,10 @@ impl AddressSpace {
     /// Physical memory as an address space.
     pub fn physical(&self) -> Self {
         Self::new(Arc::clone(&self.image), PhysAddr(0), Levels::None, Arc::clone(&self.software))
+    }
+    /// The same page tables with another way to what is not present.
+    pub fn with_software(&self, software: Arc<dyn Software>) -> Self {
+        Self::new(Arc::clone(&self.image), self.root, self.levels, software)
     }
     pub fn image(&self) -> &Arc<Image> {
         &self.image

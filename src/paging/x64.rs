@@ -75,7 +75,7 @@ pub fn walk(space: &AddressSpace, at: VirtAddr) -> Result<Leaf, ReadError> {
     for level in (0..levels.number()).rev() {
         let entry = entry(space, table, level, at)?;
         if entry & PRESENT == 0 {
-            if level > 0 {
+            if level > 0 && entry != 0 {
                 table = space.software.table(at, entry)?.0 & FRAME;
                 continue;
             }
