@@ -4,6 +4,7 @@ mod bytes;
 mod catalog;
 mod dump;
 mod job;
+mod landmarks;
 mod profiles;
 
 pub use bytes::{Bytes, MOST_BYTES, Piece, Space};
@@ -97,6 +98,7 @@ struct Inner {
     image: Arc<Image>,
     system: System,
     answers: Mutex<Answers>,
+    spaces: Mutex<bytes::Opened>,
 }
 
 impl Session {
@@ -124,7 +126,7 @@ impl Session {
         let told = |why: String| [why].into_iter().chain(image.warnings().iter().cloned()).collect::<Vec<_>>().join("; ");
         let system = System::detect(&image, options, watch).map_err(|why| Error(format!("{name}: {}", told(why))))?;
         let info = system.info().clone();
-        Ok(Self(Arc::new(Inner { name, info, image, system, answers: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { name, info, image, system, answers: Mutex::default(), spaces: Mutex::default() })))
     }
 
     /// The image's file name.
@@ -136,9 +138,6 @@ impl Session {
     }
     pub(crate) fn system(&self) -> &System {
         &self.0.system
-    }
-    pub(crate) fn image(&self) -> &Image {
-        &self.0.image
     }
     /// The tables that this image's system has.
     pub fn tables(&self) -> impl Iterator<Item = &'static Entry> {

@@ -64,6 +64,9 @@ impl Linux {
     pub fn space(&self) -> &AddressSpace {
         &self.space
     }
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
     fn context(&self) -> Context<'_> {
         Context { space: &self.space, profile: &self.profile }
     }

@@ -75,6 +75,11 @@ impl AddressSpace {
         x64::walk(self, at)
     }
 
+    /// The size of the largest empty stretch around an unmapped page, which is aligned to its size.
+    pub fn gap(&self, at: VirtAddr) -> u64 {
+        x64::gap(self, at)
+    }
+
     /// Calls `found` with each mapped page of a range: its address, the page, and how much of it lies in the range.
     pub fn mapped(&self, start: VirtAddr, end: VirtAddr, found: &mut dyn FnMut(VirtAddr, Leaf, u64)) {
         x64::mapped(self, start, end, found);

@@ -114,7 +114,10 @@ pub fn mapped(space: &AddressSpace, start: VirtAddr, end: VirtAddr, found: &mut 
                 found(at, Leaf { backing: leaf.backing_of(at), ..leaf }, length);
                 at = at.offset(length);
             }
-            Err(_) => at = skip(space, at),
+            Err(_) => {
+                let size = gap(space, at);
+                at = VirtAddr((at.0 & !(size - 1)).saturating_add(size));
+            }
         }
         if at <= start {
             return;
@@ -122,8 +125,8 @@ pub fn mapped(space: &AddressSpace, start: VirtAddr, end: VirtAddr, found: &mut 
     }
 }
 
-/// The first address after the largest empty stretch that begins with an unmapped page.
-fn skip(space: &AddressSpace, at: VirtAddr) -> VirtAddr {
+/// The size of the largest empty stretch around an unmapped page, which is aligned to its size.
+pub fn gap(space: &AddressSpace, at: VirtAddr) -> u64 {
     let mut table = space.root.0;
     for level in (0..space.levels.number()).rev() {
         let size = PAGE_SIZE << (9 * level);
@@ -132,8 +135,8 @@ fn skip(space: &AddressSpace, at: VirtAddr) -> VirtAddr {
             Ok(entry) if entry & PRESENT == 0 && level > 0 && space.software.table(at, entry).is_ok() => {
                 table = space.software.table(at, entry).map_or(0, |table| table.0 & FRAME);
             }
-            _ => return VirtAddr((at.0 & !(size - 1)).saturating_add(size)),
+            _ => return size,
         }
     }
-    at.offset(PAGE_SIZE)
+    PAGE_SIZE
 }

@@ -79,6 +79,9 @@ impl Windows {
     pub fn space(&self) -> &AddressSpace {
         &self.space
     }
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
     fn context(&self) -> Context<'_> {
         Context { space: &self.space, profile: &self.profile }
     }
