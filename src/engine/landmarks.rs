@@ -136,6 +136,29 @@ impl Session {
         Some(if os == Origin::Linux { linux } else { windows }).filter(|name| !name.is_empty())
     }
 
+    /// The structure behind a handle to an object of this type; Windows names both.
+    pub fn structure_of_object(kind: &str) -> Option<&'static str> {
+        Some(match kind {
+            "Process" => "_EPROCESS",
+            "Thread" => "_ETHREAD",
+            "File" => "_FILE_OBJECT",
+            "Key" => "_CM_KEY_BODY",
+            "Token" => "_TOKEN",
+            "Mutant" => "_KMUTANT",
+            "Event" => "_KEVENT",
+            "Semaphore" => "_KSEMAPHORE",
+            "Timer" => "_ETIMER",
+            "Section" => "_SECTION",
+            "Directory" => "_OBJECT_DIRECTORY",
+            "SymbolicLink" => "_OBJECT_SYMBOLIC_LINK",
+            "Job" => "_EJOB",
+            "Driver" => "_DRIVER_OBJECT",
+            "Device" => "_DEVICE_OBJECT",
+            "ALPC Port" => "_ALPC_PORT",
+            _ => return None,
+        })
+    }
+
     /// Whether the processor runs the code at an address with 32 or with 64 bits.
     pub fn code_bits(&self, space: Space, at: u64, watch: &Arc<Watch>) -> u32 {
         let Space::Process(process) = space else { return 64 };

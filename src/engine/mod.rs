@@ -6,12 +6,14 @@ mod dump;
 mod job;
 mod landmarks;
 mod profiles;
+mod search;
 
 pub use bytes::{Bytes, MOST_BYTES, Piece, Space};
 pub use catalog::{Entry, catalog, find_table};
 pub use dump::{Dump, Extent};
 pub use job::{Job, Task};
 pub use profiles::{build_profile, pack_folder, symbol_files};
+pub use search::{FoundText, Hit, Stretch};
 
 use crate::address::VirtAddr;
 use crate::facts::{Answer, Feed, Info, Origin, ReadError, Record, Rows, Scope, State, Watch};

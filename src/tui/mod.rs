@@ -163,7 +163,8 @@ impl Explorer {
             self.ended = Some(Err(Error(format!("{}: there is no process tree for this system", session.name()))));
             return;
         };
-        let opened = Opened { info: session.info().clone(), tree, tables: in_order(tables) };
+        let scores = tables.iter().copied().find(|entry| entry.table.name == "suspicious");
+        let opened = Opened { info: session.info().clone(), tree, scores, tables: in_order(tables) };
         self.app.name = session.name().to_owned();
         self.jobs = Some(Jobs::new(session));
         self.message(Message::Opened(Box::new(opened)), screen);
@@ -225,10 +226,13 @@ fn in_order(tables: Vec<&'static crate::engine::Entry>) -> Vec<&'static crate::e
         "regions",
         "suspicious",
         "threads",
+        "handles",
         "open_files",
         "libraries",
         "environment",
         "capabilities",
+        "privileges",
+        "sids",
         "modules",
         "mounts",
         "kernel_log",

@@ -2,12 +2,13 @@
 
 use super::app::{App, Effect, Message, Opened, Slot};
 use super::panes::arrange::arrange;
+use super::panes::bytes::{Reading, Survey, Told, Want};
 use super::screen;
 use super::terminal::{Capabilities, Depth, Painter};
 use super::text::Charset;
 use super::theme::Look;
 use crate::address::{PhysAddr, PhysRange, VirtAddr};
-use crate::engine::{Bytes, Piece, find_table};
+use crate::engine::{Bytes, FoundText, Hit, Piece, find_table};
 use crate::facts::*;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::backend::TestBackend;
@@ -176,6 +177,51 @@ fn info() -> Info {
     }
 }
 
+/// What the image of the desk says when a view of bytes asks.
+fn learn(want: &Want) -> Told {
+    match want {
+        Want::Bytes(wish) => {
+            // The third page of anything is missing.
+            let text = b"\x7fELF\0\0/bin/sh\0\xff\xc3 secret ";
+            let data: Vec<u8> = (0..wish.length as u64).map(|index| text[((wish.start + index) % text.len() as u64) as usize]).collect();
+            let (mut pieces, mut rights) = (Vec::new(), Vec::new());
+            let mut at = wish.start;
+            while at < wish.start + wish.length as u64 {
+                let length = (4096 - at % 4096).min(wish.start + wish.length as u64 - at);
+                let missing = (at >> 12) % 8 == 6;
+                let origin = if missing { Err(ReadError::NotMapped(VirtAddr(at))) } else { Ok(PageOrigin::Ram(PhysAddr(at & 0xff_ffff))) };
+                pieces.push(Piece { address: at, length: length as usize, origin });
+                if !missing {
+                    rights.push((at & !0xfff, Protection { read: true, execute: true, ..Protection::default() }));
+                }
+                at += length;
+            }
+            Told::Bytes(Ok(Reading { bytes: Bytes { start: wish.start, data, pieces }, rights }))
+        }
+        Want::Survey { pointer, .. } => {
+            let here = Landmark { module: Some("libc.so.6+0x10".into()), readable: true, ..Landmark::default() };
+            Told::Survey(Survey { here, there: pointer.map(|_| Landmark::default()), bits: 64 })
+        }
+        Want::Names(of) => Told::Names(of.iter().map(|_| Some("schedule".to_owned())).collect()),
+        Want::Texts(stretch) => {
+            let text = |at, wide, text: &str| FoundText { at: stretch.first + at, wide, text: text.to_owned() };
+            Told::Texts(Ok((vec![text(6, false, "/bin/sh"), text(0x40, true, "C:\\Windows")], None)))
+        }
+        Want::Structure(name) if name == "task_struct" => {
+            let field =
+                |name: &str, offset, size, holds| StructField { name: name.into(), r#type: "t".into(), offset, size, bits: None, holds };
+            let fields = vec![
+                field("__state", 0, 4, Holds::Number { signed: false }),
+                field("stack", 8, 8, Holds::Pointer(None)),
+                field("real_parent", 16, 8, Holds::Pointer(Some("task_struct".into()))),
+                field("comm", 24, 16, Holds::Bytes),
+            ];
+            Told::Structure(Ok(Structure { name: name.clone(), size: 40, fields }))
+        }
+        Want::Structure(name) => Told::Structure(Err(format!("the profile of this kernel has no structure {name}"))),
+    }
+}
+
 /// The app with somebody who does its work at once.
 struct Desk {
     app: App,
@@ -192,7 +238,12 @@ impl Desk {
         let mut desk = Self { app, terminal, million: false, quit: false, queries: Vec::new() };
         let names = ["sockets", "regions", "suspicious", "threads", "modules", "kernel_log"];
         let tables = names.iter().map(|name| find_table(name).unwrap()).collect();
-        desk.send(Message::Opened(Box::new(Opened { info: info(), tree: find_table("pstree").unwrap(), tables })));
+        desk.send(Message::Opened(Box::new(Opened {
+            info: info(),
+            tree: find_table("pstree").unwrap(),
+            scores: find_table("suspicious"),
+            tables,
+        })));
         desk.draw();
         desk
     }
@@ -213,6 +264,7 @@ impl Desk {
                 let of_bash = matches!(scope, Scope::Machine) || scope == Scope::Process(object(812));
                 let rows = match (slot, entry.table.name) {
                     (Slot::Tree, _) => answer(processes(), &[]),
+                    (Slot::Scores, _) => answer(suspicious(), &[]),
                     (_, "regions") if self.million => answer(
                         (0..1_000_000).map(|index| Region { start: VirtAddr(index << 12), ..regions(812)[4].clone() }).collect(),
                         &[],
@@ -230,24 +282,23 @@ impl Desk {
                 let arranged = arrange(&ask, &Watch::default()).unwrap();
                 Some(Message::Arranged { table, generation, arranged })
             }
-            Effect::Read(wish) => {
-                // The third page of anything is missing.
-                let text = b"\x7fELF\0\0/bin/sh\0\xff\xc3 secret ";
-                let data: Vec<u8> =
-                    (0..wish.length as u64).map(|index| text[((wish.start + index) % text.len() as u64) as usize]).collect();
-                let mut pieces = Vec::new();
-                let mut at = wish.start;
-                while at < wish.start + wish.length as u64 {
-                    let length = (4096 - at % 4096).min(wish.start + wish.length as u64 - at);
-                    let missing = (at >> 12) % 8 == 6;
-                    let origin =
-                        if missing { Err(ReadError::NotMapped(VirtAddr(at))) } else { Ok(PageOrigin::Ram(PhysAddr(at & 0xff_ffff))) };
-                    pieces.push(Piece { address: at, length: length as usize, origin });
-                    at += length;
-                }
-                Some(Message::Bytes { wish, result: Ok(Bytes { start: wish.start, data, pieces }) })
+            Effect::Learn(want) => {
+                let told = learn(&want);
+                Some(Message::Told { want, told })
             }
-            Effect::Find { serial, from, .. } => Some(Message::Found { serial, result: Ok(Some(from + 0x123)) }),
+            Effect::Find { serial, stretch, .. } => {
+                let at = if stretch.forward { stretch.first + 0x123 } else { stretch.last - 0x23 };
+                Some(Message::Found { serial, result: Ok(Hit::At(at, 6)) })
+            }
+            Effect::Cross { serial, at, forward, .. } => {
+                let to = if forward { (at | 0xfff) + 0x2001 } else { at - 0x2000 };
+                Some(Message::Crossed { serial, result: Ok(Some(to)) })
+            }
+            Effect::Locate { serial, name, .. } => {
+                let found =
+                    (name == "init_task").then(|| Located { address: VirtAddr(0xffff_ffff_82a1_b2c0), kernel: true, name: name.clone() });
+                Some(Message::Located { serial, found })
+            }
             Effect::Quit => {
                 self.quit = true;
                 None
@@ -451,11 +502,11 @@ fn the_tables_follow_the_selection() {
 #[test]
 fn only_what_is_in_sight_is_asked_for() {
     let mut desk = desk();
-    assert_eq!(desk.queries.len(), 1, "the tree alone");
+    assert_eq!(desk.queries.len(), 2, "the tree and its scores");
     desk.keys("j j j");
-    assert_eq!(desk.queries.len(), 1);
-    desk.keys("Tab");
     assert_eq!(desk.queries.len(), 2);
+    desk.keys("Tab");
+    assert_eq!(desk.queries.len(), 3);
 }
 
 #[test]
@@ -505,8 +556,9 @@ fn an_address_can_be_gone_to_from_anywhere() {
     desk.keys("g 0xffffffff81000000 Enter").shows("kernel memory").shows("ffffffff81000000");
     desk.keys("g p:1000 Enter").shows("physical memory");
     desk.keys("g +10 Enter").shows("0x1010");
+    desk.keys("Esc").shows("0x1000 ");
     desk.keys("Esc").shows("ffffffff81000000");
-    desk.keys("Esc").shows("Sockets");
+    desk.keys("Esc").shows("Processes");
     desk.keys("g nonsense Enter").shows("not an address");
     desk.keys("Esc G gg");
     assert_eq!(desk.process().1, "systemd", "gg is the top, as in vi");
