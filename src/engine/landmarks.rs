@@ -2,7 +2,9 @@
 
 use super::{Error, Session, Space, System};
 use crate::address::VirtAddr;
-use crate::facts::{Cell, Landmark, Library, Located, Module, Origin, Process, Record, Region, Rows, Scope, Structure, ToCell, Watch};
+use crate::facts::{
+    Cell, Holds, Landmark, Library, Located, Module, Origin, Process, Record, Region, Rows, Scope, Structure, ToCell, Watch,
+};
 use crate::symbols::Profile;
 use std::sync::{Arc, PoisonError};
 
@@ -66,22 +68,38 @@ impl Session {
         rows.as_any().downcast_ref().cloned()
     }
 
-    /// An object that some answer at hand says begins there.
+    /// The object around an address, of those that the answers at hand tell of, and its field there.
     fn object_at(&self, at: VirtAddr) -> Option<String> {
         let answers: Vec<Arc<dyn Rows>> = {
             let answers = self.0.answers.lock().unwrap_or_else(PoisonError::into_inner);
             answers.values().cloned().collect()
         };
+        let os = self.info().os;
         answers.iter().find_map(|rows| {
             let table = rows.table();
             let column = table.column("address")?;
-            let row = (0..rows.len().min(MOST_ROWS)).find(|row| rows.cell(*row, column) == Cell::Hex(at.0))?;
+            let structure = Self::structure_of(os, table.name, "address");
+            let size = structure.and_then(|name| self.profile().layout(name).ok()).map_or(1, |layout| u64::from(layout.size.max(1)));
+            let (row, distance) = (0..rows.len().min(MOST_ROWS)).find_map(|row| match rows.cell(row, column) {
+                Cell::Hex(start) => Some((row, at.0.checked_sub(start).filter(|distance| *distance < size)?)),
+                _ => None,
+            })?;
             let what = if table.name == "pstree" { "process" } else { table.name.trim_end_matches('s') }.replace('_', " ");
             let said = ["name", "path", "tid", "process", "pid"].iter().filter_map(|name| {
                 let cell = rows.cell(row, table.column(name)?);
                 (!cell.is_null()).then(|| cell.to_string()).filter(|text| !text.is_empty())
             });
-            Some(std::iter::once(what).chain(said.take(2)).collect::<Vec<_>>().join(" "))
+            let object = std::iter::once(what).chain(said.take(2)).collect::<Vec<_>>().join(" ");
+            let structure = structure.filter(|_| distance > 0).and_then(|name| self.profile().structure(name));
+            let field = structure.and_then(|structure| {
+                let mut around = structure.fields.into_iter().filter(|it| it.holds != Holds::Fields);
+                around.find(|it| (it.offset.into()..u64::from(it.offset) + u64::from(it.size)).contains(&distance)).map(|it| it.name)
+            });
+            Some(match (distance, field) {
+                (0, _) => object,
+                (_, Some(field)) => format!("{object} .{field}"),
+                (distance, None) => format!("{object} +{distance:#x}"),
+            })
         })
     }
 

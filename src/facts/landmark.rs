@@ -78,5 +78,7 @@ pub enum Holds {
     },
     /// The structure that it leads to, where that has a name.
     Pointer(Option<String>),
+    /// A structure whose fields follow, each with this one's name before its own.
+    Fields,
     Bytes,
 }

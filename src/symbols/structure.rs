@@ -6,6 +6,8 @@ use crate::facts::{Holds, StructField, Structure};
 
 /// Structures nested in structures; deeper ones are shown as one field.
 const DEEPEST: u32 = 6;
+/// Nested structures of so many bytes are no more than their fields.
+const SMALL: u32 = 16;
 const MOST_FIELDS: usize = 4096;
 /// Members looked at: nested anonymous ones multiply.
 const MOST_MEMBERS: usize = 1 << 16;
@@ -16,7 +18,8 @@ pub fn describe(types: &dyn TypeSource, name: &str) -> Option<Structure> {
     let mut walk = Walk { types, fields: Vec::new(), budget: MOST_MEMBERS };
     walk.add(types.members(id), 0, "", DEEPEST);
     let mut fields = walk.fields;
-    fields.sort_by_key(|field| (field.offset, field.bits.map(|(shift, _)| shift)));
+    // The larger first, so that a structure stands before its first field.
+    fields.sort_by_key(|field| (field.offset, field.holds != Holds::Fields, field.bits.map(|(shift, _)| shift)));
     Some(Structure { name: name.to_owned(), size, fields })
 }
 
@@ -41,11 +44,16 @@ impl Walk<'_> {
                 ("", name) => name.to_owned(),
                 (outer, name) => format!("{outer}.{name}"),
             };
+            let Some((size, _)) = shape(self.types, member.r#type, DEEPEST) else { continue };
             if !nested.is_empty() && depth > 0 {
+                // A list entry or a counted string is read at once; what is larger stands for itself before its fields.
+                if size > SMALL && !member.name.is_empty() {
+                    let (r#type, offset) = (type_name(self.types, member.r#type, DEEPEST), u32::try_from(at / 8).unwrap_or(u32::MAX));
+                    self.fields.push(StructField { name: name.clone(), r#type, offset, size, bits: None, holds: Holds::Fields });
+                }
                 self.add(nested, at, &name, depth - 1);
                 continue;
             }
-            let Some((size, _)) = shape(self.types, member.r#type, DEEPEST) else { continue };
             let (start, bits) = match member.bit_width {
                 Some(width @ 1..=64) => {
                     let unit = u64::from(size.max(1)) * 8;
@@ -123,7 +131,13 @@ mod tests {
             (4, (Type::Integer { size: 1, signed: false }, vec![])),
         ]));
         let found = describe(&made, "outer").unwrap();
-        let told: Vec<_> = found.fields.iter().take(2).map(|it| (it.name.as_str(), it.r#type.as_str(), it.offset, it.size)).collect();
+        let told: Vec<_> = found
+            .fields
+            .iter()
+            .filter(|it| it.holds != Holds::Fields)
+            .take(2)
+            .map(|it| (it.name.as_str(), it.r#type.as_str(), it.offset, it.size))
+            .collect();
         assert_eq!(told, [("count", "u8[8]", 0, 8), ("inner.count", "u8[8]", 8, 8)]);
         let tail = found.fields.iter().find(|field| field.name == "tail").unwrap();
         assert_eq!((tail.r#type.as_str(), &tail.holds), ("outer *", &Holds::Pointer(Some("outer".into()))));

@@ -3,7 +3,7 @@
 use super::{App, Choice};
 use crate::tui::commands::{self, COMMANDS, Key, Pane};
 use crate::tui::panes::arrange::resemblance;
-use crate::tui::panes::bytes::{Needle, Target};
+use crate::tui::panes::bytes::{Mode, Needle, Target};
 use crate::tui::theme::Role;
 use crate::tui::widgets::palette::Item;
 use crossterm::event::KeyCode;
@@ -33,6 +33,7 @@ impl App {
     pub fn prompt(&self) -> Option<(String, String)> {
         let prompt = self.prompt.as_ref()?;
         let question = match (prompt.question, self.pane()) {
+            (Question::Search, Pane::Bytes) if self.bytes.as_ref().is_some_and(|view| view.mode == Mode::Fields) => "search fields:",
             (Question::Search, Pane::Bytes) => "search text, u:text, or bytes:",
             (Question::Search, _) => "search:",
             (Question::Filter, _) => "filter:",

@@ -5,7 +5,7 @@ use crate::address::VirtAddr;
 use crate::engine::{Hit, Space, Stretch};
 use crate::facts::{Located, Scope};
 use crate::tui::commands::Pane;
-use crate::tui::panes::bytes::{Base, BytesView, Mode, Target};
+use crate::tui::panes::bytes::{Base, BytesView, Fields, Mode, Target};
 use crate::tui::panes::link::{self, Link, Named, Place, Reads, Where};
 use crate::tui::panes::process_tree::Id;
 use crate::tui::theme::Role;
@@ -249,15 +249,18 @@ impl App {
     }
 
     fn follow_pointer(&mut self) {
-        let Some(view) = &self.bytes else { return };
+        let Some(view) = &mut self.bytes else { return };
+        if view.mode == Mode::Fields && view.fields.as_mut().is_some_and(Fields::toggle) {
+            return;
+        }
         let structure = view.pointee();
         match view.pointer() {
             Some(0) => self.notice = Some((Role::Dim, "this pointer is null".to_owned())),
             Some(at) => {
-                let reads = match (structure, view.mode) {
-                    (Some(name), _) => Reads::Structure(name),
-                    (None, Mode::Code) => Reads::Code,
-                    (None, _) => Reads::Bytes,
+                let reads = match structure {
+                    Some(name) => Reads::Structure(name),
+                    None if view.leads_to_code() => Reads::Code,
+                    None => Reads::Bytes,
                 };
                 self.go_to_address(at, reads);
             }
@@ -362,8 +365,14 @@ impl App {
             true => {
                 self.leave();
                 if let Some(view) = &mut self.bytes {
-                    view.mode = if view.mode == Mode::Fields { Mode::Hex } else { view.mode };
+                    if !view.bounded() {
+                        view.what = format!("{at:#x}");
+                    }
                     view.to(at);
+                    let mode = if reads == Reads::Code { Mode::Code } else { Mode::Hex };
+                    if view.mode != mode {
+                        view.toggle(mode);
+                    }
                 }
             }
             false => self.open(Place { space: Where::Space(space), first: 0, last, at, what: format!("{at:#x}"), reads }),
@@ -374,7 +383,15 @@ impl App {
 
     /// Looks for the needle from the cursor on, or behind or before it.
     pub(super) fn find(&mut self, forward: bool, beyond: bool) {
-        let Some(view) = &self.bytes else { return };
+        let Some(view) = &mut self.bytes else { return };
+        if let (Mode::Fields, Some(fields)) = (view.mode, &mut view.fields)
+            && !view.needle.typed.is_empty()
+        {
+            return match fields.find(&view.needle.typed, forward, beyond) {
+                Some(at) => view.cursor = at,
+                None => self.notice = Some((Role::Warning, "no field has that in its name".to_owned())),
+            };
+        }
         if view.needle.bytes.is_empty() {
             return self.notice = Some((Role::Dim, "nothing to search for; / asks".to_owned()));
         }

@@ -360,6 +360,10 @@ impl BytesView {
             _ => self.there(self.cursor, 8).try_into().ok().map(u64::from_le_bytes),
         }
     }
+    /// Whether the address at the cursor is one of code, as far as is known.
+    pub fn leads_to_code(&self) -> bool {
+        self.mode == Mode::Code && self.lines(self.cursor, 1).first().is_some_and(|line| line.branches)
+    }
     /// The structure that the pointer under the cursor leads to, as its field says.
     pub fn pointee(&self) -> Option<String> {
         self.fields.as_ref().filter(|_| self.mode == Mode::Fields)?.pointee()
@@ -383,8 +387,8 @@ impl BytesView {
     fn line(&self, at: u64) -> Option<code::Line> {
         code::line(&|at| self.value(at), at, self.bits()).or_else(|| {
             let piece = self.reading.as_ref()?.bytes.piece(at)?;
-            let length = piece.address + piece.length as u64 - at;
-            Some(code::Line { at, length, text: String::new(), bytes: Vec::new(), target: None, ends: false })
+            let length = piece.length as u64 - (at - piece.address);
+            Some(code::Line { at, length, text: String::new(), bytes: Vec::new(), target: None, branches: false, ends: false })
         })
     }
     fn line_after(&self, at: u64) -> Option<u64> {
@@ -438,7 +442,7 @@ impl BytesView {
         let detail = match inner.height {
             0..4 => 0,
             4..8 => 1,
-            14.. if self.inspects => (inner.height / 3).min(if inner.width < 100 { 8 } else { 6 }) + 2,
+            14.. if self.inspects => (inner.height / 2).min(if inner.width < 100 { 9 } else { 6 }) + 2,
             _ => 2,
         };
         let body = Rect { height: inner.height - detail, ..inner };
@@ -496,7 +500,7 @@ impl BytesView {
             put(buffer, area.x, y, &format!("{:0digits$x}", line.at), room(area.x), look.style(Role::Dim));
             let x = area.x + digits as u16 + 1;
             if line.text.is_empty() {
-                let why = self.origin(line.at).and_then(Result::err).map(|why| why.to_string()).unwrap_or_default();
+                let why = self.origin(line.at).and_then(Result::err).map(lack).unwrap_or_default();
                 put(buffer, x, y, &look.fit(&format!("?? {why}"), usize::from(room(x)), Cut::End), room(x), look.style(Role::Missing));
             } else {
                 let shown: String = line.bytes.iter().map(|byte| format!("{byte:02x} ")).collect();
@@ -529,10 +533,14 @@ impl BytesView {
         if let Some(why) = &self.failure {
             return line(area.y, Role::Danger, why);
         }
+        let label = self.fields.as_ref().and_then(|fields| fields.label(self.cursor)).filter(|_| self.mode != Mode::Fields);
         let place = match self.origin(self.cursor) {
             None if self.mode == Mode::Texts && self.texts.is_empty() => return,
             None => return line(area.y, Role::Dim, "reading..."),
-            Some(Err(why)) => return line(area.y, Role::Warning, &format!("?? {why}; }} goes to the next memory that is there")),
+            Some(Err(why)) => {
+                let label = label.map(|label| format!("{}{label}", look.symbols.dot)).unwrap_or_default();
+                return line(area.y, Role::Warning, &format!("?? {}{label}; }} goes to the next memory that is there", lack(why)));
+            }
             Some(Ok(origin)) => origin.to_string(),
         };
         let little = |length: u64| {
@@ -544,7 +552,7 @@ impl BytesView {
             parts.extend(little(4).map(|value| format!("u32 {value}")));
             parts.extend(little(8).map(|value| format!("u64 {value:#x}")));
         }
-        parts.extend(self.fields.as_ref().and_then(|fields| fields.label(self.cursor)).filter(|_| self.mode != Mode::Fields));
+        parts.extend(label);
         parts.extend((self.space != Space::Physical).then_some(place));
         line(area.y, Role::Dim, &parts.join(look.symbols.dot));
         if area.height < 2 {
@@ -597,6 +605,19 @@ impl BytesView {
     }
 }
 
+/// Why a page is missing, without its address, which the screen shows.
+fn lack(why: ReadError) -> String {
+    match why {
+        ReadError::NotInImage(at) => format!("not in image, pfn {:#x}", at.0 >> 12),
+        ReadError::NotMapped(_) => "not mapped".to_owned(),
+        ReadError::PagedOut(_) => "paged out".to_owned(),
+        ReadError::InMappedFile(_) => "in a mapped file, not in memory".to_owned(),
+        ReadError::SharedByRegion(_) => "shared, only its region can tell where it is".to_owned(),
+        ReadError::Decommitted(_) => "decommitted".to_owned(),
+        why => why.to_string(),
+    }
+}
+
 impl Source for BytesView {
     fn byte(&self, at: u64) -> Byte {
         if at < self.first || at > self.last {
@@ -609,22 +630,22 @@ impl Source for BytesView {
             (None, _) => Byte::Awaited,
         }
     }
-    fn margin(&self, at: u64, first: bool) -> Option<String> {
+    fn margin(&self, at: u64, first: bool, room: usize) -> Option<String> {
         if !first && at & 0xfff != 0 {
             return None;
         }
         let rights = self.rights(at).map(|rights| format!("{} ", rights.cell())).unwrap_or_default();
         Some(match self.origin(at.max(self.first))? {
             Ok(_) if self.space == Space::Physical => return None,
-            Ok(PageOrigin::Ram(at)) => format!("{rights}pfn {:#x}", at.0 >> 12),
+            Ok(PageOrigin::Ram(at)) => {
+                let whole = format!("{rights}pfn {:#x}", at.0 >> 12);
+                if whole.len() <= room { whole } else { format!("{rights}{:#x}", at.0 >> 12) }
+            }
             Ok(backing) => match backing.physical() {
                 Some(at) => format!("{rights}pfn {:#x} {}", at.0 >> 12, backing.kind()),
                 None => format!("{rights}{}", backing.kind()),
             },
-            Err(ReadError::NotInImage(_)) => "not in image".to_owned(),
-            Err(ReadError::NotMapped(_)) => "not mapped".to_owned(),
-            Err(ReadError::PagedOut(_)) => "paged out".to_owned(),
-            Err(why) => why.to_string(),
+            Err(why) => lack(why),
         })
     }
     fn marked(&self, at: u64) -> bool {
@@ -660,7 +681,7 @@ mod tests {
         assert_eq!(view.byte(0x1010), Byte::Missing);
         assert_eq!(view.byte(0x0fff), Byte::Outside);
         assert_eq!(view.byte(0x2fff), Byte::Awaited);
-        assert_eq!(Source::margin(&view, 0x1000, true).as_deref(), Some("r-x pfn 0x5"));
+        assert_eq!(Source::margin(&view, 0x1000, true, 20).as_deref(), Some("r-x pfn 0x5"));
     }
 
     #[test]

@@ -214,7 +214,7 @@ impl ProcessTree {
         let wanted = name.to_lowercase();
         let is = |process: &&TreeProcess| {
             let name = process.name.to_lowercase();
-            if whole { name == wanted } else { name.starts_with(&wanted) }
+            if whole { name == wanted || name.strip_suffix(".exe") == Some(&wanted) } else { name.starts_with(&wanted) }
         };
         let process = self.answer.iter().flat_map(Answer::iter).find(is)?;
         Some(Link::Process { address: process.address.value().copied(), pid: Some(process.pid) })

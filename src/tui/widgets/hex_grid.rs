@@ -48,7 +48,7 @@ impl Shape {
 pub trait Source {
     fn byte(&self, at: u64) -> Byte;
     /// What the margin says beside the row that begins here.
-    fn margin(&self, at: u64, first: bool) -> Option<String>;
+    fn margin(&self, at: u64, first: bool, room: usize) -> Option<String>;
     fn marked(&self, at: u64) -> bool;
 }
 
@@ -103,7 +103,7 @@ impl HexGrid<'_> {
             put(buffer, at(right), area.y, character.encode_utf8(&mut [0; 4]), room(right), style);
         }
         if self.shape.margin > 3
-            && let Some(text) = self.source.margin(start, first)
+            && let Some(text) = self.source.margin(start, first, self.shape.margin - 2)
         {
             let column = self.shape.character(self.shape.bytes) + 2;
             put(buffer, at(column), area.y, &text, room(column), self.look.style(Role::Dim));

@@ -14,6 +14,8 @@ pub struct Line {
     pub bytes: Vec<u8>,
     /// The address that it jumps to, calls or names relative to itself.
     pub target: Option<u64>,
+    /// The target is code: a jump or a call.
+    pub branches: bool,
     /// After it the code goes on elsewhere.
     pub ends: bool,
 }
@@ -50,14 +52,15 @@ pub fn line(read: Read<'_>, at: u64, bits: u32) -> Option<Line> {
     } else {
         formatter().format(&instruction, &mut text);
     }
-    let near = matches!(instruction.op0_kind(), OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64);
-    let target = match near && !instruction.is_invalid() {
+    let branches =
+        !instruction.is_invalid() && matches!(instruction.op0_kind(), OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64);
+    let target = match branches {
         true => Some(instruction.near_branch_target()),
         false if instruction.is_ip_rel_memory_operand() => Some(instruction.ip_rel_memory_address()),
         false => None,
     };
     let ends = matches!(instruction.mnemonic(), Mnemonic::Ret | Mnemonic::Retf | Mnemonic::Jmp | Mnemonic::Iretq | Mnemonic::Ud2);
-    Some(Line { at, length: bytes.len() as u64, text, bytes, target, ends })
+    Some(Line { at, length: bytes.len() as u64, text, bytes, target, branches, ends })
 }
 
 /// Where the instruction before an address begins: the one on which most ways of reading the bytes before it agree.
@@ -100,7 +103,7 @@ mod tests {
         assert_eq!(line(0x1000).text, "mov r11, rsp");
         assert_eq!(line(0x1003).text, "sub rsp, 0x40");
         assert_eq!((line(0x1007).text.as_str(), line(0x1007).target), ("call 0x100c", Some(0x100c)));
-        assert_eq!(line(0x100c).target, Some(0x1023));
+        assert_eq!((line(0x100c).target, line(0x100c).branches), (Some(0x1023), false));
         assert!(line(0x1013).ends);
         assert_eq!(super::line(&read, 0x1014, 64), None);
         assert_eq!(super::line(&read, 0x1000, 32).unwrap().text, "dec esp");

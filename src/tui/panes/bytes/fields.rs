@@ -8,6 +8,7 @@ use crate::tui::widgets::put;
 use crate::tui::widgets::virtual_table::ListState;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 #[derive(Clone, Debug)]
@@ -17,6 +18,10 @@ pub struct Fields {
     pub base: u64,
     structure: Option<Arc<Structure>>,
     failure: Option<String>,
+    /// Nested structures whose fields are shown.
+    open: HashSet<String>,
+    /// What is shown, by its place in the structure.
+    shown: Vec<usize>,
     list: ListState,
 }
 
@@ -28,7 +33,7 @@ type Read<'a> = &'a dyn Fn(u64) -> Option<u8>;
 
 impl Fields {
     pub fn new(name: String, base: u64) -> Self {
-        Self { name, base, structure: None, failure: None, list: ListState::default() }
+        Self { name, base, structure: None, failure: None, open: HashSet::new(), shown: Vec::new(), list: ListState::default() }
     }
     pub fn want(&self) -> Option<String> {
         (self.structure.is_none() && self.failure.is_none()).then(|| self.name.clone())
@@ -38,12 +43,56 @@ impl Fields {
             Ok(structure) => self.structure = Some(Arc::new(structure)),
             Err(why) => self.failure = Some(why),
         }
+        self.arrange();
     }
     fn all(&self) -> &[StructField] {
         self.structure.as_ref().map_or(&[], |structure| &structure.fields)
     }
+    fn shown(&self, place: usize) -> Option<&StructField> {
+        self.all().get(*self.shown.get(place)?)
+    }
     fn current(&self) -> Option<&StructField> {
-        self.all().get(self.list.cursor)
+        self.shown(self.list.cursor)
+    }
+    /// Leaves out what lies in nested structures that are folded.
+    fn arrange(&mut self) {
+        let Some(structure) = self.structure.clone() else { return };
+        let nested: HashSet<&str> = structure.fields.iter().filter(|it| it.holds == Holds::Fields).map(|it| it.name.as_str()).collect();
+        let within = |name: &str| name.match_indices('.').map(|(at, _)| at).collect::<Vec<_>>();
+        let visible = |field: &StructField| {
+            let mut outer = within(&field.name).into_iter().filter_map(|at| field.name.get(..at));
+            outer.all(|outer| !nested.contains(outer) || self.open.contains(outer))
+        };
+        self.shown = (0..structure.fields.len()).filter(|index| structure.fields.get(*index).is_some_and(visible)).collect();
+    }
+    /// Opens the selected nested structure, or folds it; false where none is selected.
+    pub fn toggle(&mut self) -> bool {
+        let Some(field) = self.current().filter(|field| field.holds == Holds::Fields) else { return false };
+        let name = field.name.clone();
+        if !self.open.remove(&name) {
+            self.open.insert(name);
+        }
+        self.arrange();
+        true
+    }
+    /// Selects the next field whose name holds a text, opening what hides it.
+    pub fn find(&mut self, text: &str, forward: bool, beyond: bool) -> Option<u64> {
+        let text = text.to_lowercase();
+        let hits: Vec<usize> = (0..self.all().len())
+            .filter(|index| self.all().get(*index).is_some_and(|field| field.name.to_lowercase().contains(&text)))
+            .collect();
+        let at = self.shown.get(self.list.cursor).copied().unwrap_or(0);
+        let hit = match forward {
+            true => hits.iter().find(|hit| **hit > at || !beyond && **hit == at).or(hits.first()),
+            false => hits.iter().rev().find(|hit| **hit < at).or(hits.last()),
+        };
+        let hit = *hit?;
+        let name = self.all().get(hit)?.name.clone();
+        let outer: Vec<String> = name.match_indices('.').filter_map(|(at, _)| name.get(..at)).map(str::to_owned).collect();
+        self.open.extend(outer);
+        self.arrange();
+        self.list.cursor = self.shown.iter().position(|index| *index == hit)?;
+        self.current().map(|field| self.address(field))
     }
     fn address(&self, field: &StructField) -> u64 {
         self.base.saturating_add(field.offset.into())
@@ -51,7 +100,7 @@ impl Fields {
 
     /// The addresses that the window shows.
     pub fn span(&self, height: usize) -> (u64, u64) {
-        let shown = self.all().iter().skip(self.list.top).take(height.max(1));
+        let shown = (self.list.top..self.list.top.saturating_add(height.max(1))).map_while(|place| self.shown(place));
         let current = self.current().into_iter();
         let (low, high) = shown.chain(current).fold((u64::MAX, self.base), |(low, high), field| {
             let at = self.address(field);
@@ -61,7 +110,7 @@ impl Fields {
     }
 
     pub fn by(&mut self, rows: isize) -> Option<u64> {
-        self.list.by(rows, self.all().len());
+        self.list.by(rows, self.shown.len());
         self.current().map(|field| self.address(field))
     }
     /// Selects the field that holds an address; the selected one stays where it is one of several at the same place.
@@ -69,17 +118,20 @@ impl Fields {
         if self.current().is_some_and(|field| self.address(field) == at) {
             return;
         }
-        let found = self.all().iter().position(|field| (0..field.size.max(1).into()).contains(&at.wrapping_sub(self.address(field))));
+        let holds = |field: &StructField| (0..field.size.max(1).into()).contains(&at.wrapping_sub(self.address(field)));
+        // The innermost of those that are shown.
+        let found = (0..self.shown.len()).rev().find(|place| self.shown(*place).is_some_and(holds));
         self.list.cursor = found.unwrap_or(self.list.cursor);
     }
     pub fn click(&mut self, line: u16) -> Option<u64> {
-        self.list.to(self.list.top + usize::from(line), self.all().len());
+        self.list.to(self.list.top + usize::from(line), self.shown.len());
         self.by(0)
     }
 
     /// The field at an address, in words.
     pub fn label(&self, at: u64) -> Option<String> {
-        let field = self.all().iter().find(|field| (0..field.size.into()).contains(&at.wrapping_sub(self.address(field))))?;
+        let holds = |field: &&StructField| (0..field.size.into()).contains(&at.wrapping_sub(self.address(field)));
+        let field = self.all().iter().filter(|field| field.holds != Holds::Fields).find(holds)?;
         Some(format!("{}.{} {}", self.name, field.name, field.r#type))
     }
     /// The structure that the selected pointer leads to.
@@ -92,7 +144,7 @@ impl Fields {
 
     pub fn draw(&mut self, area: Rect, buffer: &mut Buffer, focused: bool, look: &Look, read: Read<'_>, awaited: &dyn Fn(u64) -> bool) {
         let mut list = self.list;
-        list.fit(usize::from(area.height), self.all().len());
+        list.fit(usize::from(area.height), self.shown.len());
         self.list = list;
         let (Some(structure), None) = (&self.structure, &self.failure) else {
             let text = self.failure.clone().unwrap_or_else(|| "reading...".to_owned());
@@ -100,7 +152,8 @@ impl Fields {
             put(buffer, area.x + 1, area.y, &look.fit(&text, usize::from(area.width), Cut::End), area.width, look.style(role));
             return;
         };
-        let shown = || structure.fields.iter().enumerate().skip(list.top).take(usize::from(area.height));
+        let rows = || self.shown.iter().enumerate().skip(list.top).take(usize::from(area.height));
+        let shown = || rows().filter_map(|(place, index)| Some((place, structure.fields.get(*index)?)));
         let third = usize::from(area.width) / 3;
         let names = shown().map(|(_, field)| width(&field.name)).max().unwrap_or(0).clamp(8, third.max(8));
         let types = shown().map(|(_, field)| width(&field.r#type)).max().unwrap_or(0).clamp(4, (third * 2 / 3).max(4));
@@ -115,7 +168,14 @@ impl Fields {
             part(&field.name, names, Cut::Start, Role::Name);
             part(&field.r#type, types, Cut::End, Role::Dim);
             let at = self.address(field);
-            let (text, role) = if awaited(at) { ("..".to_owned(), Role::Dim) } else { value(field, at, read) };
+            let (text, role) = match field.holds {
+                Holds::Fields => {
+                    let sign = if self.open.contains(&field.name) { look.symbols.open } else { look.symbols.closed };
+                    (format!("{sign}{} bytes", field.size), Role::Dim)
+                }
+                _ if awaited(at) => ("..".to_owned(), Role::Dim),
+                _ => value(field, at, read),
+            };
             part(&text, usize::from(area.width), Cut::End, role);
             if index == list.cursor {
                 let role = if focused { Role::Selected } else { Role::Resting };
