@@ -115,6 +115,7 @@ pub enum Effect {
         name: String,
         process: Option<VirtAddr>,
     },
+    StopFinding,
     /// Stop all that runs; what has been found so far stays.
     Cancel,
     Suspend,
@@ -309,7 +310,7 @@ impl App {
     fn failed(&mut self, slot: Slot, scope: Scope, why: String) {
         match slot {
             Slot::Tree => self.tree.failure = Some(why),
-            Slot::Scores => self.tree.unjudged = true,
+            Slot::Scores => self.notice = Some((Role::Warning, format!("the processes could not be judged: {why}"))),
             Slot::Table(table) => {
                 if let Some(view) = self.tables.get_mut(table).filter(|view| view.asked == Some(scope)) {
                     view.forget();

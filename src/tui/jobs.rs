@@ -96,10 +96,11 @@ impl Jobs {
                 let task = Task::start(move |watch| session.locate(&name, process, watch));
                 self.locating = Some((serial, task));
             }
+            Effect::StopFinding => self.finding = None,
             Effect::Cancel => self.cancel(),
             Effect::Suspend | Effect::Redraw | Effect::Quit => (),
         }
-        self.began = self.busy().then(|| self.began.unwrap_or_else(Instant::now));
+        self.began = self.awaited().then(|| self.began.unwrap_or_else(Instant::now));
     }
 
     pub fn cancel(&mut self) {
@@ -145,14 +146,18 @@ impl Jobs {
         if let Some((serial, result)) = done(&mut self.locating) {
             messages.push(Message::Located { serial, found: result.ok().flatten() });
         }
-        if !self.busy() {
+        if !self.awaited() {
             self.began = None;
         }
         messages
     }
 
     pub fn busy(&self) -> bool {
-        self.lanes.values().any(|lane| lane.running.is_some())
+        self.awaited() || self.lanes.values().any(|lane| lane.running.is_some())
+    }
+    /// Whether somebody waits for it; the scores come when they come.
+    fn awaited(&self) -> bool {
+        self.lanes.iter().any(|(slot, lane)| *slot != Slot::Scores && lane.running.is_some())
             || !self.arranging.is_empty()
             || self.learning.values().any(|learning| learning.running.is_some())
             || self.finding.is_some()
@@ -160,20 +165,30 @@ impl Jobs {
             || self.locating.is_some()
     }
 
+    /// Whether what is awaited may come any moment.
+    pub fn quick(&self) -> bool {
+        self.began.is_some_and(|began| began.elapsed() < Duration::from_millis(150))
+    }
+
     /// What goes on, once it has gone on long enough to be worth a word.
     pub fn work(&self) -> Option<Work> {
-        let elapsed = self.began?.elapsed();
-        if elapsed < Duration::from_millis(150) {
-            return None;
-        }
-        let query = self.lanes.values().find_map(|lane| lane.running.as_ref());
-        let (what, (done, total)) = match (query, &self.finding) {
-            (_, Some((_, task))) => ("search", task.watch().reading()),
-            (Some(running), _) => (running.job.entry.table.name, running.job.watch().reading()),
-            _ => match self.arranging.values().next() {
-                Some((_, task)) => ("sorting", task.watch().reading()),
-                None => ("reading", (0, 0)),
-            },
+        let running = |scores: bool| {
+            let lane = self.lanes.iter().find(|(slot, lane)| (**slot == Slot::Scores) == scores && lane.running.is_some());
+            lane.and_then(|(_, lane)| lane.running.as_ref())
+        };
+        let of_job = |what, job: &Job| (what, job.watch().reading(), job.elapsed());
+        let (what, (done, total), elapsed) = match (self.began.filter(|_| !self.quick()), running(true)) {
+            (Some(began), _) => {
+                let (what, reading) = match (running(false), &self.finding, self.arranging.values().next()) {
+                    (_, Some((_, task)), _) => ("search", task.watch().reading()),
+                    (Some(running), ..) => (running.job.entry.table.name, running.job.watch().reading()),
+                    (.., Some((_, task))) => ("sorting", task.watch().reading()),
+                    _ => ("reading", (0, 0)),
+                };
+                (what, reading, began.elapsed())
+            }
+            (None, Some(scores)) => of_job("judging", &scores.job),
+            (None, None) => return None,
         };
         let percent = (total > 0).then(|| u8::try_from(u128::from(done.min(total)) * 100 / u128::from(total)).unwrap_or(100));
         let turn = usize::try_from(elapsed.as_millis() / 250).unwrap_or(0);

@@ -108,7 +108,7 @@ impl Explorer {
         let began = Instant::now();
         loop {
             self.poll(screen);
-            let quick = self.jobs.as_ref().is_some_and(|jobs| jobs.busy() && jobs.work().is_none());
+            let quick = self.jobs.as_ref().is_some_and(Jobs::quick);
             if !self.app.dirty || !quick || began.elapsed() > GRACE || self.ended.is_some() {
                 break;
             }

@@ -306,7 +306,7 @@ impl Desk {
                 self.quit = true;
                 None
             }
-            Effect::Cancel | Effect::Suspend | Effect::Redraw => None,
+            Effect::StopFinding | Effect::Cancel | Effect::Suspend | Effect::Redraw => None,
         }
     }
 

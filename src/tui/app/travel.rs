@@ -411,7 +411,7 @@ impl App {
     }
     pub(super) fn stop_finding(&mut self) {
         if self.finding.take().is_some() {
-            self.effects.push(Effect::Cancel);
+            self.effects.push(Effect::StopFinding);
         }
     }
     pub(super) fn found(&mut self, serial: u32, result: Result<Hit, String>) {

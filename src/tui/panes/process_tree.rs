@@ -96,8 +96,8 @@ pub struct ProcessTree {
     os: Origin,
     /// The worst region of each process, by its object; None until they have been judged.
     scores: Option<HashMap<u64, (u8, Verdict)>>,
-    /// The processes cannot be judged.
-    pub unjudged: bool,
+    /// How far the judging has come.
+    judged: State,
     pub failure: Option<String>,
     /// Where the rows were last drawn, header left out.
     pub body: Rect,
@@ -129,7 +129,7 @@ impl Default for ProcessTree {
             inverted: false,
             os: Origin::Linux,
             scores: None,
-            unjudged: false,
+            judged: State::Running,
             failure: None,
             body: Rect::ZERO,
             one_day: true,
@@ -169,6 +169,7 @@ impl ProcessTree {
             }
         }
         self.scores = Some(scores);
+        self.judged = rows.state();
         if self.order == Order::Score {
             self.arrange(look);
         }
@@ -591,6 +592,10 @@ impl ProcessTree {
         }
         if self.is_loading() {
             title.push((Role::Dim, format!("{dot}reading")));
+        } else if self.scores.is_some() && self.judged == State::Running {
+            title.push((Role::Dim, format!("{dot}judging")));
+        } else if self.scores.is_some() && self.judged != State::Complete {
+            title.push((Role::Warning, format!("{dot}not all judged")));
         }
         title.push((Role::Text, " ".to_owned()));
         title
