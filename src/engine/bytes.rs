@@ -118,9 +118,13 @@ impl Session {
         if open.read_in_page(VirtAddr(at), &mut [0]).is_ok() {
             return (true, page, page + (PAGE_SIZE - 1));
         }
-        // What is mapped, or paged out, is looked at page by page.
+        // What is mapped, or paged out, is looked at page by page. Programs reserve terabytes for which there is not even a page table: of
+        // each stretch that one would tell of, the first page speaks for the others.
         let size = match open.leaf(VirtAddr(at)) {
             Err(ReadError::NotMapped(_)) => open.gap(VirtAddr(at)),
+            Err(ReadError::SharedByRegion(_) | ReadError::Decommitted(_) | ReadError::InMappedFile(_)) => {
+                open.gap(VirtAddr(at)).min(PAGE_SIZE << 9)
+            }
             _ => PAGE_SIZE,
         };
         let start = at & !(size - 1);

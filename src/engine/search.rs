@@ -9,6 +9,8 @@ use std::ops::ControlFlow;
 const STEP: usize = 1 << 20;
 /// A search goes through so much memory that is there; it can be gone on with.
 const FARTHEST: u64 = 4 << 30;
+/// Texts are looked for in so much before those found are shown.
+const AT_ONCE: u64 = 32 << 20;
 /// A text is cut here; the rest of it is a text of its own.
 const LONGEST_TEXT: usize = 256;
 const LEAST_TEXT: usize = 5;
@@ -46,7 +48,7 @@ impl Session {
     pub fn find(&self, stretch: Stretch, needles: &[Vec<u8>], watch: &Watch) -> Result<Hit, Error> {
         let longest = needles.iter().map(Vec::len).max().unwrap_or(0);
         let mut hit = Hit::Nowhere;
-        let end = self.each_chunk(stretch, longest.saturating_sub(1), watch, |bytes, own| {
+        let end = self.each_chunk(stretch, FARTHEST, longest.saturating_sub(1), watch, |bytes, own| {
             let whole = |at: usize, length: usize| (at..at + length).all(|index| bytes.get(index).is_some());
             let found = needles.iter().filter(|needle| !needle.is_empty()).filter_map(|needle| {
                 let admits = |at: &usize| *at < own && whole(*at, needle.len());
@@ -77,7 +79,7 @@ impl Session {
     pub fn texts(&self, stretch: Stretch, most: usize, watch: &Watch) -> Result<(Vec<FoundText>, Option<u64>), Error> {
         let mut found = Vec::new();
         let mut rest = None;
-        let end = self.each_chunk(stretch, LONGEST_TEXT * 2, watch, |bytes, own| {
+        let end = self.each_chunk(stretch, AT_ONCE, LONGEST_TEXT * 2, watch, |bytes, own| {
             texts_in(bytes, own, &mut found);
             if found.len() < most {
                 return ControlFlow::Continue(());
@@ -93,6 +95,7 @@ impl Session {
     fn each_chunk(
         &self,
         stretch: Stretch,
+        far: u64,
         overlap: usize,
         watch: &Watch,
         mut look: impl FnMut(&Bytes, usize) -> ControlFlow<()>,
@@ -120,7 +123,7 @@ impl Session {
                 if forward { high.checked_add(1) } else { low.checked_sub(1) }
             };
             match next.filter(|next| (first..=last).contains(next)) {
-                Some(next) if seen >= FARTHEST => return Ok(Some(next)),
+                Some(next) if seen >= far => return Ok(Some(next)),
                 Some(next) => at = next,
                 None => return Ok(None),
             }

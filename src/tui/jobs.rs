@@ -78,6 +78,10 @@ impl Jobs {
             }
             Effect::Learn(want) => {
                 let learning = self.learning.entry(std::mem::discriminant(&want)).or_default();
+                // Looking for texts takes long; nobody waits for those of a place that was left.
+                if let (Want::Texts(_), Some((_, task))) = (&want, &learning.running) {
+                    task.watch().cancel();
+                }
                 learning.next = Some(want);
                 learning.start(&self.session);
             }
@@ -111,6 +115,10 @@ impl Jobs {
             }
         }
         self.arranging.clear();
+        // They answer that they were cancelled, and whoever asked says so.
+        for (_, task) in self.learning.values().filter_map(|learning| learning.running.as_ref()) {
+            task.watch().cancel();
+        }
         (self.finding, self.crossing, self.locating) = (None, None, None);
     }
 

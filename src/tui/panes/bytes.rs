@@ -452,7 +452,12 @@ impl BytesView {
             Mode::Hex => {
                 let digits = format!("{:x}", self.last).len();
                 let digits = if self.last == u64::MAX && self.cursor >> 48 == 0 { 12 } else { digits.max(8) };
-                self.shape = Shape::of(body.width, digits);
+                // The kernel's addresses all begin alike; sixteen bytes in a row are worth more than that.
+                let short = Shape::of(body.width, 12);
+                self.shape = match Shape::of(body.width, digits) {
+                    narrow if self.space == Space::Kernel && narrow.bytes < short.bytes => short,
+                    shape => shape,
+                };
                 self.fit();
                 HexGrid { source: self, shape: self.shape, top: self.top, cursor: self.cursor, look, focused }.draw(body, buffer);
                 if self.last - self.first < 1 << 40 {

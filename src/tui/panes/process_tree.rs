@@ -557,7 +557,13 @@ impl ProcessTree {
     pub fn position_text(&self) -> String {
         let all = self.nodes.len();
         let mut text = match self.selected() {
-            Some(index) if self.filter.trim().is_empty() => format!("{}/{}", grouped(index + 1), grouped(all)),
+            Some(index) if self.filter.trim().is_empty() => {
+                let place = match self.order {
+                    Order::Tree => index,
+                    _ => self.items.iter().position(|item| Some(item.identifier()) == self.state.selected().last()).unwrap_or(index),
+                };
+                format!("{}/{}", grouped(place + 1), grouped(all))
+            }
             _ => format!("{} of {}", grouped(self.matching), grouped(all)),
         };
         if !self.search.is_empty() {
@@ -733,7 +739,7 @@ impl ProcessTree {
         match part {
             Part::Pid => (process.pid.to_string(), Role::Text),
             Part::Name => {
-                let folded = !node.children.is_empty() && !self.state.opened().contains(path);
+                let folded = self.order == Order::Tree && !node.children.is_empty() && !self.state.opened().contains(path);
                 let count = if folded { format!("+{}", self.descendants(node)) } else { String::new() };
                 let role = match process.state {
                     ProcessState::Hidden => Role::Danger,

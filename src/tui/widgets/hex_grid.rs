@@ -77,7 +77,9 @@ impl HexGrid<'_> {
         }
         let at = |column: usize| area.x.saturating_add(u16::try_from(column).unwrap_or(u16::MAX));
         let room = |column: usize| area.right().saturating_sub(at(column));
-        let address = format!("{start:0width$x}", width = self.shape.digits);
+        // Where there is no room for all digits, the first ones are those of the whole space.
+        let seen = if self.shape.digits < 16 { start & ((1 << (self.shape.digits * 4)) - 1) } else { start };
+        let address = format!("{seen:0width$x}", width = self.shape.digits);
         put(buffer, area.x, area.y, &address, room(0), self.look.style(Role::Dim));
         for (index, byte) in bytes.iter().enumerate() {
             let address = start.wrapping_add(index as u64);
