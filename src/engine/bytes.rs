@@ -114,6 +114,11 @@ impl Session {
             let last = ranges.iter().map(|range| range.start.0).filter(|start| *start > at).min();
             return (false, first, last.map_or(u64::MAX, |start| start - 1));
         }
+        // Between the two halves of the space no address is valid.
+        let half = 1_u64 << (11 + 9 * u32::from(open.levels().number()));
+        if (half..half.wrapping_neg()).contains(&at) {
+            return (false, half, half.wrapping_neg() - 1);
+        }
         let page = at & !(PAGE_SIZE - 1);
         if open.read_in_page(VirtAddr(at), &mut [0]).is_ok() {
             return (true, page, page + (PAGE_SIZE - 1));

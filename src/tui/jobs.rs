@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 /// How often the rows of a running query are looked at.
 const PARTIAL: Duration = Duration::from_millis(100);
 
+/// A task under the number that it was asked for with.
+type Numbered<T> = Option<(u32, Task<T>)>;
+
 /// Texts that are looked for at once.
 const TEXTS: usize = 2000;
 
@@ -29,9 +32,9 @@ pub struct Jobs {
     lanes: HashMap<Slot, Lane>,
     arranging: HashMap<usize, (u32, Task<Option<Arranged>>)>,
     learning: HashMap<std::mem::Discriminant<Want>, Learning>,
-    finding: Option<(u32, Task<Result<Hit, String>>)>,
-    crossing: Option<(u32, Task<Result<Option<u64>, String>>)>,
-    locating: Option<(u32, Task<Option<Located>>)>,
+    finding: Numbered<Result<Hit, String>>,
+    crossing: Numbered<Result<Option<u64>, String>>,
+    locating: Numbered<Option<Located>>,
     began: Option<Instant>,
 }
 
@@ -242,7 +245,7 @@ impl Lane {
 }
 
 /// The result of a task that has one, with its number.
-fn done<T: Send + 'static>(task: &mut Option<(u32, Task<T>)>) -> Option<(u32, Result<T, String>)> {
+fn done<T: Send + 'static>(task: &mut Numbered<T>) -> Option<(u32, Result<T, String>)> {
     let (serial, task) = task.take_if(|(_, task)| task.finished())?;
     Some((serial, task.take()?))
 }
@@ -267,11 +270,11 @@ fn learn(session: &Session, want: Want, watch: &Arc<Watch>) -> Told {
         })),
         Want::Survey { space, at, pointer } => {
             let to = |at: u64| if VirtAddr(at).is_kernel() { Space::Kernel } else { space };
-            Told::Survey(Survey {
+            Told::Survey(Box::new(Survey {
                 here: session.landmark(space, at, watch),
                 there: pointer.map(|at| session.landmark(to(at), at, watch)),
                 bits: session.code_bits(space, at, watch),
-            })
+            }))
         }
         Want::Names(addresses) => Told::Names(session.symbols_at(&addresses)),
         Want::Texts(stretch) => Told::Texts(session.texts(stretch, TEXTS, watch).map_err(|why| why.0)),

@@ -203,7 +203,7 @@ fn learn(want: &Want) -> Told {
         }
         Want::Survey { pointer, .. } => {
             let here = Landmark { module: Some("libc.so.6+0x10".into()), readable: true, ..Landmark::default() };
-            Told::Survey(Survey { here, there: pointer.map(|_| Landmark::default()), bits: 64 })
+            Told::Survey(Box::new(Survey { here, there: pointer.map(|_| Landmark::default()), bits: 64 }))
         }
         Want::Names(of) => Told::Names(of.iter().map(|_| Some("schedule".to_owned())).collect()),
         Want::Texts(stretch) => {

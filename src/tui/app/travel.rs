@@ -221,8 +221,10 @@ impl App {
     fn open(&mut self, place: Place) {
         let Some(space) = self.space_of(place.space) else { return self.warn("the row's process is not in the tree".to_owned()) };
         self.leave();
+        // The upper half is the kernel's, whoever looks.
+        let last = if matches!(space, Space::Process(_)) { place.last.min(u64::MAX >> 8) } else { place.last };
         let inspects = self.bytes.as_ref().is_some_and(|view| view.inspects);
-        let mut view = BytesView::new(space, self.look.clean(&place.what), self.owner(space), place.first, place.last, place.at);
+        let mut view = BytesView::new(space, self.look.clean(&place.what), self.owner(space), place.first, last, place.at);
         view.inspects = inspects;
         match place.reads {
             Reads::Bytes => (),

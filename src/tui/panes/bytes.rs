@@ -50,7 +50,7 @@ pub enum Want {
 #[derive(Clone, Debug)]
 pub enum Told {
     Bytes(Result<Reading, String>),
-    Survey(Survey),
+    Survey(Box<Survey>),
     Names(Vec<Option<String>>),
     Texts(Result<(Vec<FoundText>, Option<u64>), String>),
     Structure(Result<Structure, String>),
@@ -232,7 +232,7 @@ impl BytesView {
             }
             (_, Told::Bytes(Err(why))) => self.failure = Some(why),
             (want, Told::Survey(survey)) => {
-                self.survey = Some((want, survey));
+                self.survey = Some((want, *survey));
             }
             (Want::Names(of), Told::Names(names)) => self.names.extend(of.into_iter().zip(names)),
             (_, Told::Texts(result)) => {
@@ -404,7 +404,7 @@ impl BytesView {
 
     /// Whether it is a region with an end rather than a whole space.
     pub fn bounded(&self) -> bool {
-        self.last - self.first != u64::MAX
+        self.last - self.first < 1 << 47
     }
     /// Where the cursor is, in the region and in the machine.
     pub fn position(&self) -> String {
@@ -451,7 +451,7 @@ impl BytesView {
         match self.mode {
             Mode::Hex => {
                 let digits = format!("{:x}", self.last).len();
-                let digits = if self.last == u64::MAX && self.cursor >> 48 == 0 { 12 } else { digits.max(8) };
+                let digits = if !self.bounded() && self.cursor >> 48 == 0 { 12 } else { digits.max(8) };
                 // The kernel's addresses all begin alike; sixteen bytes in a row are worth more than that.
                 let short = Shape::of(body.width, 12);
                 self.shape = match Shape::of(body.width, digits) {
