@@ -1,7 +1,7 @@
 //! The whole engine on the bundled image, whose story is told in assets/README.md: each table holds what really happened.
 #![allow(clippy::unwrap_used)]
 
-use kioku::engine::{Session, Space, find_table};
+use kioku::engine::{Hit, Session, Space, Stretch, find_table};
 use kioku::facts::linux::{Capabilities, LogRecord, Mount, OpenFile, ShellHistory};
 use kioku::facts::*;
 use std::sync::{Arc, LazyLock};
@@ -140,4 +140,50 @@ fn every_table_answers_and_says_when_it_is_empty() {
         let rows = DEMO.query(entry, Scope::Machine, &Arc::default()).unwrap();
         assert!(!rows.is_empty() || !rows.notes().is_empty(), "{} is silently empty", entry.table.name);
     }
+}
+
+#[test]
+fn addresses_have_names_and_names_have_addresses() {
+    let watch = Arc::default();
+    let located = DEMO.locate("vmlinux!init_task", None, &watch).unwrap();
+    assert!(located.kernel && located.name == "init_task");
+    assert_eq!(DEMO.landmark(Space::Kernel, located.address.0, &watch).symbol.as_deref(), Some("init_task"));
+    assert!(DEMO.locate("no_such_thing", None, &watch).is_none());
+
+    let cron = rows::<Process>().into_iter().find(|row| row.name == "cron").unwrap();
+    let object = known(&cron.address);
+    let task = DEMO.structure("task_struct").unwrap();
+    let comm = task.fields.iter().find(|field| field.name == "comm").unwrap();
+    let there = DEMO.landmark(Space::Kernel, object.offset(comm.offset.into()).0, &watch);
+    assert!(there.object.as_deref().is_some_and(|object| object.ends_with(".comm")), "{there:?}");
+    assert_eq!(there.text, None, "four letters are no text");
+    assert!(DEMO.structure("no_such_structure").is_err());
+
+    let libraries = DEMO.rows::<Library>(Scope::Process(object)).unwrap();
+    let libc = libraries.iter().find(|row| row.name.starts_with("libc")).unwrap();
+    let inside = DEMO.landmark(Space::Process(object), libc.base.0 + 0x10, &watch);
+    assert_eq!(inside.module, Some(format!("{}+0x10", libc.name)));
+    assert_eq!(DEMO.locate(&libc.name, Some(object), &watch).unwrap().address, libc.base);
+}
+
+#[test]
+fn memory_is_searched_both_ways_and_over_gaps() {
+    let cron = rows::<Process>().into_iter().find(|row| row.name == "cron").unwrap();
+    let space = Space::Process(known(&cron.address));
+    let whole = |forward| Stretch { space, first: 0, last: u64::MAX >> 8, forward };
+    let needle = [b"\x7fELF".to_vec()];
+    let find = |stretch| DEMO.find(stretch, &needle, &Watch::default()).unwrap();
+    let (Hit::At(first, 4), Hit::At(last, 4)) = (find(whole(true)), find(whole(false))) else { panic!("no ELF header is found") };
+    assert!(first < last && first % 4096 == 0, "{first:#x} {last:#x}");
+    assert_eq!(find(Stretch { first: last + 1, ..whole(true) }), Hit::Nowhere);
+    let Hit::At(before, _) = find(Stretch { last: last - 1, ..whole(false) }) else { panic!("there is another one") };
+    assert_eq!(find(Stretch { first: before + 1, ..whole(true) }), Hit::At(last, 4), "the way back is the way there");
+
+    let cross = |at, forward| DEMO.next_stretch(space, at, forward, &Watch::default()).unwrap();
+    let start = cross(0, true).unwrap();
+    assert_eq!(start, first, "a program begins with its header");
+    let next = cross(start, true).unwrap();
+    assert!(next > start && cross(next, false).is_some_and(|before| before < next && before >= start));
+    let (texts, _) = DEMO.texts(Stretch { first: start, ..whole(true) }, 100, &Watch::default()).unwrap();
+    assert!(texts.len() >= 100 && texts.is_sorted_by_key(|text| text.at));
 }

@@ -75,31 +75,39 @@ impl Session {
             answers.values().cloned().collect()
         };
         let os = self.info().os;
-        answers.iter().find_map(|rows| {
+        // The nearest: a structure may be declared larger than what is allocated for it, and reach into the next.
+        let mut nearest: Option<(u64, &Arc<dyn Rows>, usize)> = None;
+        for rows in &answers {
             let table = rows.table();
-            let column = table.column("address")?;
-            let structure = Self::structure_of(os, table.name, "address");
-            let size = structure.and_then(|name| self.profile().layout(name).ok()).map_or(1, |layout| u64::from(layout.size.max(1)));
-            let (row, distance) = (0..rows.len().min(MOST_ROWS)).find_map(|row| match rows.cell(row, column) {
-                Cell::Hex(start) => Some((row, at.0.checked_sub(start).filter(|distance| *distance < size)?)),
-                _ => None,
-            })?;
-            let what = if table.name == "pstree" { "process" } else { table.name.trim_end_matches('s') }.replace('_', " ");
-            let said = ["name", "path", "tid", "process", "pid"].iter().filter_map(|name| {
-                let cell = rows.cell(row, table.column(name)?);
-                (!cell.is_null()).then(|| cell.to_string()).filter(|text| !text.is_empty())
-            });
-            let object = std::iter::once(what).chain(said.take(2)).collect::<Vec<_>>().join(" ");
-            let structure = structure.filter(|_| distance > 0).and_then(|name| self.profile().structure(name));
-            let field = structure.and_then(|structure| {
-                let mut around = structure.fields.into_iter().filter(|it| it.holds != Holds::Fields);
-                around.find(|it| (it.offset.into()..u64::from(it.offset) + u64::from(it.size)).contains(&distance)).map(|it| it.name)
-            });
-            Some(match (distance, field) {
-                (0, _) => object,
-                (_, Some(field)) => format!("{object} .{field}"),
-                (distance, None) => format!("{object} +{distance:#x}"),
-            })
+            let Some(column) = table.column("address") else { continue };
+            let structure = Self::structure_of(os, table.name, "address").and_then(|name| self.profile().layout(name).ok());
+            let size = structure.map_or(1, |layout| u64::from(layout.size.max(1)));
+            for row in 0..rows.len().min(MOST_ROWS) {
+                if let Cell::Hex(start) = rows.cell(row, column)
+                    && let Some(distance) = at.0.checked_sub(start).filter(|distance| *distance < size)
+                    && nearest.is_none_or(|(least, ..)| distance < least)
+                {
+                    nearest = Some((distance, rows, row));
+                }
+            }
+        }
+        let (distance, rows, row) = nearest?;
+        let table = rows.table();
+        let what = if table.name == "pstree" { "process" } else { table.name.trim_end_matches('s') }.replace('_', " ");
+        let said = ["name", "path", "tid", "process", "pid"].iter().filter_map(|name| {
+            let cell = rows.cell(row, table.column(name)?);
+            (!cell.is_null()).then(|| cell.to_string()).filter(|text| !text.is_empty())
+        });
+        let object = std::iter::once(what).chain(said.take(2)).collect::<Vec<_>>().join(" ");
+        let structure = Self::structure_of(os, table.name, "address").filter(|_| distance > 0);
+        let field = structure.and_then(|name| self.profile().structure(name)).and_then(|structure| {
+            let mut around = structure.fields.into_iter().filter(|it| it.holds != Holds::Fields);
+            around.find(|it| (it.offset.into()..u64::from(it.offset) + u64::from(it.size)).contains(&distance)).map(|it| it.name)
+        });
+        Some(match (distance, field) {
+            (0, _) => object,
+            (_, Some(field)) => format!("{object} .{field}"),
+            (distance, None) => format!("{object} +{distance:#x}"),
         })
     }
 

@@ -70,6 +70,7 @@ const TREE: &[Pane] = &[Pane::Tree];
 const TABLE: &[Pane] = &[Pane::Table];
 const BYTES: &[Pane] = &[Pane::Bytes];
 const LISTS: &[Pane] = &[Pane::Tree, Pane::Table];
+const OWNED: &[Pane] = &[Pane::Table, Pane::Bytes];
 const VIEWS: &[Pane] = &[Pane::Tree, Pane::Table, Pane::Bytes];
 const ALL: &[Pane] = &[Pane::Tree, Pane::Table, Pane::Bytes, Pane::Overlay];
 
@@ -124,7 +125,7 @@ pub static COMMANDS: &[Command] = &[
     command!(TREE "sort" [char('s')] ("sort", 42) "tree, or a list by PID, name, start, threads or score" => |app, _| app.ask_order()),
     command!(LISTS "invert" [char('I')] ("", 0) "invert the sorting" => |app, _| app.invert()),
     command!(VIEWS "all" [char('a')] ("all/this", 30) "tables of all processes, or of the selected one" => |app, _| app.toggle_all()),
-    command!(TABLE "process" [char('p')] ("process", 35) "select the row's process in the tree" => |app, _| app.go_to_process()),
+    command!(OWNED "process" [char('p')] ("process", 35) "select the process of the row, or of the memory, in the tree" => |app, _| app.go_to_process()),
     command!(LISTS "record" [char('v')] ("record", 20) "the whole row, every field and problem" => |app, _| app.record()),
     command!(LISTS "object" [char('x')] ("object", 10) "the bytes of the kernel's object behind the row" => |app, _| app.object()),
     command!(VIEWS "goto" [char('g')] ("go to", 45) "go to an address (0x...+n, p:0x... physical, +n from here), symbol, driver, library, PID or process name; g again goes to the top" => |app, _| app.ask_goto()),

@@ -715,6 +715,8 @@ fn search_goes_both_ways_and_gaps_are_crossed() {
     desk.keys("N").shows("+0x223");
     desk.keys("}").shows("+0x3000");
     desk.keys("{").shows("+0x1000");
+    desk.keys("p");
+    assert_eq!(desk.process().1, "bash", "whose memory it is");
 }
 
 #[test]

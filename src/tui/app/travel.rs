@@ -5,7 +5,7 @@ use crate::address::VirtAddr;
 use crate::engine::{Hit, Space, Stretch};
 use crate::facts::{Located, Scope};
 use crate::tui::commands::Pane;
-use crate::tui::panes::bytes::{Base, BytesView, Fields, Mode, Target};
+use crate::tui::panes::bytes::{Base, BytesView, Fields, Mode, Target, could_be_pointer};
 use crate::tui::panes::link::{self, Link, Named, Place, Reads, Where};
 use crate::tui::panes::process_tree::Id;
 use crate::tui::theme::Role;
@@ -190,6 +190,12 @@ impl App {
         }
     }
     pub fn go_to_process(&mut self) {
+        if let Some(view) = self.bytes.as_ref().filter(|_| self.pane() == Pane::Bytes) {
+            return match view.space {
+                Space::Process(address) => self.follow(Link::Process { address: Some(address), pid: None }),
+                Space::Kernel | Space::Physical => self.notice = Some((Role::Dim, "this memory belongs to no process".to_owned())),
+            };
+        }
         match self.links().into_iter().find(|named| matches!(named.link, Link::Process { .. })) {
             Some(named) => self.follow(named.link),
             None => self.notice = Some((Role::Dim, "this row belongs to no process".to_owned())),
@@ -258,6 +264,7 @@ impl App {
         let structure = view.pointee();
         match view.pointer() {
             Some(0) => self.notice = Some((Role::Dim, "this pointer is null".to_owned())),
+            Some(at) if !could_be_pointer(at) => self.notice = Some((Role::Dim, format!("{at:#x} is no address that could be followed"))),
             Some(at) => {
                 let reads = match structure {
                     Some(name) => Reads::Structure(name),
@@ -420,7 +427,7 @@ impl App {
         let Some((_, forward)) = self.finding.take_if(|(awaited, _)| *awaited == serial) else { return };
         let Some(view) = &mut self.bytes else { return };
         let typed = &view.needle.typed;
-        let way = if forward { "from here to the end" } else { "from here back to the beginning" };
+        let way = if forward { "from here to the end; N looks back" } else { "from here back to the beginning; n looks on" };
         match result {
             Ok(Hit::At(at, length)) => {
                 view.found = Some((at, length));

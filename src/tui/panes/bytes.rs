@@ -81,7 +81,7 @@ pub enum Mode {
 }
 
 /// An address of a process that is not one of the lowest pages, which no system maps, or of the kernel.
-fn could_be_pointer(value: u64) -> bool {
+pub fn could_be_pointer(value: u64) -> bool {
     VirtAddr(value).is_kernel() || (0x1_0000..1 << 47).contains(&value)
 }
 

@@ -180,6 +180,7 @@ impl ProcessTree {
 
     pub fn sort(&mut self, order: Order, look: &Look) {
         (self.order, self.inverted) = (order, false);
+        self.open_new();
         self.arrange(look);
         // What stands on top now is what was asked for.
         if order != Order::Tree {
