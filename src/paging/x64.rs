@@ -118,7 +118,8 @@ fn leaf(entry: u64, level: u8, Rights { writable, executable, user }: Rights) ->
 /// The page of an entry that is not present.
 fn absent(space: &AddressSpace, at: VirtAddr, entry: u64, rights: Rights) -> Result<Leaf, ReadError> {
     let backing = space.software.resolve(at, entry)?;
-    let (writable, executable) = space.software.rights(entry).unwrap_or((rights.writable, rights.executable));
+    // What the entry does not tell is not granted.
+    let (writable, executable) = space.software.rights(entry).unwrap_or_default();
     Ok(Leaf { backing, size: PAGE_SIZE, writable, executable, user: rights.user, dirty: false, present: false })
 }
 
