@@ -4,8 +4,8 @@ use super::System;
 use crate::facts::linux::{Capabilities, LogRecord, Mount, OpenFile, ShellHistory};
 use crate::facts::windows::{FileObject, Handle, Mutant, Privilege, Sid, SymbolicLink};
 use crate::facts::{
-    Feed, Library, Module, Origin, Process, Record, Region, Rows, Scope, Serves, Sink, Socket, Suspicious, Table, Thread, TreeProcess,
-    Variable, Watch,
+    Feed, Finding, Library, Module, Origin, Process, Record, Region, Rows, Scope, Serves, Sink, Socket, Suspicious, Table, Thread,
+    TreeProcess, Variable, Watch,
 };
 use crate::findings;
 use crate::linux::{self, Linux};
@@ -82,6 +82,7 @@ catalog! {
     Thread ["threads", "thrdscan"] linux: linux::threads, windows: windows::threads,;
     Socket ["sockstat", "sockscan", "netstat", "netscan"] linux: linux::sockets, windows: windows::sockets,;
     Region ["maps", "proc.maps", "vadinfo"] linux: linux::regions, windows: windows::regions,;
+    Finding [] linux: findings::findings_of_linux, windows: findings::findings_of_windows,;
     Suspicious ["malfind", "malware.malfind"] linux: findings::of_linux, windows: findings::of_windows,;
     Module ["lsmod", "hidden_modules", "modxview", "modules", "modscan"] linux: linux::modules, windows: windows::modules,;
     OpenFile ["lsof"] linux: linux::open_files,;

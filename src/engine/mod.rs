@@ -6,6 +6,7 @@ mod dump;
 mod job;
 mod profiles;
 
+pub use crate::findings::rules::ALL as RULES;
 pub use bytes::{Bytes, MOST_BYTES, Piece, Space};
 pub use catalog::{Entry, catalog, find_table};
 pub use dump::{Dump, Extent};

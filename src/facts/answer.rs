@@ -151,6 +151,10 @@ impl<T> Sink<T> {
         let empty = Answer { chunks: Vec::new(), ends: Vec::new(), notes: Vec::new(), state: State::Running };
         Self { batch: Vec::new(), over: false, last: Instant::now(), feed: Arc::new(Mutex::new(empty)), watch }
     }
+    /// A sink for other rows, from which the rows of this one are made.
+    pub fn beside<U>(&self) -> Sink<U> {
+        Sink::new(Arc::clone(&self.watch))
+    }
     /// The other end: a snapshot of it is a partial answer.
     pub fn feed(&self) -> Arc<Mutex<Answer<T>>> {
         Arc::clone(&self.feed)

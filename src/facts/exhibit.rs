@@ -1,5 +1,6 @@
 use super::{Known, Protection};
 use crate::address::VirtAddr;
+use std::sync::Arc;
 
 /// What is known of an executable region before anyone judges it. Gathered by the system's own code, weighed by `findings`.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Exhibit {
     pub copies: Vec<VirtAddr>,
     pub changes: Vec<Change>,
     pub head: Known<Vec<u8>>,
+    /// Files that the process has mapped as code.
+    pub images: Arc<[String]>,
 }
 
 /// What stands behind a region.

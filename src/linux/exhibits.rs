@@ -8,6 +8,7 @@ use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Behind, Change, Exhibit, Known, Protection, ReadError, Record, Scope, Sink};
 use crate::paging::{AddressSpace, Leaf};
 use crate::symbols::Object;
+use std::sync::Arc;
 
 /// Bytes kept of a region's start.
 const HEAD: usize = 64;
@@ -37,13 +38,16 @@ fn of_task<T: Record>(
         out.note(format!("{} regions of {} {} could not be judged: {why}", trouble.len(), task.name, task.pid));
     }
     let program = mm.follow("exe_file")?.and_then(|file| file.pointer("f_inode").ok());
+    let code = mappings.iter().filter(|mapping| mapping.protection.execute).filter_map(|mapping| mapping.file.as_ref());
+    let images: Arc<[String]> = code.filter_map(|file| path::of_file(file).ok()).map(path::FilePath::shown).collect();
     for mapping in mappings.iter().filter(|mapping| !linux.is_special(mapping)) {
         if out.cancelled() {
             return Ok(());
         }
         let (_, rights) = space.resident(mapping.start, mapping.end);
         if mapping.protection.execute || rights.is_some_and(|rights| rights.execute) {
-            show(linux.exhibit(task, &space, mapping, rights, program), out);
+            let exhibit = linux.exhibit(task, &space, mapping, rights, program);
+            show(Exhibit { images: Arc::clone(&images), ..exhibit }, out);
         }
     }
     Ok(())
@@ -93,6 +97,7 @@ impl Linux {
             copies: Vec::new(),
             changes: Vec::new(),
             head,
+            images: Arc::default(),
         };
         match &mapping.file {
             None => (exhibit.content, exhibit.pages, exhibit.unread) = space.content(mapping.start, mapping.end, MOST_PAGES),

@@ -6,6 +6,7 @@ use super::vads::Vad;
 use crate::address::PAGE_SIZE;
 use crate::facts::{Behind, Change, Exhibit, Known, Protection, ReadError, Record, Scope, Sink};
 use crate::paging::{AddressSpace, Leaf};
+use std::sync::Arc;
 
 /// Bytes kept of a region's start.
 const HEAD: usize = 64;
@@ -33,6 +34,7 @@ fn of_task<T: Record>(
     if let Some(why) = trouble.first() {
         out.note(format!("{} regions of {} {} could not be judged: {why}", trouble.len(), task.name, task.pid));
     }
+    let images: Arc<[String]> = vads.iter().filter(|vad| vad.image).filter_map(|vad| vad.file_name().ok().flatten()).collect();
     for vad in &vads {
         if out.cancelled() {
             return Ok(());
@@ -40,7 +42,7 @@ fn of_task<T: Record>(
         // A VAD keeps the rights of its allocation; what VirtualProtect does is in the page tables alone.
         let (_, rights) = space.resident(vad.start, vad.end.offset(1));
         if vad.protection.execute || rights.is_some_and(|rights| rights.execute) {
-            show(windows.exhibit(task, &space, vad, rights), out);
+            show(Exhibit { images: Arc::clone(&images), ..windows.exhibit(task, &space, vad, rights) }, out);
         }
     }
     Ok(())
@@ -74,6 +76,7 @@ impl Windows {
             copies: Vec::new(),
             changes: Vec::new(),
             head,
+            images: Arc::default(),
         };
         match exhibit.behind {
             Behind::Nothing => (exhibit.content, exhibit.pages, exhibit.unread) = space.content(vad.start, vad.end.offset(1), MOST_PAGES),
