@@ -83,13 +83,21 @@ pub fn callbacks(windows: &Windows, _: Scope, out: &mut Sink<Callback>) {
     }
     for (kind, list, shape, read) in LISTS {
         match windows.context().symbol(list) {
-            Ok(head) => windows.list(kind, list, head, shape, read, out),
+            Ok(head) => {
+                if let Some(why) = windows.list(kind, list, head, shape, read, out) {
+                    out.note(format!("{list} ends early or was never made: {why}"));
+                }
+            }
             Err(why) => out.note(format!("{kind} callbacks: {why}")),
         }
     }
     match windows.context().symbol(PNP_CLASSES) {
         Ok(first) => {
-            (0..PNP_BUCKETS).for_each(|bucket| windows.list("pnp", PNP_CLASSES, first.offset(bucket * RING_HEAD), Shape::Ring, pnp, out))
+            let heads = (0..PNP_BUCKETS).map(|bucket| first.offset(bucket * RING_HEAD));
+            let broken: Vec<_> = heads.filter_map(|head| windows.list("pnp", PNP_CLASSES, head, Shape::Ring, pnp, out)).collect();
+            if let Some(why) = broken.first() {
+                out.note(format!("{} of the {PNP_BUCKETS} lists of {PNP_CLASSES} end early or were never made: {why}", broken.len()));
+            }
         }
         Err(why) => out.note(format!("pnp callbacks: {why}")),
     }
@@ -149,8 +157,16 @@ impl Windows {
         Ok(())
     }
 
-    /// The callbacks of a list.
-    fn list(&self, kind: &'static str, list: &'static str, head: VirtAddr, shape: Shape, read: Read, out: &mut Sink<Callback>) {
+    /// The callbacks of a list, and what broke it.
+    fn list(
+        &self,
+        kind: &'static str,
+        list: &'static str,
+        head: VirtAddr,
+        shape: Shape,
+        read: Read,
+        out: &mut Sink<Callback>,
+    ) -> Option<ReadError> {
         let (entries, broken) = match shape {
             Shape::Ring => lists::ring(self.context(), head),
             Shape::Chain => match self.space.pointer(head) {
@@ -165,9 +181,7 @@ impl Windows {
                 Err(why) => out.note(format!("{list} leads to {entry}: {why}")),
             }
         }
-        if let Some(why) = broken {
-            out.note(format!("{list} ends early or was never made: {why}"));
-        }
+        broken
     }
 
     /// Filters of handles to processes, threads and desktops (CALLBACK_ENTRY_ITEM, on the list of each type).
