@@ -170,7 +170,7 @@ impl Windows {
         let (entries, broken) = match shape {
             Shape::Ring => lists::ring(self.context(), head),
             Shape::Chain => match self.space.pointer(head) {
-                Ok(first) => lists::chain(first, |at| self.space.pointer(at)),
+                Ok(first) => lists::chain(first, lists::MOST, |at| self.space.pointer(at)),
                 Err(why) => (Vec::new(), Some(why)),
             },
         };

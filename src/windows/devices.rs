@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 
 /// _DEVICE_OBJECT.Type (IO_TYPE_DEVICE, wdm.h).
 const IO_TYPE_DEVICE: u64 = 3;
+/// _DEVICE_OBJECT.StackSize is a signed byte.
+const MOST_STACKED: usize = 127;
 
 /// FILE_DEVICE_* by their number, from 1 (wdm.h, winioctl.h); two numbers were never given away.
 #[rustfmt::skip]
@@ -72,26 +74,32 @@ pub fn devices(windows: &Windows, _: Scope, out: &mut Sink<Device>) {
 impl Windows {
     /// The devices of a driver, as far as they hold together, and what broke the list.
     fn devices_of(&self, driver: &Object<'_>) -> (Vec<VirtAddr>, Option<ReadError>) {
-        match driver.pointer("DeviceObject") {
-            Ok(first) => self.row_of_devices(first, "NextDevice"),
-            Err(why) => (Vec::new(), Some(why)),
-        }
+        let first = driver.pointer("DeviceObject");
+        self.linked(first, lists::MOST, |device| {
+            let own = device.pointer("DriverObject")? == driver.address;
+            if own { device.pointer("NextDevice") } else { Err(ReadError::Implausible("device object")) }
+        })
     }
 
     /// The devices attached above one, nearest first.
     fn above(&self, device: VirtAddr) -> (Vec<VirtAddr>, Option<ReadError>) {
-        let next = self.context().object("_DEVICE_OBJECT", device).and_then(|device| device.pointer("AttachedDevice"));
-        match next {
-            Ok(first) => self.row_of_devices(first, "AttachedDevice"),
-            Err(why) => (Vec::new(), Some(why)),
-        }
+        let first = self.context().object("_DEVICE_OBJECT", device).and_then(|device| device.pointer("AttachedDevice"));
+        self.linked(first, MOST_STACKED, |device| device.pointer("AttachedDevice"))
     }
 
-    fn row_of_devices(&self, first: VirtAddr, link: &'static str) -> (Vec<VirtAddr>, Option<ReadError>) {
-        lists::chain(first, |at| match self.device(at)? {
-            Some(device) => device.pointer(link),
-            None => Err(ReadError::Implausible("device object")),
-        })
+    fn linked(
+        &self,
+        first: Result<VirtAddr, ReadError>,
+        most: usize,
+        next: impl Fn(&Object<'_>) -> Result<VirtAddr, ReadError>,
+    ) -> (Vec<VirtAddr>, Option<ReadError>) {
+        match first {
+            Ok(first) => lists::chain(first, most, |at| match self.device(at)? {
+                Some(device) => next(&device),
+                None => Err(ReadError::Implausible("device object")),
+            }),
+            Err(why) => (Vec::new(), Some(why)),
+        }
     }
 
     /// None where the bytes are no device object.

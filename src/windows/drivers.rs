@@ -303,3 +303,18 @@ fn string(object: &Object<'_>, field: &'static str) -> Known<String> {
     let text = object.inner(field).and_then(|text| text::unicode(&text)).and_then(whole);
     text.map(|text| Some(text).filter(|text| !text.is_empty())).into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_stand_at_their_numbers() {
+        for (number, name) in
+            [(0x00, "IRP_MJ_CREATE"), (0x0e, "IRP_MJ_DEVICE_CONTROL"), (0x17, "IRP_MJ_SYSTEM_CONTROL"), (0x1b, "IRP_MJ_PNP")]
+        {
+            assert_eq!(MAJOR[number], name);
+        }
+        assert_eq!(MAJOR[IRP_MJ_SHUTDOWN], "IRP_MJ_SHUTDOWN");
+    }
+}

@@ -6,19 +6,23 @@ use crate::symbols::Context;
 use std::collections::HashSet;
 
 /// More than any list of drivers, modules or callbacks has.
-const MOST: usize = 1 << 16;
+pub const MOST: usize = 1 << 14;
 
 /// The links of a ring, its head left out, and what broke it. Where it does not close forwards, those that lead backwards are added.
 pub fn ring(context: Context<'_>, head: VirtAddr) -> (Vec<VirtAddr>, Option<ReadError>) {
     links(head, |at, direction| context.object("_LIST_ENTRY", at)?.pointer(direction))
 }
 
-/// The entries of a chain that ends with null, each of which `next` follows, and what broke it.
-pub fn chain(first: VirtAddr, mut next: impl FnMut(VirtAddr) -> Result<VirtAddr, ReadError>) -> (Vec<VirtAddr>, Option<ReadError>) {
+/// The entries of a chain that ends with null, each of which `next` follows, and what broke it: one longer than `most` is broken.
+pub fn chain(
+    first: VirtAddr,
+    most: usize,
+    mut next: impl FnMut(VirtAddr) -> Result<VirtAddr, ReadError>,
+) -> (Vec<VirtAddr>, Option<ReadError>) {
     let (mut found, mut seen) = (Vec::new(), HashSet::new());
     let mut at = first;
     while !at.is_null() {
-        if !at.is_kernel() || found.len() >= MOST || !seen.insert(at) {
+        if !at.is_kernel() || found.len() >= most || !seen.insert(at) {
             return (found, Some(ReadError::Implausible("list")));
         }
         found.push(at);
@@ -81,9 +85,10 @@ mod tests {
     #[test]
     fn chains_end_cycle_or_leave_the_kernel() {
         let step = |last: u64, then: VirtAddr| move |from: VirtAddr| Ok(if from == at(last) { then } else { from.offset(0x10) });
-        assert_eq!(chain(at(1), step(2, VirtAddr(0))), (vec![at(1), at(2)], None));
-        assert_eq!(chain(at(1), step(2, at(1))), (vec![at(1), at(2)], Some(ReadError::Implausible("list"))));
-        assert_eq!(chain(at(1), step(1, VirtAddr(0x1000))), (vec![at(1)], Some(ReadError::Implausible("list"))));
-        assert_eq!(chain(VirtAddr(0), |_| Err(ReadError::Implausible("never"))), (vec![], None));
+        assert_eq!(chain(at(1), MOST, step(2, VirtAddr(0))), (vec![at(1), at(2)], None));
+        assert_eq!(chain(at(1), MOST, step(2, at(1))), (vec![at(1), at(2)], Some(ReadError::Implausible("list"))));
+        assert_eq!(chain(at(1), MOST, step(1, VirtAddr(0x1000))), (vec![at(1)], Some(ReadError::Implausible("list"))));
+        assert_eq!(chain(VirtAddr(0), MOST, |_| Err(ReadError::Implausible("never"))), (vec![], None));
+        assert_eq!(chain(at(1), 2, |from| Ok(from.offset(0x10))), (vec![at(1), at(2)], Some(ReadError::Implausible("list"))));
     }
 }

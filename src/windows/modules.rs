@@ -6,7 +6,7 @@ use super::{Windows, lists, text};
 use crate::address::VirtAddr;
 use crate::facts::{Known, Module, ReadError, Scope, Sink, Watch};
 use crate::symbols::Object;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// A _KLDR_DATA_TABLE_ENTRY lies right behind the header of its pool block.
@@ -37,6 +37,7 @@ const DRIVER: usize = 2;
 #[derive(Clone, Debug, Default)]
 pub struct Place {
     pub module: Known<String>,
+    pub base: Option<VirtAddr>,
     pub symbol: Known<String>,
     /// What is odd about it: no module there, or one that is on no list.
     pub problem: Option<String>,
@@ -59,31 +60,67 @@ impl Windows {
     /// The module and the function at an address of the kernel. Modules that no list shows are looked for only where none that is listed
     /// lies there, since that takes a sweep.
     pub(super) fn place(&self, at: VirtAddr, watch: &Watch) -> Place {
-        let all;
-        let module = match covering(&self.listed_modules().rows, at) {
-            Some(module) => Some(module),
-            None => {
-                all = self.all_modules(watch);
-                covering(&all.rows, at)
-            }
-        };
+        self.listed_place(at).unwrap_or_else(|| self.place_among(&self.all_modules(watch).rows, at))
+    }
+
+    fn listed_place(&self, at: VirtAddr) -> Option<Place> {
+        let listed = &self.listed_modules().rows;
+        covering(listed, at).map(|_| self.place_among(listed, at))
+    }
+
+    fn place_among(&self, modules: &[Module], at: VirtAddr) -> Place {
         let symbols = self.profile.symbols();
-        let symbol = if symbols.len() < FULL_TABLE {
-            symbols.nearest(at).filter(|(_, distance)| *distance == 0).map(|(name, _)| name.to_owned())
-        } else {
-            symbols.name_at(at)
+        let symbol = || match symbols.len() {
+            ..FULL_TABLE => symbols.nearest(at).filter(|(_, distance)| *distance == 0).map(|(name, _)| name.to_owned()),
+            _ => symbols.name_at(at),
         };
-        match module {
+        match covering(modules, at) {
             Some(module) if module.state == UNLOADED => {
                 Place { problem: Some(format!("{at} lies in no module; {} was there and was unloaded", module.name)), ..Place::default() }
             }
             Some(module) => Place {
                 module: Known::Value(module.name.clone()),
-                symbol: symbol.into(),
+                base: module.base.value().copied(),
+                symbol: symbol().into(),
                 problem: (module.state == HIDDEN).then(|| format!("{at} lies in {}, which is on no list of loaded modules", module.name)),
             },
             None => Place { problem: Some(format!("{at} lies in no module")), ..Place::default() },
         }
+    }
+
+    /// Whose code lies at an address of a process: a driver's, or that of the file mapped there.
+    pub(super) fn place_in(&self, process: &Object<'_>, at: VirtAddr, watch: &Watch) -> Place {
+        if at.is_kernel() {
+            return self.place(at, watch);
+        }
+        match self.vad_at(process, at) {
+            Err(why) => Place { module: Known::Unreadable(why), ..Place::default() },
+            Ok(None) => Place { problem: Some(format!("{at} lies in no region")), ..Place::default() },
+            Ok(Some(vad)) => match vad.file().and_then(|file| file.map(|file| self.file_path(&file)).transpose()) {
+                Ok(Some(path)) => Place {
+                    problem: (!vad.image).then(|| format!("{at} lies in {path}, which is not mapped as an image")),
+                    base: Some(vad.start),
+                    module: Known::Value(path),
+                    ..Place::default()
+                },
+                Ok(None) => {
+                    Place { problem: Some(format!("{at} lies in no module but in {} memory", vad.native_protection)), ..Place::default() }
+                }
+                Err(why) => Place { module: Known::Unreadable(why), ..Place::default() },
+            },
+        }
+    }
+
+    /// How people name an address, as `ntoskrnl.exe+0x1f`, with the symbol there. Nothing is swept for it: what takes a sweep to know is
+    /// named only after one.
+    pub fn name_at(&self, process: Option<VirtAddr>, at: VirtAddr) -> Option<String> {
+        let place = match process {
+            Some(process) if !at.is_kernel() => self.place_in(&self.context().object("_EPROCESS", process).ok()?, at, &Watch::default()),
+            _ => self.listed_place(at).or_else(|| Some(self.place_among(&self.all_modules.get()?.rows, at)))?,
+        };
+        let (module, base) = (place.module.value()?, place.base?);
+        let symbol = place.symbol.value().map(|symbol| format!(" ({symbol})")).unwrap_or_default();
+        Some(format!("{module}+{:#x}{symbol}", at.0.wrapping_sub(base.0)))
     }
 
     /// Whether an address is the kernel's own code.
@@ -127,8 +164,9 @@ impl Windows {
         }
         modules.rows = found.into_iter().filter_map(|(address, found_by)| self.module(address, found_by).ok().flatten()).collect();
         // Two entries for one image: what is left of an earlier one.
-        let bases: Vec<_> = modules.rows.iter().filter(|row| row.state == LOADED).map(|row| row.base.clone()).collect();
-        modules.rows.retain(|row| row.state == LOADED || !bases.contains(&row.base));
+        let base = |row: &Module| row.base.value().copied();
+        let bases: HashSet<_> = modules.rows.iter().filter(|row| row.state == LOADED).map(base).collect();
+        modules.rows.retain(|row| row.state == LOADED || !bases.contains(&base(row)));
         for driver in &drivers {
             if let Ok(Some(row)) = self.module_of(driver, &modules.rows) {
                 modules.rows.push(row);

@@ -167,7 +167,8 @@ impl Windows {
         let (mut found, mut trouble) = (Vec::new(), None);
         for bucket in 0..u64::from(buckets.min(MOST_BUCKETS)) {
             let first = context.space.pointer(directory.at("HashBuckets")?.offset(bucket * u64::from(stride)))?;
-            let (entries, broken) = lists::chain(first, |entry| context.object("_OBJECT_DIRECTORY_ENTRY", entry)?.pointer("ChainLink"));
+            let (entries, broken) =
+                lists::chain(first, lists::MOST, |entry| context.object("_OBJECT_DIRECTORY_ENTRY", entry)?.pointer("ChainLink"));
             trouble = trouble.or(broken);
             let objects = entries.into_iter().map(|entry| context.object("_OBJECT_DIRECTORY_ENTRY", entry)?.pointer("Object"));
             for object in objects {

@@ -78,7 +78,7 @@ fn describe(
             Err(why) => return (Known::Unreadable(why), Place::default()),
         };
         // Most threads of a process start in few places.
-        let place = known.entry(at).or_insert_with(|| windows.place_in(task, at, watch)).clone();
+        let place = known.entry(at).or_insert_with(|| windows.place_in(&task.object, at, watch)).clone();
         problems.extend(place.problem.clone().filter(|problem| !problems.contains(problem)));
         (Known::Value(at), place)
     };
@@ -98,28 +98,4 @@ fn describe(
         problems,
         ..Thread::default()
     })
-}
-
-impl Windows {
-    /// Whose code lies at an address of a process: a driver's, or that of the file mapped there.
-    fn place_in(&self, task: &Task<'_>, at: VirtAddr, watch: &Watch) -> Place {
-        if at.is_kernel() {
-            return self.place(at, watch);
-        }
-        match self.vad_at(&task.object, at) {
-            Err(why) => Place { module: Known::Unreadable(why), ..Place::default() },
-            Ok(None) => Place { problem: Some(format!("{at} lies in no region")), ..Place::default() },
-            Ok(Some(vad)) => match vad.file().and_then(|file| file.map(|file| self.file_path(&file)).transpose()) {
-                Ok(Some(path)) => Place {
-                    problem: (!vad.image).then(|| format!("{at} lies in {path}, which is not mapped as an image")),
-                    module: Known::Value(path),
-                    ..Place::default()
-                },
-                Ok(None) => {
-                    Place { problem: Some(format!("{at} lies in no module but in {} memory", vad.native_protection)), ..Place::default() }
-                }
-                Err(why) => Place { module: Known::Unreadable(why), ..Place::default() },
-            },
-        }
-    }
 }
