@@ -158,7 +158,7 @@ impl Windows {
                 Ok(pooled) => pooled.iter().for_each(|address| found.entry(*address).or_default()[POOL] = true),
                 Err(why) => modules.notes.push(format!("the pools were not searched for modules: {why}")),
             }
-            drivers = self.driver_objects(watch, &mut modules.notes).into_iter().filter_map(|(at, _)| self.driver(at).ok()?).collect();
+            drivers = self.driver_objects(watch, &mut modules.notes).into_keys().filter_map(|at| self.driver(at).ok()?).collect();
             let sections = drivers.iter().filter_map(|driver| driver.pointer("DriverSection").ok());
             sections.filter(|section| section.is_kernel()).for_each(|section| found.entry(section).or_default()[DRIVER] = true);
         }
