@@ -1,6 +1,7 @@
 //! Every table there is: its columns, the systems it serves, its Volatility names and the walker behind it.
 
 use super::System;
+use crate::facts::drivers::{Callback, Device, Driver, DriverFunction, Service};
 use crate::facts::linux::{Capabilities, LogRecord, Mount, OpenFile, ShellHistory};
 use crate::facts::windows::{FileObject, Handle, Mutant, Privilege, Sid, SymbolicLink};
 use crate::facts::{
@@ -94,6 +95,11 @@ catalog! {
     FileObject ["filescan"] windows: windows::file_objects,;
     Mutant ["mutantscan"] windows: windows::mutants,;
     SymbolicLink ["symlinkscan"] windows: windows::symlinks,;
+    Driver ["driverscan", "drivermodule", "malware.drivermodule"] windows: windows::drivers,;
+    DriverFunction ["driverirp"] windows: windows::driver_functions,;
+    Device ["devicetree"] windows: windows::devices,;
+    Callback ["callbacks"] windows: windows::callbacks,;
+    Service ["ssdt"] windows: windows::ssdt,;
     Capabilities ["capabilities"] linux: linux::capabilities,;
     Mount ["mountinfo"] linux: linux::mounts,;
     LogRecord ["kmsg"] linux: linux::kernel_log,;

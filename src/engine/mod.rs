@@ -83,6 +83,12 @@ impl System {
             Self::Windows(windows) => windows.process_space(process),
         }
     }
+    fn name_at(&self, process: Option<VirtAddr>, at: VirtAddr) -> Option<String> {
+        match self {
+            Self::Linux(linux) => linux.name_at(at),
+            Self::Windows(windows) => windows.name_at(process, at),
+        }
+    }
 }
 
 /// An opened image with its answers. Cheap to clone.

@@ -2,6 +2,7 @@
 
 mod answer;
 mod cell;
+pub mod drivers;
 mod exhibit;
 mod finding;
 mod info;

@@ -1,7 +1,10 @@
 //! Windows facts: the kernel found in an image, and what its structures say.
 
+mod callbacks;
 mod detect;
+mod devices;
 mod discover;
+mod drivers;
 mod dump_header;
 mod exhibits;
 mod fields;
@@ -10,6 +13,7 @@ mod handles;
 mod kdbg;
 mod kernel;
 mod libraries;
+mod lists;
 mod modules;
 mod mutants;
 mod objects;
@@ -22,6 +26,7 @@ mod registry;
 mod shared;
 mod sid;
 mod sockets;
+mod ssdt;
 mod symlinks;
 mod tcpip;
 mod text;
@@ -30,6 +35,9 @@ mod tokens;
 mod vads;
 mod verify;
 
+pub use callbacks::callbacks;
+pub use devices::devices;
+pub use drivers::{driver_functions, drivers};
 pub use exhibits::exhibits;
 pub use files::file_objects;
 pub use handles::handles;
@@ -39,6 +47,7 @@ pub use mutants::mutants;
 pub use peb::environment;
 pub use processes::{processes, pstree};
 pub use sockets::sockets;
+pub use ssdt::ssdt;
 pub use symlinks::symlinks;
 pub use threads::threads;
 pub use tokens::{privileges, sids};
@@ -70,6 +79,8 @@ pub struct Windows {
     listed: OnceLock<processes::Roster>,
     roster: OnceLock<Arc<processes::Roster>>,
     tcpip: OnceLock<tcpip::Tcpip>,
+    listed_modules: OnceLock<modules::Modules>,
+    all_modules: OnceLock<Arc<modules::Modules>>,
 }
 
 impl Windows {
