@@ -25,6 +25,8 @@ pub struct Exhibit {
     pub copies: Vec<VirtAddr>,
     pub changes: Vec<Change>,
     pub head: Known<Vec<u8>>,
+    /// Threads that began in it, by ID and address, as far as the system keeps that.
+    pub threads: Vec<(u32, VirtAddr)>,
     /// Files that the process has mapped as code.
     pub images: Arc<[String]>,
 }

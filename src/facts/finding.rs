@@ -62,6 +62,7 @@ words! {
         Process = "process",
         Region = "region",
         Module = "module",
+        Hook = "hook",
         Handle = "handle",
         Commands = "commands",
         Log = "log",
@@ -88,7 +89,7 @@ record! {
     Finding = "findings" {
         /// 0 to 100.
         score: u8,
-        /// process, region, module, handle, commands or log.
+        /// process, region, module, hook, handle, commands or log.
         kind: Subject,
         /// Process ID.
         pid: Known<u32>,

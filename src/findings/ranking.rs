@@ -4,6 +4,7 @@ use super::case::Case;
 use super::processes::{Suspect, is_offline, is_shell, is_system, judge, judge_linux, judge_windows, program};
 use super::{rules, suspicious};
 use crate::address::VirtAddr;
+use crate::facts::drivers::{Callback, DriverFunction, Service};
 use crate::facts::linux::{LogRecord, OpenFile, ShellHistory};
 use crate::facts::windows::{Handle, Privilege, Sid};
 use crate::facts::{
@@ -12,7 +13,7 @@ use crate::facts::{
 };
 use crate::linux::{self, Linux};
 use crate::windows::{self, Windows};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -71,7 +72,33 @@ pub fn of_windows(windows: &Windows, scope: Scope, out: &mut Sink<Finding>) {
     let handles = rows::<Handle>(out, |sink| windows::handles(windows, Scope::Machine, sink));
     list.handles(&handles, &processes, user);
     list.regions(&rows(out, |sink| suspicious::of_windows(windows, scope, sink)));
-    list.modules(&rows(out, |sink| windows::modules(windows, Scope::Machine, sink)));
+    let modules = rows(out, |sink| windows::modules(windows, Scope::Machine, sink));
+    list.modules(&modules);
+    let hidden: HashSet<&str> = modules.iter().filter(|module| module.state == "hidden").map(|module| module.name.as_str()).collect();
+    let strange = |module: &Known<String>| match module {
+        Known::Value(module) => hidden.contains(module.as_str()),
+        Known::Absent => true,
+        // What cannot be read accuses nobody.
+        Known::Unreadable(_) => false,
+    };
+    let target = |at: VirtAddr, module: &Known<String>| format!("{at}, in {}", module.value().map_or("no module", String::as_str));
+    for row in rows::<Callback>(out, |sink| windows::callbacks(windows, Scope::Machine, sink)).iter().filter(|row| strange(&row.module)) {
+        list.hook(format!("{} callback in {}", row.kind, row.list), target(row.function, &row.module), &Callback::TABLE, row.address);
+    }
+    for row in rows::<DriverFunction>(out, |sink| windows::driver_functions(windows, Scope::Machine, sink)).iter() {
+        if row.place != "own" && strange(&row.module) {
+            let what = format!("{} of {}", row.function, row.driver.cell());
+            list.hook(what, target(row.address, &row.module), &DriverFunction::TABLE, row.driver_address);
+        }
+    }
+    for row in rows::<Service>(out, |sink| windows::ssdt(windows, Scope::Machine, sink)).iter().filter(|row| strange(&row.module)) {
+        list.hook(
+            format!("system call {:#x} of {}", row.number.0, row.table),
+            target(row.function, &row.module),
+            &Service::TABLE,
+            row.address,
+        );
+    }
     list.publish(out);
 }
 
@@ -239,6 +266,13 @@ impl List {
             let subject = format!("module {}: {}", module.name, rules::hidden_module.meaning);
             self.add(Subject::Module, None, subject, case, &Module::TABLE, module.address);
         }
+    }
+
+    /// A place where the kernel calls code that it does not list.
+    fn hook(&mut self, what: String, target: String, table: &Table, at: VirtAddr) {
+        let mut case = Case::default();
+        case.add(&rules::hook, format!("leads to {target}"));
+        self.add(Subject::Hook, None, format!("{what}: {}", rules::hook.meaning), case, table, at);
     }
 
     /// Handles to processes that give power over them, held by what is no part of the system.

@@ -31,6 +31,7 @@ rules! {
     writable_code 35 ["T1055"] "code of a file mapped writable and executable at once", "see who wrote to it";
     rewritten_code 35 ["T1574"] "code that differs from the file's", "follow the first changed instruction; a jump leads to the hook";
     private_code_pages 30 ["T1055"] "code pages of the process's own, though a file backs them", "compare them with the file";
+    thread_start 25 ["T1055"] "a thread began in it", "look at the thread's stack and at what the code calls";
     memfd_executable 50 ["T1620"] "code run from a file that never had a name", "dump the region; see who made the file";
     deleted_file 45 ["T1070.004"] "code run from a file that has been deleted", "dump the region: the file is gone from the disk";
     not_evaluable 0 "pages that the image does not hold", "give the page file, if there is one";
@@ -62,6 +63,7 @@ rules! {
     reads_passwords 45 ["T1003.001"] "may read the memory of lsass.exe, and is no part of the system", "look at what the process ran";
     writes_to_process 20 ["T1055"] "may write into another process or start threads in it", "look at the other process's regions";
     hidden_module 75 ["T1014"] "at work in the kernel, but missing from the list of modules", "dump it; look for what it hooks";
+    hook 60 ["T1014"] "the kernel calls code that lies in no module it lists", "disassemble the target; dump the module it lies in";
     unsigned_module 20 ["T1547.006"] "the kernel says that it does not know who made a module", "dump the module";
     commands 25 ["T1059.004"] "commands of a kind that intruders type", "read the whole history in order";
 }

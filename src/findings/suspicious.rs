@@ -80,6 +80,9 @@ fn judge_private(exhibit: &Exhibit, case: &mut Case) {
     if let Some(sign) = shellcode(bytes) {
         case.add(&rules::shellcode, format!("{sign} at {first}"));
     }
+    if let Some((tid, start)) = exhibit.threads.first() {
+        case.add(&rules::thread_start, format!("thread {tid} began at {start}"));
+    }
     let only = |indicator: &Indicator| std::ptr::eq(indicator.rule, &rules::private_executable);
     if let (true, Some(engine)) = (case.indicators.iter().all(only), exhibit.images.iter().find(|image| is_engine(image))) {
         case.add(&rules::engine, format!("{engine} is loaded, and the code has no sign of another origin"));
@@ -196,6 +199,7 @@ mod tests {
             copies: Vec::new(),
             changes: Vec::new(),
             head: Known::Absent,
+            threads: Vec::new(),
             images: Arc::default(),
         }
     }

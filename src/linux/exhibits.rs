@@ -97,6 +97,7 @@ impl Linux {
             copies: Vec::new(),
             changes: Vec::new(),
             head,
+            threads: Vec::new(),
             images: Arc::default(),
         };
         match &mapping.file {

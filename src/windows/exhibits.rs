@@ -2,10 +2,12 @@
 
 use super::Windows;
 use super::processes::Task;
+use super::threads::of_process;
 use super::vads::Vad;
-use crate::address::PAGE_SIZE;
+use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Behind, Change, Exhibit, Known, Protection, ReadError, Record, Scope, Sink};
 use crate::paging::{AddressSpace, Leaf};
+use crate::symbols::Object;
 use std::sync::Arc;
 
 /// Bytes kept of a region's start.
@@ -35,6 +37,7 @@ fn of_task<T: Record>(
         out.note(format!("{} regions of {} {} could not be judged: {why}", trouble.len(), task.name, task.pid));
     }
     let images: Arc<[String]> = vads.iter().filter(|vad| vad.image).filter_map(|vad| vad.file_name().ok().flatten()).collect();
+    let threads: Vec<(u32, VirtAddr)> = of_process(&task.object).into_iter().flatten().flat_map(|thread| starts(&thread)).collect();
     for vad in &vads {
         if out.cancelled() {
             return Ok(());
@@ -42,10 +45,19 @@ fn of_task<T: Record>(
         // A VAD keeps the rights of its allocation; what VirtualProtect does is in the page tables alone.
         let (_, rights) = space.resident(vad.start, vad.end.offset(1));
         if vad.protection.execute || rights.is_some_and(|rights| rights.execute) {
-            show(Exhibit { images: Arc::clone(&images), ..windows.exhibit(task, &space, vad, rights) }, out);
+            let threads = threads.iter().filter(|(_, start)| (vad.start..=vad.end).contains(start)).copied().collect();
+            show(Exhibit { threads, images: Arc::clone(&images), ..windows.exhibit(task, &space, vad, rights) }, out);
         }
     }
     Ok(())
+}
+
+/// Where a thread began: for the kernel, and for who asked for it.
+fn starts(thread: &Object<'_>) -> Vec<(u32, VirtAddr)> {
+    let Ok(tid) = thread.inner("Cid").and_then(|cid| cid.u32("UniqueThread")) else { return Vec::new() };
+    let mut starts: Vec<_> = ["StartAddress", "Win32StartAddress"].into_iter().filter_map(|field| thread.pointer(field).ok()).collect();
+    starts.dedup();
+    starts.into_iter().map(|start| (tid, start)).collect()
 }
 
 impl Windows {
@@ -76,6 +88,7 @@ impl Windows {
             copies: Vec::new(),
             changes: Vec::new(),
             head,
+            threads: Vec::new(),
             images: Arc::default(),
         };
         match exhibit.behind {
