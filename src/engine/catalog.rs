@@ -2,7 +2,7 @@
 
 use super::System;
 use crate::facts::linux::{Capabilities, LogRecord, Mount, OpenFile, ShellHistory};
-use crate::facts::windows::{FileObject, Handle, Mutant, Privilege, Sid, SymbolicLink};
+use crate::facts::windows::{FileObject, Handle, Hive, Mutant, Privilege, RegistryEntry, Service, SessionMember, Sid, SymbolicLink};
 use crate::facts::{
     Feed, Library, Module, Origin, Process, Record, Region, Rows, Scope, Serves, Sink, Socket, Suspicious, Table, Thread, TreeProcess,
     Variable, Watch,
@@ -93,6 +93,10 @@ catalog! {
     FileObject ["filescan"] windows: windows::file_objects,;
     Mutant ["mutantscan"] windows: windows::mutants,;
     SymbolicLink ["symlinkscan"] windows: windows::symlinks,;
+    Service ["svcscan", "svclist"] windows: windows::services,;
+    SessionMember ["sessions"] windows: windows::sessions,;
+    Hive ["registry.hivelist", "registry.hivescan", "hivelist", "hivescan"] windows: windows::hives,;
+    RegistryEntry ["registry.printkey", "printkey"] windows: windows::registry,;
     Capabilities ["capabilities"] linux: linux::capabilities,;
     Mount ["mountinfo"] linux: linux::mounts,;
     LogRecord ["kmsg"] linux: linux::kernel_log,;

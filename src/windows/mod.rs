@@ -1,11 +1,13 @@
 //! Windows facts: the kernel found in an image, and what its structures say.
 
+mod cells;
 mod detect;
 mod discover;
 mod exhibits;
 mod fields;
 mod files;
 mod handles;
+mod hives;
 mod kdbg;
 mod kernel;
 mod libraries;
@@ -18,6 +20,8 @@ mod peb;
 mod pool;
 mod processes;
 mod registry;
+mod services;
+mod sessions;
 mod shared;
 mod sid;
 mod sockets;
@@ -32,11 +36,15 @@ mod verify;
 pub use exhibits::exhibits;
 pub use files::file_objects;
 pub use handles::handles;
+pub use hives::hives;
 pub use libraries::libraries;
 pub use modules::modules;
 pub use mutants::mutants;
 pub use peb::environment;
 pub use processes::{processes, pstree};
+pub use registry::registry;
+pub use services::services;
+pub use sessions::sessions;
 pub use sockets::sockets;
 pub use symlinks::symlinks;
 pub use threads::threads;
