@@ -25,7 +25,8 @@ pub struct Hive<'a> {
     /// Where it hangs in the registry, as `\REGISTRY\MACHINE\SOFTWARE`.
     pub path: Option<String>,
     pub cells: Cells<'a>,
-    sources: Vec<&'static str>,
+    /// What led to it.
+    pub sources: Vec<&'static str>,
 }
 
 /// Hives, and why some may be missing.
@@ -47,6 +48,9 @@ impl Windows {
                     hives
                         .notes
                         .push(format!("the kernel's list of hives is broken or not in the image, {} of it were found", listed.len()));
+                }
+                if closed && listed.is_empty() {
+                    hives.notes.push("the kernel's list of hives is empty".to_owned());
                 }
                 listed.into_iter().for_each(|address| addresses.entry(address).or_default().push("list"));
             }
@@ -169,8 +173,5 @@ impl Hive<'_> {
 pub fn hives(windows: &Windows, _: Scope, out: &mut Sink<Row>) {
     let hives = windows.hives(Some(out.watch()));
     hives.notes.into_iter().for_each(|note| out.note(note));
-    if hives.found.is_empty() {
-        out.note("no registry hive was found");
-    }
     out.extend(hives.found.iter().map(Hive::row));
 }

@@ -7,6 +7,8 @@ mod exhibits;
 mod fields;
 mod files;
 mod handles;
+#[cfg(test)]
+mod hive_samples;
 mod hives;
 mod kdbg;
 mod kernel;

@@ -212,7 +212,7 @@ pub fn registry(windows: &Windows, scope: Scope, out: &mut Sink<RegistryEntry>) 
     let hives = windows.hives(None);
     hives.notes.iter().for_each(|note| out.note(note.clone()));
     if hives.found.is_empty() {
-        out.note("no registry hive was found");
+        return;
     }
     let Scope::Key { hive: of, cell, deep } = scope else {
         for hive in &hives.found {
@@ -371,4 +371,181 @@ fn name(block: &Object<'_>) -> Result<String, ReadError> {
     let mut bytes = vec![0; length.into()];
     space.read(at, &mut bytes)?;
     Ok(bytes.into_iter().map(char::from).collect())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::super::hive_samples::{Builder, NIL, Sample, VERSIONS, VOLATILE, key, wide};
+    use super::*;
+    use crate::facts::{Answer, Rows, State};
+
+    const ROOT: &str = "\\REGISTRY\\MACHINE\\SYSTEM";
+
+    fn rows(sample: &Sample, deep: bool) -> Arc<Answer<RegistryEntry>> {
+        let hive = sample.hive(ROOT);
+        let mut out = Sink::new(Arc::default());
+        walk(&hive, hive.root().unwrap(), hive.name(), deep, &mut out);
+        out.finish()
+    }
+    fn told(sample: &Sample, deep: bool) -> Vec<String> {
+        let told = rows(sample, deep);
+        let row = |row: &RegistryEntry| {
+            let path = row.path.strip_prefix(ROOT).unwrap();
+            let name = row.name.value().map(|name| format!(" {name}={}", row.data.value().map_or("?", String::as_str))).unwrap_or_default();
+            format!("{}{path}{name}", if row.problems.is_empty() { "" } else { "!" })
+        };
+        told.iter().map(row).collect()
+    }
+
+    /// A small SYSTEM hive, with lists of every kind.
+    fn system() -> Builder {
+        let mut hive = Builder::new();
+        let root = hive.key("ROOT");
+        let [select, set, services] = ["Select", "ControlSet003", "Services"].map(|name| hive.key(name));
+        let current = hive.value("Current", 4, &3_u32.to_le_bytes());
+        hive.values(select, &[current]);
+        hive.hang(root, b"lh", &[select, set]);
+        hive.hang(set, b"li", &[services]);
+        let [first, second] = ["First", "Second"].map(|name| hive.key(name));
+        let lists = [[first], [second]].map(|keys| hive.hang(services, b"lf", &keys));
+        hive.hang(services, b"ri", &lists);
+        let values = [
+            hive.value("ImagePath", 2, &wide("%SystemRoot%\\a.exe\0junk")),
+            hive.value("DependOn", 7, &wide("one\0two\0\0")),
+            hive.value("Big", 3, &vec![7; 40_000]),
+            hive.value("When", 11, &5_u64.to_le_bytes()),
+            hive.value("", 3, b"\x01\x02\x03"),
+        ];
+        hive.values(first, &values);
+        let enumerated = hive.volatile_cell(&key("Enum"));
+        let list = hive.volatile_cell(&[b"lh\x01\0", &enumerated.to_le_bytes()[..], &[0; 4]].concat());
+        hive.patch(enumerated, 0x10, &[first]).patch(first, 0x18, &[1]).patch(first, 0x20, &[list]);
+        hive
+    }
+
+    #[test]
+    fn hives_of_every_version_are_read_alike() {
+        for version in VERSIONS {
+            let sample = system().build(version);
+            let services = "\\ControlSet003\\Services";
+            let expected = [
+                String::new(),
+                "\\Select".into(),
+                "\\Select Current=3".into(),
+                "\\ControlSet003".into(),
+                services.into(),
+                // The list of lists counts lists, the key counts what is in them: here both are two.
+                format!("{services}\\First"),
+                format!("{services}\\First ImagePath=%SystemRoot%\\a.exe"),
+                format!("{services}\\First DependOn=one\ntwo"),
+                format!("{services}\\First Big={}…", "07".repeat(64)),
+                format!("{services}\\First When=5"),
+                format!("{services}\\First =010203"),
+                format!("{services}\\First\\Enum"),
+                format!("{services}\\Second"),
+            ];
+            assert_eq!(told(&sample, true), expected, "{version}");
+            assert_eq!(told(&sample, false), ["", "\\Select", "\\ControlSet003"], "{version}");
+        }
+    }
+
+    #[test]
+    fn paths_lead_to_keys_and_values() {
+        let sample = system().build(VERSIONS[3]);
+        let hives = Hives { found: vec![sample.hive(ROOT)], notes: Vec::new() };
+        let path = "hklm\\system\\CURRENTControlSet\\Services\\first";
+        let (hive, key) = hives.open(path).unwrap().unwrap();
+        assert_eq!(hive.path_of(&key).unwrap(), format!("{ROOT}\\ControlSet003\\Services\\First"));
+        assert_eq!(hive.text(&key, "imagepath"), Ok(Some("%SystemRoot%\\a.exe".into())));
+        assert_eq!(hives.value(path, "Big").unwrap().unwrap().data.unwrap(), vec![7; 40_000]);
+        assert!(hives.value(path, "none").unwrap().is_none());
+        for nowhere in ["HKLM\\SYSTEM\\None", "HKLM\\SYSTEM2", "HKLM", "", "\\", "\\REGISTRY\\MACHINE\\SYST\u{e9}"] {
+            assert!(hives.open(nowhere).unwrap().is_none(), "{nowhere}");
+        }
+        assert_eq!(hives.open("\\Registry\\Machine\\System\\").unwrap().unwrap().1.name, "ROOT");
+    }
+
+    #[test]
+    fn links_are_followed_but_not_for_ever() {
+        let mut hive = Builder::new();
+        let root = hive.key("ROOT");
+        let [good, endless, target] = ["Good", "Endless", "Target"].map(|name| hive.key(name));
+        hive.hang(root, b"lf", &[good, endless, target]);
+        for (link, to) in [(good, "Target"), (endless, "Endless")] {
+            let value = hive.value("SymbolicLinkValue", 6, &wide(&format!("{ROOT}\\{to}")));
+            hive.values(link, &[value]);
+            // KEY_SYM_LINK beside the compressed name.
+            hive.patch(link, 0, &[u32::from(u16::from_le_bytes(*b"nk")) | 0x30 << 16]);
+        }
+        let sample = hive.build(VERSIONS[0]);
+        let hives = Hives { found: vec![sample.hive(ROOT)], notes: Vec::new() };
+        assert_eq!(hives.open("HKLM\\SYSTEM\\Good").unwrap().unwrap().1.name, "Target");
+        assert!(hives.open("HKLM\\SYSTEM\\Endless").is_err());
+    }
+
+    #[test]
+    fn trees_that_lead_back_end() {
+        let mut hive = Builder::new();
+        let root = hive.key("ROOT");
+        let child = hive.key("Child");
+        hive.hang(root, b"lf", &[child, child]);
+        // The child is the root's parent and has itself and the root below it.
+        hive.hang(child, b"lf", &[root, child]);
+        let sample = hive.build(VERSIONS[4]);
+        assert!(told(&sample, true).len() <= 4);
+        let hive = sample.hive(ROOT);
+        let child = hive.subkeys(&hive.root().unwrap()).0.pop();
+        assert!(child.is_none_or(|child| hive.path_of(&child).is_err()), "a ring of parents has no path");
+    }
+
+    #[test]
+    fn wild_counts_and_sizes_are_refused() {
+        let mut hive = Builder::new();
+        let root = hive.key("ROOT");
+        let mut children = vec![hive.key("Good")];
+        let billions = hive.key("Billions");
+        children.push(billions);
+        let listed = hive.key("Listed");
+        hive.hang(billions, b"lh", &[listed]);
+        hive.patch(billions, 0x14, &[u32::MAX, u32::MAX]).patch(billions, 0x24, &[u32::MAX, listed]);
+        // Names that end beyond the cell, and one of 64 KiB in a cell that holds it.
+        let beyond = hive.key("Beyond");
+        hive.patch(beyond, 0x48, &[0xffff]);
+        let long = hive.cell(&key(&"x".repeat(0xffff)));
+        children.extend([beyond, long]);
+        // Free, empty, beyond every end, of no size that cells have.
+        children.extend([0, 8, 1 << 20, i32::MIN, -12, -(1 << 30)].map(|size| hive.cell_of_size(size)));
+        children.extend([0, 4, 0x7fff_fff8, NIL, VOLATILE | 0x7fff_fff8, VOLATILE | 0xff8]);
+        let good = children.clone();
+        let list: Vec<u8> = good.iter().flat_map(|child| child.to_le_bytes()).collect();
+        let list = hive.cell(&[b"li", &(good.len() as u16).to_le_bytes()[..], &list].concat());
+        hive.patch(root, 0x14, &[good.len() as u32]).patch(root, 0x1c, &[list]);
+        for child in [children[0], billions] {
+            hive.patch(child, 0x10, &[root]);
+        }
+        // Values: a name beyond the cell, data of no cell, data split in the wrong number of pieces, too much to stand in the value.
+        let wrong = [(0xffff_u32, 4, 8), (0, 100, NIL), (0, 50_000, listed), (0, 5 | 1 << 31, 0), (0, u32::MAX >> 1, root)];
+        let values = wrong.map(|(name, size, at)| {
+            hive.cell(&[&b"vk"[..], &(name as u16).to_le_bytes(), &u32::to_le_bytes(size), &u32::to_le_bytes(at), &[3; 12]].concat())
+        });
+        hive.values(root, &values);
+        for version in VERSIONS {
+            let sample = hive.copy().build(version);
+            let told = told(&sample, true);
+            assert_eq!(told, ["!", " =?", " =?", " =?", " =?", "\\Good", "!\\Billions", "\\Billions\\Listed"], "{version}");
+            let problems = rows(&sample, true);
+            assert_eq!(problems.state(), State::Complete);
+        }
+    }
+
+    #[test]
+    fn maps_that_lead_nowhere_are_no_keys() {
+        let sample = system().build(VERSIONS[0]);
+        let hive = sample.hive(ROOT);
+        for cell in [0, 1, 0x1000, 0x7fff_f000, VOLATILE, NIL, NIL - 7] {
+            assert!(hive.cells.key(cell).is_err(), "{cell:#x}");
+            assert!(hive.cells.value(cell, 100).is_err(), "{cell:#x}");
+        }
+    }
 }

@@ -212,6 +212,17 @@ impl Database<'_> {
 }
 
 impl Windows {
+    /// The processes by that name; only where none is listed are the pools searched for one.
+    fn service_managers(&self, watch: &Watch) -> Vec<Task<'_>> {
+        let is_manager = |name: &str| name.eq_ignore_ascii_case(MANAGER);
+        let listed = self.listed().members.iter().filter(|member| is_manager(&member.name));
+        let mut found: Vec<_> = listed.flat_map(|member| self.tasks(Scope::Process(member.address), watch)).collect();
+        if found.is_empty() {
+            found.extend(self.tasks(Scope::Machine, watch).into_iter().filter(|task| is_manager(&task.name)));
+        }
+        found
+    }
+
     /// The records by the layout of this build; by another one where that holds together better.
     fn service_records(&self, space: &AddressSpace, headers: &[VirtAddr], marks: &[VirtAddr]) -> Found {
         let by = |layout| Database { space, layout }.records(headers, marks);
@@ -285,8 +296,7 @@ impl Configured {
 }
 
 pub fn services(windows: &Windows, scope: Scope, out: &mut Sink<Service>) {
-    let managers: Vec<_> =
-        windows.tasks(Scope::Machine, out.watch()).into_iter().filter(|task| task.name.eq_ignore_ascii_case(MANAGER)).collect();
+    let managers = windows.service_managers(out.watch());
     if managers.is_empty() {
         out.note(format!("no living process is called {MANAGER}: the database of services is in its memory"));
         return;
