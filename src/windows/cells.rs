@@ -161,7 +161,7 @@ impl<'a> Cells<'a> {
 
     /// A cell in use.
     fn cell(&self, index: u32) -> Result<Cell, ReadError> {
-        if index == NIL || index % 8 != 0 {
+        if index == NIL || !index.is_multiple_of(8) {
             return Err(ReadError::Implausible("cell number"));
         }
         let mut size = [0; 4];

@@ -246,6 +246,13 @@ impl Windows {
             Err(why) => Err(format!("the key {path} cannot be reached: {why}")),
         }
     }
+
+    /// The machine's name as the registry has it.
+    pub(super) fn computer_name(&self) -> Result<Option<String>, ReadError> {
+        let value = self.hives(None).value("HKLM\\SYSTEM\\CurrentControlSet\\Control\\ComputerName\\ComputerName", "ComputerName")?;
+        let Some(value) = value else { return Ok(None) };
+        Ok(value.text(value.data.as_ref().map_err(|why| *why)?).filter(|name| !name.is_empty()))
+    }
 }
 
 /// Rows of a key and its values, and of its subkeys, or of all below it.

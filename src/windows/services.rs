@@ -120,7 +120,7 @@ impl Database<'_> {
             return Err(ReadError::Implausible("service record"));
         }
         let previous = self.pointer(at.offset(layout.previous))?;
-        let name = self.string(at.offset(layout.name), MOST_NAME)?.filter(|name| !name.is_empty());
+        let name = self.string(at.offset(layout.name), MOST_NAME)?.filter(|name| !name.is_empty() && !name.contains(char::is_control));
         let name = name.ok_or(ReadError::Implausible("name of a service"))?;
         let mut row = Service {
             order: order as u32,
@@ -137,7 +137,7 @@ impl Database<'_> {
                 row.binary = self.string(at.offset(layout.driver), MOST_NAME).into();
             } else {
                 (row.pid, row.binary) = match self.process(at.offset(layout.process)) {
-                    Ok(Some((pid, command))) => (Known::Value(pid), command.into()),
+                    Ok(Some((pid, command))) => (Known::Value(pid), command),
                     Ok(None) => (Known::Absent, Known::Absent),
                     Err(why) => (Known::Unreadable(why), Known::Unreadable(why)),
                 };
@@ -147,7 +147,7 @@ impl Database<'_> {
     }
 
     /// The process of a service and its command line.
-    fn process(&self, at: VirtAddr) -> Result<Option<(u32, Result<Option<String>, ReadError>)>, ReadError> {
+    fn process(&self, at: VirtAddr) -> Result<Option<(u32, Known<String>)>, ReadError> {
         let block = self.pointer(at)?;
         if block.is_null() {
             return Ok(None);
@@ -156,7 +156,7 @@ impl Database<'_> {
         if pid == 0 || pid % 4 != 0 || pid >= MOST_PID {
             return Err(ReadError::Implausible("PID of a service"));
         }
-        Ok(Some((pid as u32, self.string(block.offset(self.layout.command), MOST_COMMAND))))
+        Ok(Some((pid as u32, self.string(block.offset(self.layout.command), MOST_COMMAND).into())))
     }
 
     /// A pointer to memory of the program, or null.
@@ -175,8 +175,7 @@ impl Database<'_> {
             return Err(ReadError::Implausible("pointer in a service record"));
         }
         let text = text::terminated(self.space, to, most)?;
-        let sound = !text.chars().any(|letter| letter.is_control() || letter == char::REPLACEMENT_CHARACTER);
-        if sound { Ok(Some(text)) } else { Err(ReadError::Implausible("text of a service")) }
+        if text.contains(char::REPLACEMENT_CHARACTER) { Err(ReadError::Implausible("text of a service")) } else { Ok(Some(text)) }
     }
 
     /// The records that headers lead to, then those that only their marks tell of.
@@ -211,6 +210,24 @@ impl Database<'_> {
     }
 }
 
+/// The records by the layout of a build; by another one where that holds together better.
+fn records(space: &AddressSpace, build: u32, headers: &[VirtAddr], marks: &[VirtAddr]) -> Found {
+    let by = |layout| Database { space, layout }.records(headers, marks);
+    let own = LAYOUTS.iter().rev().find(|layout| layout.build <= build).unwrap_or(&LAYOUTS[0]);
+    let mut best = by(own);
+    let running = best.rows.iter().filter(|row| row.state != STATES[0]).count();
+    if best.rows.is_empty() || best.score() < best.rows.len() + running {
+        for layout in LAYOUTS.iter().filter(|layout| layout.build != own.build) {
+            let mut other = by(layout);
+            if other.score() > best.score() {
+                other.trouble.push(format!("the records of services are laid out as in build {}, not {build}", layout.build));
+                best = other;
+            }
+        }
+    }
+    best
+}
+
 impl Windows {
     /// The processes by that name; only where none is listed are the pools searched for one.
     fn service_managers(&self, watch: &Watch) -> Vec<Task<'_>> {
@@ -221,24 +238,6 @@ impl Windows {
             found.extend(self.tasks(Scope::Machine, watch).into_iter().filter(|task| is_manager(&task.name)));
         }
         found
-    }
-
-    /// The records by the layout of this build; by another one where that holds together better.
-    fn service_records(&self, space: &AddressSpace, headers: &[VirtAddr], marks: &[VirtAddr]) -> Found {
-        let by = |layout| Database { space, layout }.records(headers, marks);
-        let own = LAYOUTS.iter().rev().find(|layout| layout.build <= self.build).unwrap_or(&LAYOUTS[0]);
-        let mut best = by(own);
-        let all_fit = !best.rows.is_empty() && best.score() >= best.rows.iter().map(|row| 1 + usize::from(row.state != STATES[0])).sum();
-        if !all_fit {
-            for layout in LAYOUTS.iter().filter(|layout| layout.build != own.build) {
-                let mut other = by(layout);
-                if other.score() > best.score() {
-                    other.trouble.push(format!("the records of services are laid out as in build {}, not {}", layout.build, self.build));
-                    best = other;
-                }
-            }
-        }
-        best
     }
 
     /// The places in a program's own memory where a header or a record may stand.
@@ -283,13 +282,13 @@ impl Configured {
         };
         let (children, _) = hive.subkeys(&key);
         let services = children.into_iter().map(|service| {
-            let dll = |below: &str| -> Result<Option<String>, ReadError> {
-                match hive.subkey(&service, below)? {
+            let dll = || -> Result<Option<String>, ReadError> {
+                match hive.subkey(&service, "Parameters")? {
                     Some(parameters) => hive.text(&parameters, "ServiceDll"),
-                    None => hive.text(&service, "ServiceDll"),
+                    None => Ok(None),
                 }
             };
-            (service.name.to_lowercase(), (hive.text(&service, "ImagePath").into(), dll("Parameters").into()))
+            (service.name.to_lowercase(), (hive.text(&service, "ImagePath").into(), dll().into()))
         });
         Ok(Self { services: services.collect() })
     }
@@ -316,7 +315,7 @@ pub fn services(windows: &Windows, scope: Scope, out: &mut Sink<Service>) {
             }
         };
         let (headers, marks, trouble) = windows.service_marks(&task, &space, out.watch());
-        let mut found = windows.service_records(&space, &headers, &marks);
+        let mut found = records(&space, windows.build, &headers, &marks);
         if let Some(why) = trouble {
             out.note(format!("some memory of {of} was not searched for services: {why}"));
         }
@@ -339,5 +338,141 @@ pub fn services(windows: &Windows, scope: Scope, out: &mut Sink<Service>) {
             row.process_address = task.object.address;
             out.push(row);
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::address::PhysAddr;
+    use crate::image::Image;
+    use crate::paging::{Levels, PageOrigin, Software};
+    use std::sync::Arc;
+
+    const FIRST: u64 = 0x1_0000;
+    const RECORD_ROOM: u64 = 0x1000;
+    const TEXTS: u64 = 0x10_0000;
+    const MARK: VirtAddr = VirtAddr(0x8000);
+
+    struct NoPages;
+
+    impl Software for NoPages {
+        fn resolve(&self, at: VirtAddr, _: u64) -> Result<PageOrigin, ReadError> {
+            Err(ReadError::NotMapped(at))
+        }
+    }
+
+    /// Memory with four records: a driver, a service that runs, one that does not, and one that no list leads to.
+    struct Memory {
+        bytes: Vec<u8>,
+        texts: u64,
+        layout: &'static Layout,
+    }
+
+    impl Memory {
+        fn of(layout: &'static Layout) -> Self {
+            let mut memory = Self { bytes: vec![0; 0x20_0000], texts: TEXTS, layout };
+            memory.bytes[0] = 0xf3;
+            for (number, (kind, state)) in [(1, 4), (0x20, 4), (0x110, 1), (0x10, 7)].into_iter().enumerate() {
+                let at = FIRST + number as u64 * RECORD_ROOM;
+                let [name, display] = [format!("svc{number}"), format!("Service {number}")].map(|text| memory.text(&text));
+                memory.put(at + layout.name, name).put(at + layout.display, display);
+                memory.put(at + layout.order, number as u64 + 1).put(at + layout.kind, kind | state << 32);
+                let start = at + layout.start;
+                memory.bytes[start as usize] = 2;
+                if number == 1 || number == 2 {
+                    memory.put(at + layout.previous, at - RECORD_ROOM);
+                }
+                if kind == 1 {
+                    let driver = memory.text("\\Driver\\svc0");
+                    memory.put(at + layout.driver, driver);
+                } else if state != 1 {
+                    let (block, command) = (at + 0x800, memory.text("C:\\svchost.exe -k x"));
+                    memory.put(at + layout.process, block).put(block + layout.command, command).put(block + layout.pid, 0x400);
+                }
+            }
+            memory.put(MARK.0 + HEADER_RECORD, FIRST + 2 * RECORD_ROOM);
+            memory
+        }
+        /// Four bytes at a time where a field of four bytes follows another one.
+        fn put(&mut self, at: u64, value: u64) -> &mut Self {
+            let length = if value >> 32 == 0 { 4 } else { 8 };
+            self.bytes[at as usize..at as usize + length].copy_from_slice(&value.to_le_bytes()[..length]);
+            self
+        }
+        /// Texts lie so that some of them cross pages.
+        fn text(&mut self, text: &str) -> u64 {
+            let at = self.texts;
+            let bytes: Vec<u8> = text.encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
+            self.bytes[at as usize..at as usize + bytes.len()].copy_from_slice(&bytes);
+            self.texts += PAGE_SIZE - 8;
+            at
+        }
+        fn found(self, build: u32) -> Found {
+            let tags: Vec<_> = (0..4).filter_map(|number| Some(VirtAddr(FIRST + number * RECORD_ROOM + self.layout.tag?))).collect();
+            let image = Image::open_bytes("services", Box::leak(self.bytes.into_boxed_slice())).unwrap();
+            let space = AddressSpace::new(Arc::new(image), PhysAddr(0), Levels::None, Arc::new(NoPages));
+            records(&space, build, &[VirtAddr(0x9000), MARK], &tags)
+        }
+    }
+
+    fn told(found: &Found) -> Vec<String> {
+        let row = |row: &Service| {
+            let (binary, pid) = (row.binary.value().map_or("-", String::as_str), row.pid.value().copied().unwrap_or_default());
+            format!("{} {} {} {} {binary} {pid}", row.order, row.name, row.r#type, row.state)
+        };
+        found.rows.iter().map(row).collect()
+    }
+
+    #[test]
+    fn records_of_every_layout_are_read() {
+        for layout in &LAYOUTS {
+            let mut expected = vec![
+                "3 svc2 SERVICE_WIN32_OWN_PROCESS|SERVICE_INTERACTIVE_PROCESS SERVICE_STOPPED - 0",
+                "2 svc1 SERVICE_WIN32_SHARE_PROCESS SERVICE_RUNNING C:\\svchost.exe -k x 1024",
+                "1 svc0 SERVICE_KERNEL_DRIVER SERVICE_RUNNING \\Driver\\svc0 0",
+            ];
+            if layout.tag.is_some() {
+                expected.push("4 svc3 SERVICE_WIN32_OWN_PROCESS SERVICE_PAUSED C:\\svchost.exe -k x 1024");
+            }
+            let found = Memory::of(layout).found(layout.build);
+            assert_eq!(told(&found), expected, "{}", layout.build);
+            assert!(found.trouble.is_empty() && found.rows.iter().all(|row| row.display_name.value().is_some()));
+            // A build that says it is another one.
+            let other = if layout.build < 18362 { 26100 } else { 7601 };
+            let found = Memory::of(layout).found(other);
+            assert_eq!(told(&found), expected, "{} as {other}", layout.build);
+            assert_eq!(found.trouble.len(), 1);
+        }
+    }
+
+    #[test]
+    fn lists_that_break_or_lead_back_end() {
+        let layout = &LAYOUTS[5];
+        let first = |offset: u64| FIRST + offset;
+        let mut ring = Memory::of(layout);
+        ring.put(first(layout.previous), FIRST + 2 * RECORD_ROOM);
+        assert_eq!(ring.found(19045).rows.len(), 3, "a ring");
+        let broken: [(u64, u64); 7] = [
+            (layout.name, 0),
+            (layout.name, 0x1f_fff8),
+            (layout.name, u64::MAX),
+            (layout.order, 0),
+            (layout.kind, 0x400),
+            (layout.kind, 1 | 8 << 32),
+            (layout.start, 5),
+        ];
+        for (field, value) in broken {
+            let mut memory = Memory::of(layout);
+            memory.bytes[0x1f_fff8..].fill(b'x');
+            memory.put(first(field), value);
+            let found = memory.found(19045);
+            assert_eq!((found.rows.len(), found.trouble.len()), (2, 1), "{field} {value:#x}");
+        }
+        let mut no_process = Memory::of(layout);
+        no_process.put(FIRST + RECORD_ROOM + layout.process, 0x7fff_0000_0000);
+        let found = no_process.found(19045);
+        assert!(matches!(found.rows[1].pid, Known::Unreadable(_)), "a row without its process is still a row");
     }
 }
