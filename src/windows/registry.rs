@@ -247,11 +247,16 @@ impl Windows {
         }
     }
 
+    /// The data of a value, at most 1 MiB of it, by the path of its key and its name.
+    pub fn registry_value(&self, path: &str, name: &str) -> Result<Option<Vec<u8>>, ReadError> {
+        self.hives(None).value(path, name)?.map(|value| value.data).transpose()
+    }
+
     /// The machine's name as the registry has it.
     pub(super) fn computer_name(&self) -> Result<Option<String>, ReadError> {
-        let value = self.hives(None).value("HKLM\\SYSTEM\\CurrentControlSet\\Control\\ComputerName\\ComputerName", "ComputerName")?;
-        let Some(value) = value else { return Ok(None) };
-        Ok(value.text(value.data.as_ref().map_err(|why| *why)?).filter(|name| !name.is_empty()))
+        const KEY: &str = "HKLM\\SYSTEM\\CurrentControlSet\\Control\\ComputerName\\ComputerName";
+        let name = self.registry_value(KEY, "ComputerName")?.map(|data| text::utf16(&data).trim_end_matches('\0').to_owned());
+        Ok(name.filter(|name| !name.is_empty()))
     }
 }
 
@@ -283,7 +288,9 @@ fn walk(hive: &Hive<'_>, key: Key, path: String, deep: bool, out: &mut Sink<Regi
             out.cut(format!("the walk ended at {path}: too many keys and values for one answer; begin further down with --key"));
             return;
         }
-        if deep && depth < MOST_DEPTH {
+        if deep && depth == MOST_DEPTH && !children.is_empty() {
+            out.note(format!("{path} has keys below it, deeper than keys can nest"));
+        } else if deep {
             let below = children.into_iter().rev().filter(|child| seen.insert(child.cell));
             waiting.extend(below.map(|child| (child, Arc::clone(&path), depth + 1)));
         }
@@ -338,7 +345,10 @@ fn value_rows(hive: &Hive<'_>, key: &Key, path: &str, budget: &mut Budget, rows:
             Ok(value) => {
                 let data: Known<String> = value.data.as_ref().map(|data| value.shown(data)).map_err(|why| *why).into();
                 budget.spend(path.len() + value.name.len() + data.value().map_or(0, String::len));
+                let read = value.data.as_ref().map_or(0, Vec::len);
+                let cut = read > 0 && (read as u32) < value.size;
                 rows.push(RegistryEntry {
+                    problems: cut.then(|| format!("only the first {read} bytes were read")).into_iter().collect(),
                     r#type: Known::Value(value.type_name()),
                     name: Known::Value(value.name),
                     kind: "value",
