@@ -153,6 +153,15 @@ impl Session {
         catalog().iter().filter(move |entry| entry.available(origin))
     }
 
+    /// A registry key as the scope of a query: it with its subkeys, or with all below it.
+    pub fn registry_key(&self, path: &str, deep: bool) -> Result<Scope, Error> {
+        let key = match self.system() {
+            System::Windows(windows) => windows.registry_key(path, deep),
+            System::Linux(_) => Err("--key is for Windows images".to_owned()),
+        };
+        key.map_err(|why| Error(format!("{}: {why}", self.name())))
+    }
+
     /// Answers a query here and now.
     pub fn query(&self, entry: &'static Entry, scope: Scope, watch: &Arc<Watch>) -> Result<Arc<dyn Rows>, Error> {
         self.run(entry, scope, watch, &mut |_| ())

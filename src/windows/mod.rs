@@ -1,6 +1,7 @@
 //! Windows facts: the kernel found in an image, and what its structures say.
 
 mod callbacks;
+mod cells;
 mod detect;
 mod devices;
 mod discover;
@@ -10,6 +11,9 @@ mod exhibits;
 mod fields;
 mod files;
 mod handles;
+#[cfg(test)]
+mod hive_samples;
+mod hives;
 mod kdbg;
 mod kernel;
 mod libraries;
@@ -23,6 +27,8 @@ mod peb;
 mod pool;
 mod processes;
 mod registry;
+mod services;
+mod sessions;
 mod shared;
 mod sid;
 mod sockets;
@@ -41,11 +47,15 @@ pub use drivers::{driver_functions, drivers};
 pub use exhibits::exhibits;
 pub use files::file_objects;
 pub use handles::handles;
+pub use hives::hives;
 pub use libraries::libraries;
 pub use modules::modules;
 pub use mutants::mutants;
 pub use peb::environment;
 pub use processes::{processes, pstree};
+pub use registry::registry;
+pub use services::services;
+pub use sessions::sessions;
 pub use sockets::sockets;
 pub use ssdt::ssdt;
 pub use symlinks::symlinks;

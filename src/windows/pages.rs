@@ -260,6 +260,10 @@ impl Windows {
         self.info.checks.extend(header.into_iter().chain(told));
         self.space = space;
         self.pages = pages;
+        // No process whose environment is there to tell.
+        if self.info.hostname.value().is_none() {
+            self.info.hostname = self.computer_name().into();
+        }
         Ok(self)
     }
 }
