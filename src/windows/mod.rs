@@ -1,7 +1,9 @@
 //! Windows facts: the kernel found in an image, and what its structures say.
 
+mod cached_files;
 mod detect;
 mod discover;
+mod executables;
 mod exhibits;
 mod fields;
 mod files;
@@ -29,6 +31,7 @@ mod tokens;
 mod vads;
 mod verify;
 
+pub use executables::{Extent, rebuilt};
 pub use exhibits::exhibits;
 pub use files::file_objects;
 pub use handles::handles;
