@@ -5,12 +5,14 @@
 
 use super::{Error, Session, System, find_table};
 use crate::address::{PAGE_SIZE, VirtAddr};
+use crate::facts::linux::OpenFile;
 use crate::facts::text::{printable, size};
 use crate::facts::windows::FileObject;
 use crate::facts::{
-    Answer, Cell, Content, Dumped, Hole, Known, Library, Module, Origin, PageOrigin, Part, Place, Process, ReadError, Record, Region, Scope,
-    State, Time, ToCell, Watch,
+    Answer, Cell, Content, Dumped, Hole, Known, Library, Module, Origin, PageOrigin, Part, Place, Process, ReadError, Record, Region,
+    Scope, State, Time, ToCell, Watch,
 };
+use crate::linux::Linux;
 use crate::paging::AddressSpace;
 use crate::windows;
 use sha2::{Digest, Sha256};
@@ -115,17 +117,23 @@ impl Target {
             ..Dumped::default()
         };
         row.start = match content.parts().first() {
-            Some(Part { offset: 0, place: Place::Memory(at) | Place::Changed(at, _), .. }) if content.kind != "cache_map" => Known::Value(*at),
+            Some(Part { offset: 0, place: Place::Memory(at) | Place::Changed(at, _), .. }) if content.kind != "cache_map" => {
+                Known::Value(*at)
+            }
             _ => Known::Absent,
         };
         let end = content.end();
         let whole = content.size.value().copied().unwrap_or(end);
         row.length = if whole > end.saturating_add(MOST_TAIL) { end } else { whole }.min(MOST_LENGTH);
         if row.length < whole {
-            row.problems.push(format!("cut at {:#x} of {whole:#x} bytes: {}", row.length, match row.length < end {
-                true => "more is not written as one file",
-                false => "nothing behind is in memory",
-            }));
+            row.problems.push(format!(
+                "cut at {:#x} of {whole:#x} bytes: {}",
+                row.length,
+                match row.length < end {
+                    true => "more is not written as one file",
+                    false => "nothing behind is in memory",
+                }
+            ));
         }
         let left_out = content.parts().is_empty().then(|| "no page of it is in memory".to_owned());
         Self { name, space: Arc::clone(space), content, row, left_out }
@@ -192,6 +200,7 @@ impl Session {
         }
         let stem = match (extent, targets.first()) {
             (Extent::Process(process), _) => format!("pid-{}-{}", process.pid, process.address.value().copied().unwrap_or_default()),
+            (Extent::CachedFile(_), Some(one)) => format!("file-{}", one.row.object.value().copied().unwrap_or_default()),
             (_, Some(one)) => one.name.clone(),
             (_, None) => "nothing".to_owned(),
         };
@@ -319,7 +328,10 @@ impl Session {
 
     fn program(&self, process: &Process, as_mapped: bool, watch: &Arc<Watch>) -> Result<Vec<Target>, Error> {
         let (address, _) = self.memory_of(process)?;
-        let System::Windows(windows) = self.system() else { return Err(self.unsupported("the program of a process")) };
+        let windows = match self.system() {
+            System::Windows(windows) => windows,
+            System::Linux(linux) => return Ok(vec![self.mapped_file(linux, process, None, as_mapped, watch)?]),
+        };
         let (base, told) = windows.program_base(address).map_err(|why| Error(format!("process {address}: {why}")))?;
         let mut target = self.mapped(process, base, as_mapped, "executable", watch)?;
         if let Some(told) = told.filter(|told| *told != base) {
@@ -330,8 +342,35 @@ impl Session {
         Ok(vec![target])
     }
 
-    fn unsupported(&self, what: &str) -> Error {
-        Error(format!("{}: {what} cannot be put together from {} images yet; dump its regions instead", self.name(), self.info().os.name()))
+    /// A program or library of Linux: the one that begins at an address, or the program.
+    fn mapped_file(
+        &self,
+        linux: &Linux,
+        process: &Process,
+        base: Option<VirtAddr>,
+        as_mapped: bool,
+        watch: &Arc<Watch>,
+    ) -> Result<Target, Error> {
+        let (address, space) = self.memory_of(process)?;
+        let (image, pid) = (self.name(), process.pid);
+        if as_mapped {
+            return Err(Error(format!("{image}: Linux maps files in pieces that have no layout of their own; dump the regions instead")));
+        }
+        let found = linux.mapped_file(address, base, watch).map_err(|why| Error(format!("{image}: PID {pid}: {why}")))?;
+        let Some(mut found) = found else {
+            return Err(Error(match base {
+                Some(base) => {
+                    format!("{image}: PID {pid} has no file mapped as code that begins at {base}; `kioku query` lists its libraries")
+                }
+                None => format!("{image}: PID {pid} has no program of its own: it is a kernel thread, or has unmapped it"),
+            }));
+        };
+        found.content.kind = if base.is_some() { "library" } else { "executable" };
+        let mut target = Target::new(format!("pid-{pid}-{}-{}", found.content.kind, found.base), &space, found.content);
+        target.row.path = shown(found.path);
+        target.row.start = Known::Value(found.base);
+        target.row.object = Known::Value(address);
+        Ok(target)
     }
 
     fn libraries(&self, process: &Process, which: Which<'_>, as_mapped: bool, watch: &Arc<Watch>) -> Result<Vec<Target>, Error> {
@@ -364,8 +403,8 @@ impl Session {
     /// An executable at an address of a process.
     fn mapped(&self, process: &Process, base: VirtAddr, as_mapped: bool, kind: &'static str, watch: &Arc<Watch>) -> Result<Target, Error> {
         let (address, space) = self.memory_of(process)?;
-        if !matches!(self.system(), System::Windows(_)) {
-            return Err(self.unsupported("a library"));
+        if let System::Linux(linux) = self.system() {
+            return self.mapped_file(linux, process, Some(base), as_mapped, watch);
         }
         let (regions, _) = self.listed::<Region>(Scope::Process(address), watch)?;
         let Some(region) = regions.into_iter().find(|region| region.start <= base && base <= region.end) else {
@@ -385,9 +424,7 @@ impl Session {
         let (mut modules, _) = self.listed::<Module>(Scope::Machine, watch)?;
         modules.retain(|module| match which {
             Which::At(base) => module.base == Known::Value(base),
-            Which::Named(name) => {
-                [Some(&module.name), module.path.value()].into_iter().flatten().any(|path| self.is_named(path, name))
-            }
+            Which::Named(name) => [Some(&module.name), module.path.value()].into_iter().flatten().any(|path| self.is_named(path, name)),
         });
         if modules.is_empty() {
             return match (which, self.system()) {
@@ -438,18 +475,14 @@ impl Session {
     }
 
     fn cached_files(&self, which: Which<'_>, watch: &Arc<Watch>) -> Result<Vec<Target>, Error> {
-        let System::Windows(windows) = self.system() else { return Err(self.unsupported("a file")) };
-        let objects: Vec<VirtAddr> = match which {
+        let objects = match which {
             Which::At(address) => vec![address],
-            Which::Named(name) => {
-                let (files, _) = self.listed::<FileObject>(Scope::Machine, watch)?;
-                let named = |file: &&FileObject| file.path.value().is_some_and(|path| self.is_named(path, name));
-                files.iter().filter(named).map(|file| file.address).collect()
-            }
+            Which::Named(name) => self.files_named(name, watch)?,
         };
         if let (Which::Named(name), []) = (which, &objects[..]) {
+            let table = if self.info().os == Origin::Windows { "file_objects" } else { "open_files" };
             let (image, name) = (self.name(), printable(name));
-            return Err(Error(format!("{image}: no file object's path is or ends with {name}; `kioku query {image} file_objects` lists them")));
+            return Err(Error(format!("{image}: no file's path is or ends with {name}; `kioku query {image} {table}` lists what is open")));
         }
         let kernel = self.system().space();
         let space = Arc::new(kernel.with_root(kernel.root()));
@@ -460,7 +493,11 @@ impl Session {
             if watch.cancelled() {
                 return Err(Error("stopped before anything was written".into()));
             }
-            let (path, contents) = match (windows.cached_file(object, watch), which) {
+            let found = match self.system() {
+                System::Windows(windows) => windows.cached_file(object, watch),
+                System::Linux(linux) => linux.cached_file(object, watch).map(|(path, content)| (path, vec![content])),
+            };
+            let (path, contents) = match (found, which) {
                 (Ok(found), _) => found,
                 (Err(why), Which::At(_)) => return Err(Error(format!("{}: file object {object}: {why}", self.name()))),
                 (Err(why), Which::Named(_)) => (Known::Unreadable(why), Vec::new()),
@@ -472,6 +509,7 @@ impl Session {
             };
             if contents.is_empty() {
                 let mut target = Target::new(format!("file-{object}"), &space, Content::default());
+                target.row.kind = Known::Absent;
                 target.left_out = Some("it has no section and no cache map: nothing of it is cached".to_owned());
                 push(target);
             }
@@ -479,16 +517,36 @@ impl Session {
                 let name = format!("file-{object}-{}", content.kind.replace('_', "-"));
                 let key = (content.kind, content.source.value().copied().unwrap_or_default());
                 let mut target = Target::new(name.clone(), &space, content);
-                if target.left_out.is_none()
-                    && let Some(same) = written.insert(key, name)
-                {
-                    target.left_out = Some(format!("its pages are those of {same}.bin"));
-                    written.insert(key, same);
+                if target.left_out.is_none() {
+                    let first = written.entry(key).or_insert_with(|| name.clone());
+                    target.left_out = (*first != name).then(|| format!("its pages are those of {first}.bin"));
                 }
                 push(target);
             }
         }
         Ok(targets)
+    }
+
+    /// Addresses of file objects, or of struct files, by path; each once.
+    fn files_named(&self, name: &str, watch: &Arc<Watch>) -> Result<Vec<VirtAddr>, Error> {
+        let mut found: Vec<VirtAddr> = match self.system() {
+            System::Windows(_) => {
+                let (files, _) = self.listed::<FileObject>(Scope::Machine, watch)?;
+                let named = |file: &&FileObject| file.path.value().is_some_and(|path| self.is_named(path, name));
+                files.iter().filter(named).map(|file| file.address).collect()
+            }
+            System::Linux(linux) => {
+                let (open, _) = self.listed::<OpenFile>(Scope::Machine, watch)?;
+                let (regions, _) = self.listed::<Region>(Scope::Machine, watch)?;
+                let named = |path: &Known<String>| path.value().is_some_and(|path| self.is_named(path, name));
+                let open = open.iter().filter(|file| named(&file.path)).map(|file| file.address);
+                let mapped = regions.iter().filter(|region| named(&region.file));
+                open.chain(mapped.filter_map(|region| linux.file_of_region(region.address))).collect()
+            }
+        };
+        found.sort();
+        found.dedup();
+        Ok(found)
     }
 
     /// Whether a path is what was asked for or ends with it, component by component.
@@ -537,7 +595,8 @@ impl Session {
         file.set_len(done).map_err(|why| failed(path, &why))?;
         let row = &mut target.row;
         if cut {
-            row.problems.push(format!("cut at {done:#x}: more than the machine's memory holds was written already; pages are mapped many times"));
+            row.problems
+                .push(format!("cut at {done:#x}: more than the machine's memory holds was written already; pages are mapped many times"));
         }
         row.length = done;
         row.sha256 = Known::Value(sum.finalize().iter().fold(String::new(), |mut text, byte| {
@@ -607,7 +666,7 @@ fn is_named(path: &str, wanted: &str, windows: bool) -> bool {
         let plain = |text: &str| text.to_lowercase().replace('/', "\\");
         (plain(path), plain(wanted))
     } else {
-        (path.to_owned(), wanted.to_owned())
+        (path.strip_suffix(" (deleted)").unwrap_or(path).to_owned(), wanted.to_owned())
     };
     let mark = if windows { '\\' } else { '/' };
     let rest = match wanted.as_bytes() {
@@ -749,4 +808,79 @@ fn create(path: &Path) -> Result<File, Error> {
 
 fn failed(path: &Path, why: &io::Error) -> Error {
     Error(format!("{}: {why}", path.display()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::address::PhysAddr;
+
+    #[test]
+    fn names_match_whole_components() {
+        let path = "\\Device\\HarddiskVolume3\\Users\\Mara\\todo.txt";
+        for wanted in
+            ["todo.txt", "TODO.TXT", "mara\\todo.txt", "\\Users\\mara\\todo.txt", "C:\\Users\\mara\\todo.txt", "mara/todo.txt", path]
+        {
+            assert!(is_named(path, wanted, true), "{wanted}");
+        }
+        for wanted in ["", "\\", "C:\\", "odo.txt", "ra\\todo.txt", "todo", "Users\\mara", "é"] {
+            assert!(!is_named(path, wanted, true), "{wanted}");
+        }
+        assert!(is_named("/usr/bin/sh (deleted)", "bin/sh", false) && !is_named("/usr/bin/sh", "bin/SH", false));
+    }
+
+    /// The bundled image, with a file made of it.
+    fn dumped(content: Content, budget: u64) -> (Dumped, Vec<u8>, u64) {
+        let session = Session::demo(Origin::Linux, &Watch::default()).unwrap();
+        let space = Arc::new(session.system().space().physical());
+        let mut target = Target::new("one".to_owned(), &space, content);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("one.bin");
+        let mut left = budget;
+        assert!(session.write(&mut target, &path, &mut left, &mut |_| (), &Watch::default()).unwrap());
+        assert!(session.write(&mut target, &path, &mut left, &mut |_| (), &Watch::default()).is_err(), "written over");
+        let bytes = std::fs::read(&path).unwrap();
+        (target.row, bytes, left)
+    }
+
+    #[test]
+    fn files_are_cut_where_sizes_lie_and_memory_is_mapped_many_times() {
+        let start = VirtAddr(0);
+        let part = |offset, length, place| Part { offset, length, place };
+        let changed = || Place::Changed(start, vec![7; 16]);
+        let wild = Content {
+            size: Known::Value(1 << 62),
+            ..Content::new("library", vec![part(0, 16, changed()), part(0x1000, 0, Place::Memory(start))])
+        };
+        let (row, bytes, _) = dumped(wild, 1 << 20);
+        assert_eq!((row.length, row.size, row.present, bytes), (16, Known::Value(1 << 62), 16, vec![7; 16]));
+        assert!(row.problems[0].contains("cut"), "{:?}", row.problems);
+
+        let far = Content { size: Known::Value(1 << 62), ..Content::new("data_section", vec![part(1 << 61, 16, changed())]) };
+        let space = Arc::new(Session::demo(Origin::Linux, &Watch::default()).unwrap().system().space().physical());
+        assert_eq!(Target::new("far".to_owned(), &space, far).row.length, MOST_LENGTH);
+
+        let frames = (0..64).map(|index| part(index << 16, 16, changed())).collect();
+        let (row, bytes, left) = dumped(Content::new("cache_map", frames), 3 << 20);
+        assert!(row.length == 3 << 20 && bytes.len() == 3 << 20 && left == 0, "{:#x} {left:#x}", row.length);
+        assert!(row.problems[0].contains("mapped many times"), "{:?}", row.problems);
+    }
+
+    #[test]
+    fn holes_are_told_with_their_places() {
+        let nowhere = PhysAddr(1 << 50);
+        let parts = vec![
+            Part { offset: 0x10, length: 0x10, place: Place::Changed(VirtAddr(0x5000), vec![1; 0x10]) },
+            Part { offset: 0x1000, length: 0x1800, place: Place::Frames(nowhere) },
+            Part { offset: 0x4000, length: 0x1000, place: Place::Memory(VirtAddr(1 << 50)) },
+            Part { offset: 0x5000, length: 8, place: Place::Entries(VirtAddr(0x100)) },
+        ];
+        let (row, bytes, _) = dumped(Content { size: Known::Value(0x6000), ..Content::new("library", parts) }, 1 << 20);
+        assert_eq!((bytes.len(), row.present), (0x6000, 0x10));
+        let holes: Vec<_> = row.holes.iter().map(|hole| (hole.offset, hole.length, hole.start)).collect();
+        assert_eq!(holes, [(0, 0x10, None), (0x20, 0x5fe0, None)]);
+        assert!(row.holes[1].reason.contains("never mapped"));
+        assert_eq!(row.holes.iter().map(|hole| hole.length).sum::<u64>() + row.present, row.length);
+    }
 }

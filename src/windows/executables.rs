@@ -199,7 +199,8 @@ pub fn rebuilt(space: &AddressSpace, extent: Extent, as_mapped: bool, kind: &'st
         headers.size_of_image
     } else {
         if headers.sections.iter().any(|section| section.size > section.raw_size.next_multiple_of(PAGE_SIZE)) {
-            problems.push("what sections hold in memory beyond their raw data has no place in the file; the memory layout has it".to_owned());
+            problems
+                .push("what sections hold in memory beyond their raw data has no place in the file; the memory layout has it".to_owned());
         }
         headers.file_size()
     };
@@ -258,7 +259,9 @@ mod tests {
         word(0x98 + 0x24, 4, 0x200);
         word(0x98 + 0x38, 4, 0x4000);
         word(0x98 + 0x3c, 4, 0x400);
-        for (index, (size, address, raw_size, raw)) in [(0x1234, 0x1000, 0x1400, 0x400), (0x800, 0x3000, 0x200, 0x1800)].into_iter().enumerate() {
+        for (index, (size, address, raw_size, raw)) in
+            [(0x1234, 0x1000, 0x1400, 0x400), (0x800, 0x3000, 0x200, 0x1800)].into_iter().enumerate()
+        {
             let at = 0x98 + 0xf0 + index * 40;
             for (offset, value) in [(8, size), (12, address), (16, raw_size), (20, raw)] {
                 word(at + offset, 4, value);
@@ -299,7 +302,8 @@ mod tests {
     fn damaged_headers_give_memory_as_it_lies() {
         for (what, at, size, value) in [
             ("MZ", 0, 2, 0),
-            ("PE", 0x3c, 4, 0xffff_ffff),
+            ("beyond", 0x3c, 4, 0xffff_ffff),
+            ("PE", 0x80, 4, 0),
             ("beyond", 0x3c, 4, 0xffe),
             ("65535 sections", 0x86, 2, 0xffff),
             ("0 sections", 0x86, 2, 0),
