@@ -441,7 +441,7 @@ impl Session {
                 }
                 (Which::At(base), _) => Err(Error(format!("{}: no module begins at {base}; `kioku query` lists them", self.name()))),
                 (Which::Named(name), _) => {
-                    Err(Error(format!("{}: there is no module {}; `kioku query` lists them", self.name(), printable(name))))
+                    Err(Error(format!("{}: there is no module named {}; `kioku query` lists them", self.name(), printable(name))))
                 }
             };
         }

@@ -57,7 +57,10 @@ impl Linux {
         }
         let mut content = Content { size: Known::Value(size), layout: Known::Value("file"), ..Content::new("library", parts) };
         content.source = Known::Value(inode);
-        content.changes.push("none by this program; pages that the process may write are as it left them".to_owned());
+        // The loader clears what is behind the data in its last page, where files keep their section headers.
+        content
+            .changes
+            .push("none by kioku; pages that the process may write are as it left them, --file has them as the page cache does".to_owned());
         content.problems.extend(trouble.first().map(|why| format!("{} regions are missing: {why}", trouble.len())));
         Ok(Some(MappedFile { base: image.start, path: shown(&image.file), content }))
     }
