@@ -11,6 +11,8 @@ pub struct Exhibit {
     /// Last byte, inclusive.
     pub end: VirtAddr,
     pub protection: Protection,
+    /// What the page tables grant to the pages that are in memory; None where none is.
+    pub page_rights: Option<Protection>,
     pub file: Known<String>,
     pub behind: Behind,
     /// Pages that are mapped, and of these the ones that the image does not hold.
@@ -39,4 +41,13 @@ pub struct Change {
     pub at: VirtAddr,
     pub was: Vec<u8>,
     pub is: Vec<u8>,
+}
+
+impl Change {
+    /// The first place where a page at `at` is no longer what it was.
+    pub fn first(at: VirtAddr, was: &[u8], is: &[u8]) -> Option<Self> {
+        let first = was.iter().zip(is).position(|(was, is)| was != is)?;
+        let end = (first + 8).min(was.len()).min(is.len());
+        Some(Self { at: at.offset(first as u64), was: was[first..end].to_vec(), is: is[first..end].to_vec() })
+    }
 }

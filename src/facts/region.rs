@@ -53,6 +53,8 @@ record! {
         [windows] committed_pages: Known<u64>,
         /// Pages that the page tables map and the image holds.
         resident_pages: Known<u64>,
+        /// Rights that the page tables grant to these pages, all taken together; what `protection` does not allow was added later.
+        page_rights: Known<Protection>,
         /// Address of the VMA or VAD.
         address: VirtAddr,
         /// Address of the process object.

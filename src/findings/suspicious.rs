@@ -1,6 +1,6 @@
 //! Regions that look injected or tampered with. Rules are few and each names its evidence; what speaks against is said as well.
 
-use crate::facts::{Behind, Exhibit, Indicator, Scope, Sink, Suspicious, Verdict};
+use crate::facts::{Behind, Exhibit, Indicator, Scope, Sink, Suspicious, ToCell, Verdict};
 use crate::linux::{self, Linux};
 use crate::windows::{self, Windows};
 
@@ -73,8 +73,12 @@ fn judge(exhibit: Exhibit, out: &mut Sink<Suspicious>) {
 
 /// Executable memory that no file backs.
 fn judge_private(exhibit: &Exhibit, case: &mut Case) {
-    let rights = if exhibit.protection.write { "readable, writable and executable" } else { "executable, not writable" };
+    let now = exhibit.page_rights.filter(|_| !exhibit.protection.execute).unwrap_or(exhibit.protection);
+    let rights = if now.write { "readable, writable and executable" } else { "executable, not writable" };
     case.add(40, "private_executable", format!("no file behind it, {rights}"));
+    if !exhibit.protection.execute {
+        case.add(15, "made_executable", format!("allocated {}, its pages are {} now", exhibit.protection.cell(), now.cell()));
+    }
     let Some((first, bytes)) = exhibit.content.first() else {
         let what = match (exhibit.pages, exhibit.unread) {
             (0, _) => "never touched",
@@ -148,6 +152,7 @@ mod tests {
             start: START,
             end: START.offset(0x1fff),
             protection: Protection { read: true, write: true, execute: true, ..Protection::default() },
+            page_rights: None,
             file: Known::Absent,
             behind: Behind::Nothing,
             pages: content.len() as u64,

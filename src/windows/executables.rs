@@ -225,7 +225,8 @@ impl Windows {
         if there(&own) {
             return own;
         }
-        let mut others = self.listed().members.iter().filter_map(|member| self.process_space(member.address).ok());
+        let process = |address| self.context().object("_EPROCESS", address).and_then(|process| self.space_of(&process)).ok();
+        let mut others = self.listed().members.iter().filter_map(|member| process(member.address));
         others.find(there).unwrap_or(own)
     }
 }

@@ -3,6 +3,7 @@
 mod cached_files;
 mod detect;
 mod discover;
+mod dump_header;
 mod executables;
 mod exhibits;
 mod fields;
@@ -84,9 +85,11 @@ impl Windows {
     fn context(&self) -> Context<'_> {
         Context { space: &self.space, profile: &self.profile }
     }
-    /// The address space of a process, by its _EPROCESS.
+    /// The address space of a process, by its _EPROCESS; its regions tell of pages that its page tables are silent about.
     pub fn process_space(&self, process: VirtAddr) -> Result<AddressSpace, ReadError> {
-        self.space_of(&self.context().object("_EPROCESS", process)?)
+        let process = self.context().object("_EPROCESS", process)?;
+        let pages = self.pages.with_regions(self.regions_of(&process));
+        Ok(self.space_of(&process)?.with_software(Arc::new(pages)))
     }
     fn space_of(&self, process: &Object<'_>) -> Result<AddressSpace, ReadError> {
         let root = process.inner("Pcb")?.uint("DirectoryTableBase")?;

@@ -135,18 +135,27 @@ impl Vad<'_> {
         matches!(&self.tag, b"Vad " | b"Vadl" | b"Vadm")
     }
 
-    /// The file behind it.
-    pub fn file(&self) -> Result<Option<Object<'_>>, ReadError> {
+    /// The section's control area.
+    fn control_area(&self) -> Result<Option<Object<'_>>, ReadError> {
         if self.private || !self.is_long() {
             return Ok(None);
         }
-        let context = self.short.context();
-        let vad = context.object("_MMVAD", self.short.address)?;
-        let Some(subsection) = vad.follow("Subsection")? else { return Ok(None) };
-        let Some(area) = subsection.follow("ControlArea")? else { return Ok(None) };
+        let vad = self.short.context().object("_MMVAD", self.short.address)?;
+        vad.follow("Subsection")?.map_or(Ok(None), |subsection| subsection.follow("ControlArea"))
+    }
+
+    /// The address for which the section's pages were relocated.
+    pub fn section_base(&self) -> Result<VirtAddr, ReadError> {
+        let area = self.control_area()?.ok_or(ReadError::Implausible("_CONTROL_AREA"))?;
+        area.follow_some("Segment")?.pointer("BasedAddress")
+    }
+
+    /// The file behind it.
+    pub fn file(&self) -> Result<Option<Object<'_>>, ReadError> {
+        let Some(area) = self.control_area()? else { return Ok(None) };
         // An _EX_FAST_REF keeps a count in the lowest bits of the pointer.
         let file = VirtAddr(area.inner("FilePointer")?.uint("Value")? & !0xf);
-        if file.is_null() { Ok(None) } else { context.object("_FILE_OBJECT", file).map(Some) }
+        if file.is_null() { Ok(None) } else { self.short.context().object("_FILE_OBJECT", file).map(Some) }
     }
 
     pub fn file_name(&self) -> Result<Option<String>, ReadError> {
@@ -165,12 +174,7 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Region>) -> Result
         out.note(format!("a region of {} {} is missing: {why}", task.name, task.pid));
     }
     for vad in vads {
-        let mut resident = 0;
-        space.mapped(vad.start, vad.end.offset(1), &mut |_, leaf, length| {
-            if leaf.frame().is_some_and(|frame| windows.image.holds(frame)) {
-                resident += length / PAGE_SIZE;
-            }
-        });
+        let (resident, page_rights) = space.resident(vad.start, vad.end.offset(1));
         out.push(Region {
             pid: task.pid,
             process: task.name.clone(),
@@ -189,6 +193,7 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Region>) -> Result
             ),
             committed_pages: vad.committed.into(),
             resident_pages: Known::Value(resident),
+            page_rights: page_rights.into(),
             address: vad.short.address,
             process_address: task.object.address,
             ..Region::default()
