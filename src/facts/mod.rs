@@ -2,6 +2,7 @@
 
 mod answer;
 mod cell;
+mod content;
 pub mod drivers;
 mod exhibit;
 mod finding;
@@ -24,6 +25,7 @@ mod symbols;
 
 pub use answer::{Answer, Feed, Rows, Scope, Sink, State, Watch};
 pub use cell::{Cell, Hex, ToCell};
+pub use content::{Content, Part, Place};
 pub use exhibit::{Behind, Change, Exhibit};
 pub use finding::{Finding, Indicator, Reference, Rule, Subject, Verdict};
 pub use info::{Check, Info, Origin};
