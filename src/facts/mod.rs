@@ -2,7 +2,10 @@
 
 mod answer;
 mod cell;
+mod content;
+pub mod drivers;
 mod exhibit;
+mod finding;
 mod info;
 mod known;
 mod landmark;
@@ -23,7 +26,9 @@ mod symbols;
 
 pub use answer::{Answer, Feed, Rows, Scope, Sink, State, Watch};
 pub use cell::{Cell, Hex, ToCell};
+pub use content::{Content, Part, Place};
 pub use exhibit::{Behind, Change, Exhibit};
+pub use finding::{Finding, Indicator, Reference, Rule, Subject, Verdict};
 pub use info::{Check, Info, Origin};
 pub use known::{Known, ReadError};
 pub use landmark::{Holds, Landmark, Located, StructField, Structure};
@@ -33,7 +38,7 @@ pub use module::Module;
 pub use page_origin::PageOrigin;
 pub use process::{Process, ProcessState, Thread, TreeProcess, tree};
 pub use record::{Column, Kind, Record, Serves, Table};
-pub use region::{Indicator, Protection, Region, Suspicious, Verdict};
+pub use region::{Protection, Region, Suspicious};
 pub use socket::Socket;
 pub use symbols::{SymbolFile, SymbolNeed};
 pub use time::Time;

@@ -8,6 +8,7 @@ mod exhibits;
 mod files;
 mod kernel_log;
 mod libraries;
+mod mapped_files;
 mod maps;
 mod modules;
 mod mounts;
@@ -66,6 +67,10 @@ impl Linux {
     }
     pub fn profile(&self) -> &Profile {
         &self.profile
+    }
+    /// How people name an address of the kernel.
+    pub fn name_at(&self, at: VirtAddr) -> Option<String> {
+        self.profile.symbols().name_at(at)
     }
     fn context(&self) -> Context<'_> {
         Context { space: &self.space, profile: &self.profile }

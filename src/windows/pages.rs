@@ -184,6 +184,11 @@ impl WindowsPages {
         }
     }
 
+    /// The page that a prototype entry stands for.
+    pub fn shared(&self, entry: VirtAddr) -> Result<PageOrigin, ReadError> {
+        self.by_prototype(entry, entry)
+    }
+
     /// A software entry: in a page file, or never written.
     fn paged_out(&self, at: VirtAddr, entry: u64) -> Result<PageOrigin, ReadError> {
         let (low, high) = self.entries.pagefile.ok_or(ReadError::PagedOut(at))?;
@@ -260,6 +265,10 @@ impl Windows {
         self.info.checks.extend(header.into_iter().chain(told));
         self.space = space;
         self.pages = pages;
+        // No process whose environment is there to tell.
+        if self.info.hostname.value().is_none() {
+            self.info.hostname = self.computer_name().into();
+        }
         Ok(self)
     }
 }
@@ -297,23 +306,23 @@ impl Windows {
     /// The regions of a process, read now: the answer outlives what it was read from.
     pub(super) fn regions_of(&self, process: &Object<'_>) -> Regions {
         let (vads, _) = self.vads(process, &Watch::default());
-        let reach = |vad: &Vad<'_>| {
-            let flag = |union: &'static str, flags: &'static str| vad.short.inner(union)?.inner(flags)?.uint("MemCommit");
-            let kind = if !vad.private {
-                Pages::Shared(subsections(vad))
-            } else if flag("u1", "VadFlags1").or_else(|_| flag("u", "VadFlags")).is_ok_and(|committed| committed != 0) {
-                Pages::Committed
-            } else {
-                Pages::Reserved
-            };
-            Reach { start: vad.start, end: vad.end, kind }
-        };
-        let regions: Vec<Reach> = vads.iter().map(reach).collect();
+        let regions: Vec<Reach> = vads.iter().map(Reach::of).collect();
         Arc::new(move |at| {
             let after = regions.partition_point(|region| region.start <= at);
             let region = after.checked_sub(1).and_then(|index| regions.get(index)).filter(|region| at <= region.end);
             Ok(region.map_or(ByRegion::Nothing, |region| region.page(at)))
         })
+    }
+}
+
+impl Windows {
+    /// The frames in which the pages of a shared region lie for all who have not written to them.
+    pub(super) fn shared_frames(&self, vad: &Vad<'_>) -> impl Fn(VirtAddr) -> Option<PhysAddr> {
+        let reach = Reach::of(vad);
+        move |at| match reach.page(at) {
+            ByRegion::Prototype(entry) => self.pages.by_prototype(at, entry).ok()?.physical(),
+            _ => None,
+        }
     }
 }
 
@@ -348,6 +357,18 @@ fn subsections(vad: &Vad<'_>) -> Vec<Prototypes> {
 }
 
 impl Reach {
+    fn of(vad: &Vad<'_>) -> Self {
+        let flag = |union: &'static str, flags: &'static str| vad.short.inner(union)?.inner(flags)?.uint("MemCommit");
+        let kind = if !vad.private {
+            Pages::Shared(subsections(vad))
+        } else if flag("u1", "VadFlags1").or_else(|_| flag("u", "VadFlags")).is_ok_and(|committed| committed != 0) {
+            Pages::Committed
+        } else {
+            Pages::Reserved
+        };
+        Self { start: vad.start, end: vad.end, kind }
+    }
+
     fn page(&self, at: VirtAddr) -> ByRegion {
         match &self.kind {
             Pages::Shared(parts) => {
