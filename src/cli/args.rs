@@ -117,6 +117,12 @@ Holes become zeros and are listed in the manifest. Numbers are decimal, or hexad
         #[arg(required = true, value_name = "IMAGE")]
         images: Vec<PathBuf>,
     },
+    /// Print the event records (Sysmon and others) of a log file, or of an image with the logs that --evtx names.
+    Events {
+        /// Event log (.evtx) or memory image.
+        #[arg(value_name = "FILE|IMAGE")]
+        source: PathBuf,
+    },
     /// Say which profile an image needs, list profiles, build one.
     Symbols {
         #[command(subcommand)]

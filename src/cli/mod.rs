@@ -2,6 +2,7 @@
 
 mod args;
 mod console;
+mod events;
 mod memory;
 mod symbols;
 mod triage;
@@ -92,12 +93,12 @@ impl Run {
             Command::Read { image, address, length, physical, raw } => self.read(&image, address, length, physical, raw),
             Command::Dump { image, start, address, length, physical } => self.dump(&image, start, address.zip(length), physical),
             Command::Triage { images } => self.triage(&images),
+            Command::Events { source } => self.events(&source),
             Command::Symbols { command } => self.symbols(command),
         }
     }
 
     fn explore(&self, image: Option<&Path>, demo: Option<args::System>) -> Result<(), Stop> {
-        self.tell_unused();
         let system = demo.unwrap_or(args::System::Linux);
         let name = image.map_or_else(|| "demo".to_owned(), |image| image.display().to_string());
         let (image, options) = (image.map(Path::to_owned), self.options());
@@ -160,7 +161,6 @@ impl Run {
 
     /// Opens an image and tells what it makes of it.
     fn open(&self, image: &Path) -> Result<Session, Stop> {
-        self.tell_unused();
         self.refuse_existing_output()?;
         let started = Instant::now();
         let progress = self.progress(format!("opening {}", image.display()));
@@ -190,14 +190,7 @@ impl Run {
     }
 
     fn options(&self) -> Options {
-        Options { symbols: self.common.symbols.clone(), pagefiles: self.common.pagefile.clone() }
-    }
-
-    /// An option that does nothing is said to do nothing.
-    fn tell_unused(&self) {
-        for path in &self.common.evtx {
-            self.note(&format!("--evtx {}: not used, this version does not read such files", path.display()));
-        }
+        Options { symbols: self.common.symbols.clone(), pagefiles: self.common.pagefile.clone(), logs: self.common.evtx.clone() }
     }
 
     /// The process object that a PID means. PIDs are reused: the living one is meant, and whoever is left out is told of.

@@ -1,10 +1,11 @@
 //! Every table there is: its columns, the systems it serves, its Volatility names and the walker behind it.
 
 use super::System;
+use crate::events;
 use crate::facts::linux::{Capabilities, LogRecord, Mount, OpenFile, ShellHistory};
 use crate::facts::windows::{FileObject, Handle, Mutant, Privilege, Sid, SymbolicLink};
 use crate::facts::{
-    Feed, Library, Module, Origin, Process, Record, Region, Rows, Scope, Serves, Sink, Socket, Suspicious, Table, Thread, TreeProcess,
+    Connection, Event, Feed, Library, Module, Origin, Process, Record, Region, Rows, Scope, Serves, Sink, Socket, Suspicious, Table, Thread, TreeProcess,
     Variable, Watch,
 };
 use crate::findings;
@@ -93,6 +94,8 @@ catalog! {
     FileObject ["filescan"] windows: windows::file_objects,;
     Mutant ["mutantscan"] windows: windows::mutants,;
     SymbolicLink ["symlinkscan"] windows: windows::symlinks,;
+    Event [] windows: events::events,;
+    Connection [] windows: events::connections,;
     Capabilities ["capabilities"] linux: linux::capabilities,;
     Mount ["mountinfo"] linux: linux::mounts,;
     LogRecord ["kmsg"] linux: linux::kernel_log,;

@@ -2,6 +2,7 @@
 
 mod answer;
 mod cell;
+pub mod event;
 mod exhibit;
 mod info;
 mod known;
@@ -22,6 +23,7 @@ mod symbols;
 
 pub use answer::{Answer, Feed, Rows, Scope, Sink, State, Watch};
 pub use cell::{Cell, Hex, ToCell};
+pub use event::{Connection, Event};
 pub use exhibit::{Behind, Change, Exhibit};
 pub use info::{Check, Info, Origin};
 pub use known::{Known, ReadError};

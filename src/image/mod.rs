@@ -39,8 +39,9 @@ mod zstd;
 
 pub use pagefile::PageFile;
 pub use sweep::Chunk;
+pub(crate) use source::{OnDisk, Source};
 
-use source::{Embedded, OnDisk, Source};
+use source::Embedded;
 
 /// What the image's own headers tell about the machine: hints to be proved, never trusted.
 #[derive(Clone, Debug, Default)]

@@ -154,6 +154,7 @@ impl Windows {
             build: version.build,
             version,
             files: files.to_vec(),
+            logs: Vec::new(),
             pools: OnceLock::new(),
             listed: OnceLock::new(),
             roster: OnceLock::new(),

@@ -6,6 +6,7 @@ mod exhibits;
 mod fields;
 mod files;
 mod handles;
+mod identities;
 mod kdbg;
 mod kernel;
 mod libraries;
@@ -28,10 +29,12 @@ mod threads;
 mod tokens;
 mod vads;
 mod verify;
+mod views;
 
 pub use exhibits::exhibits;
 pub use files::file_objects;
 pub use handles::handles;
+pub use identities::Identity;
 pub use libraries::libraries;
 pub use modules::modules;
 pub use mutants::mutants;
@@ -64,6 +67,8 @@ pub struct Windows {
     version: Version,
     /// Where to look for more symbols.
     files: Vec<PathBuf>,
+    /// Event logs given beside the image.
+    logs: Vec<PathBuf>,
     types: Result<objects::Types, ReadError>,
     pools: OnceLock<Arc<pool::Pools>>,
     listed: OnceLock<processes::Roster>,
@@ -77,6 +82,14 @@ impl Windows {
     }
     pub fn space(&self) -> &AddressSpace {
         &self.space
+    }
+    /// The event logs that were given beside the image.
+    pub fn logs(&self) -> &[PathBuf] {
+        &self.logs
+    }
+    pub fn with_logs(mut self, logs: &[PathBuf]) -> Self {
+        self.logs = logs.to_vec();
+        self
     }
     fn context(&self) -> Context<'_> {
         Context { space: &self.space, profile: &self.profile }

@@ -1,0 +1,84 @@
+//! Event-log records (Sysmon and others), from files and from memory, and their join with processes and sockets. Nothing here knows how
+//! a structure of the system is laid out.
+
+mod binxml;
+mod carve;
+mod connections;
+mod draft;
+mod file;
+mod join;
+mod log;
+mod meaning;
+mod sysmon;
+
+pub use file::LogFile;
+
+use crate::facts::event::{Connection, Event};
+use crate::facts::{Rows as _, Scope, Sink, Socket, Watch};
+use crate::windows::{self, Windows};
+use join::Machine;
+use log::{Log, once};
+use std::sync::Arc;
+
+/// All records of an image and of the logs given with it, joined with its processes; and what is to be said of them.
+fn gather(windows: &Windows, watch: &Watch) -> (Vec<Event>, Machine, Vec<String>) {
+    let (mut log, mut events) = (Log::default(), Vec::new());
+    let mut notes = carve::carve(windows, watch, &mut log, &mut events);
+    for path in windows.logs() {
+        let name = path.display();
+        let read = LogFile::open(path).map_err(|why| why.to_string()).and_then(|file| {
+            file.read_into(watch, &mut log, |found| {
+                events.extend(found);
+                true
+            })
+            .map_err(|why| why.to_string())
+        });
+        if let Err(why) = read {
+            notes.push(format!("{name}: {why}"));
+        }
+    }
+    log.finish(&mut events);
+    notes.extend(log.tally.notes());
+    let (mut events, again) = once(events);
+    if again > 0 {
+        notes.push(format!("{again} records were found in more than one place and are listed once"));
+    }
+    events.sort_by_key(|event| (event.time.value().copied(), event.record_id.value().copied()));
+    let machine = Machine::new(windows, &events, watch);
+    notes.extend(machine.join(&mut events));
+    (events, machine, notes)
+}
+
+pub fn events(windows: &Windows, scope: Scope, out: &mut Sink<Event>) {
+    let (events, _, notes) = gather(windows, out.watch());
+    if events.is_empty() {
+        out.note("no event record was found in memory; --evtx names log files of the machine");
+    }
+    notes.into_iter().for_each(|note| out.note(note));
+    let about = |event: &Event| match scope {
+        Scope::Machine => true,
+        Scope::Pid(pid) => event.pid.value() == Some(&pid),
+        Scope::Process(process) => event.process_address.value() == Some(&process),
+    };
+    out.extend(events.into_iter().filter(about));
+}
+
+pub fn connections(windows: &Windows, scope: Scope, out: &mut Sink<Connection>) {
+    let (events, machine, notes) = gather(windows, out.watch());
+    let mut sockets = Sink::<Socket>::new(Arc::default());
+    windows::sockets(windows, Scope::Machine, &mut sockets);
+    let sockets = sockets.finish();
+    let live: Vec<Socket> = sockets.iter().cloned().collect();
+    let (rows, told) = connections::list(&events, &live, &machine, windows.info().capture_time.value().copied());
+    notes.into_iter().chain(told).chain(sockets.notes().iter().cloned()).for_each(|note| out.note(note));
+    let about = |row: &Connection| match scope {
+        Scope::Machine => true,
+        Scope::Pid(pid) => row.pid.value() == Some(&pid),
+        Scope::Process(process) => row.process_address.value() == Some(&process),
+    };
+    out.extend(rows.into_iter().filter(about));
+    if out.cancelled() {
+        return;
+    }
+    out.note("would_be_logged is unknown: Sysmon's configuration is not read yet");
+}
