@@ -130,7 +130,7 @@ pub struct Reader {
     ops: usize,
     steps: u32,
     text: usize,
-    scratch: String,
+    scratch: Vec<u8>,
 }
 
 impl Reader {
@@ -405,7 +405,7 @@ impl Reader {
         if let Some(known) = self.names.get(letters) {
             return Arc::clone(known);
         }
-        let name: Name = wide(letters, &mut self.scratch).into();
+        let name = wide(letters, &mut self.scratch);
         if self.names.len() < MOST_NAMES * 2 {
             self.names.insert(letters.into(), Arc::clone(&name));
         }
@@ -426,7 +426,7 @@ impl Reader {
         }
         Ok(match kind {
             kind::NULL => Value::None,
-            kind::STRING => Value::Text(wide(bytes, &mut self.scratch).into()),
+            kind::STRING => Value::Text(wide(bytes, &mut self.scratch)),
             kind::ANSI => Value::Text(bytes.iter().map(|byte| char::from(*byte)).collect::<String>().trim_end_matches('\0').into()),
             _ => scalar(kind, bytes).unwrap_or_else(|| Value::Bytes(bytes.to_vec())),
         })
@@ -441,7 +441,7 @@ impl Reader {
                 if strings.last().is_some_and(|last| last.is_empty()) {
                     strings.pop();
                 }
-                strings.into_iter().map(|string| Value::Text(wide(string.as_flattened(), &mut self.scratch).into())).collect()
+                strings.into_iter().map(|string| Value::Text(wide(string.as_flattened(), &mut self.scratch))).collect()
             }
             kind::ANSI => {
                 let text: String = bytes.iter().map(|byte| char::from(*byte)).collect();
@@ -496,19 +496,20 @@ fn entity(name: &str) -> &str {
     }
 }
 
-/// UTF-16 text without the NULs at its end.
-fn wide<'a>(bytes: &[u8], scratch: &'a mut String) -> &'a str {
-    scratch.clear();
+/// UTF-16 text without the NULs at its end. `scratch` spares an allocation.
+fn wide(bytes: &[u8], scratch: &mut Vec<u8>) -> Name {
     let (units, _) = bytes.as_chunks::<2>();
     let length = units.iter().rposition(|unit| *unit != [0, 0]).map_or(0, |last| last + 1);
-    let units = &units[..length];
+    let units = units.get(..length).unwrap_or_default();
     if units.iter().all(|[low, high]| *high == 0 && *low < 0x80) {
-        scratch.extend(units.iter().map(|[low, _]| char::from(*low)));
-    } else {
-        let decoded = char::decode_utf16(units.iter().map(|unit| u16::from_le_bytes(*unit)));
-        scratch.extend(decoded.map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)));
+        scratch.clear();
+        scratch.extend(units.iter().map(|[low, _]| *low));
+        if let Ok(text) = str::from_utf8(scratch) {
+            return text.into();
+        }
     }
-    scratch
+    let decoded = char::decode_utf16(units.iter().map(|unit| u16::from_le_bytes(*unit)));
+    decoded.map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect::<String>().into()
 }
 
 /// How many bytes a value of a fixed size takes.

@@ -121,7 +121,8 @@ fn loose(windows: &Windows, marks: &[PhysAddr], seen: &HashSet<PhysAddr>, watch:
             let at = mark.in_page() as usize;
             let rest = page.get(at..).unwrap_or_default();
             let Some(head) = Head::read(rest).filter(|_| at >= after) else { continue };
-            if head.ends(rest) != Some(false) {
+            // A record whose end is elsewhere must at least have a time.
+            if head.ends(rest).unwrap_or(head.written != 0) {
                 heads.push((frame.offset(at as u64), head));
                 after = at + head.size;
             }

@@ -302,3 +302,40 @@ fn seen(row: &mut Connection, time: Option<Time>) {
         row.last_seen = Known::Value(time);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logged(source: &str, destination: &str, outbound: Option<bool>) -> Logged {
+        let end = |text: &str| text.parse::<std::net::SocketAddr>().map_or((IpAddr::from([0; 4]), 0), |end| (end.ip(), end.port()));
+        Logged { udp: false, source: end(source), destination: end(destination), outbound, time: None, user: None }
+    }
+
+    #[test]
+    fn the_local_end_is_the_machines_own() {
+        let own = HashSet::from([IpAddr::from([10, 0, 0, 1])]);
+        let local = |source, destination, outbound| {
+            let tuple = logged(source, destination, outbound).oriented(&own, |_, port| port == 3389);
+            format!("{}:{}", tuple.local.0, tuple.local.1)
+        };
+        assert_eq!(local("9.9.9.9:5", "8.8.8.8:443", Some(true)), "9.9.9.9:5");
+        // Inbound, written either way round.
+        assert_eq!(local("10.0.0.9:5", "10.0.0.1:445", Some(false)), "10.0.0.1:445");
+        assert_eq!(local("10.0.0.1:445", "10.0.0.9:5", Some(false)), "10.0.0.1:445");
+        // Both ends are this machine's: who listens was connected to.
+        assert_eq!(local("127.0.0.1:3389", "127.0.0.1:50000", Some(false)), "127.0.0.1:3389");
+        assert_eq!(local("127.0.0.1:50000", "127.0.0.1:3389", Some(false)), "127.0.0.1:3389");
+        // A group is never an end of one's own.
+        assert_eq!(local("239.255.255.250:1900", "10.9.9.9:5", Some(false)), "10.9.9.9:5");
+    }
+
+    #[test]
+    fn addresses_have_one_form() {
+        let shown = |text| plain(text).map(|address| address.to_string());
+        assert_eq!(shown("0:0:0:0:0:0:0:1").as_deref(), Some("::1"));
+        assert_eq!(shown("fe80:0:0:0:80ac:4126:fa58:1b81%12").as_deref(), Some("fe80::80ac:4126:fa58:1b81"));
+        assert_eq!(shown("::ffff:192.168.56.20").as_deref(), Some("192.168.56.20"));
+        assert_eq!(shown("-"), None);
+    }
+}

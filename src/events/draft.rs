@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 /// Fields of one event.
 const MOST_FIELDS: usize = 4096;
+const USUAL_FIELDS: usize = 18;
 
 /// An element that is open.
 struct Level {
@@ -149,6 +150,9 @@ impl Draft {
     }
 
     fn field(&mut self, name: Name, value: Value) {
+        if self.fields.0.is_empty() {
+            self.fields.0.reserve(USUAL_FIELDS);
+        }
         if self.fields.0.len() < MOST_FIELDS {
             self.repeated |= &*name == "Data" || self.fields.0.len() > 64 || self.fields.get(&name).is_some();
             self.fields.0.push((name, value));

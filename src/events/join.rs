@@ -208,3 +208,86 @@ fn short(name: &str) -> String {
 fn same_host(host: &str, name: &str) -> bool {
     host == name || (host.len() == SHORT_NAME && name.starts_with(host))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::facts::event::Guid;
+
+    const BOOT: i128 = 1_715_669_888;
+
+    fn time(seconds: i128) -> Time {
+        Time::from_nanoseconds((BOOT + seconds) * SECOND + 500, 7).unwrap()
+    }
+
+    fn process(pid: u32, began: i128, ended: Option<i128>, token: u32) -> Identity {
+        let address = VirtAddr(0xffff_8000_0000_0000 + u64::from(pid) * 0x1000 + began as u64);
+        Identity { pid, address, created: Some(time(began)), exited: ended.map(time), token: Some(token), start_key: None }
+    }
+
+    fn guid(machine: u32, began: i128, token: u32) -> Guid {
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&machine.to_le_bytes());
+        bytes[4..8].copy_from_slice(&((BOOT + began) as u32).to_le_bytes());
+        bytes[8..12].copy_from_slice(&0x1000_0000_u32.to_le_bytes());
+        bytes[12..].copy_from_slice(&token.to_le_bytes());
+        Guid(bytes)
+    }
+
+    fn event(computer: &str, pid: u32, guid: Option<Guid>, at: i128) -> Event {
+        Event {
+            time: Known::Value(time(at)),
+            event_id: Known::Value(if guid.is_some() { 3 } else { 5156 }),
+            computer: Known::Value(computer.into()),
+            pid: Known::Value(pid),
+            process_guid: guid.into(),
+            ..Event::default()
+        }
+    }
+
+    /// The pids of the processes that events join.
+    fn joined(host: Option<&str>, events: &[Event]) -> Vec<Option<u64>> {
+        let all = [process(4, 0, None, 1), process(100, 10, None, 2), process(200, 20, Some(60), 3), process(200, 100, None, 4)];
+        let mut processes: HashMap<u32, Vec<Identity>> = HashMap::new();
+        all.into_iter().for_each(|process| processes.entry(process.pid).or_default().push(process));
+        let machine = Machine::of(processes, host, Some(&time(0)), Some(&time(1000)), events);
+        let mut events = events.to_vec();
+        machine.join(&mut events);
+        events.iter().map(|event| event.process_address.value().map(|address| address.0 & 0xff_ffff)).collect()
+    }
+
+    #[test]
+    fn a_process_is_told_by_pid_and_second() {
+        let events = [
+            event("PC.corp", 100, Some(guid(7, 10, 2)), 50),
+            event("PC.corp", 200, Some(guid(7, 20, 3)), 50),
+            event("PC.corp", 200, Some(guid(7, 100, 4)), 150),
+            // The same PID, but of yet another process.
+            event("PC.corp", 200, Some(guid(7, 80, 9)), 90),
+        ];
+        assert_eq!(joined(Some("pc"), &events), [Some(0x6_400a), Some(0xc_8014), Some(0xc_8064), None]);
+        assert_eq!(joined(None, &events)[0], Some(0x6_400a));
+    }
+
+    #[test]
+    fn events_without_a_guid_join_who_lived_then() {
+        let events = [event("PC", 200, None, 50), event("PC", 200, None, 80), event("PC", 200, None, 150), event("PC", 200, None, -5)];
+        assert_eq!(joined(Some("PC"), &events), [Some(0xc_8014), None, Some(0xc_8064), None]);
+        // Nothing says whose log it is.
+        assert_eq!(joined(None, &events), [None; 4]);
+    }
+
+    #[test]
+    fn logs_of_other_machines_join_nothing() {
+        // Another machine's name, though PIDs and seconds agree.
+        let foreign = [event("OTHER", 100, Some(guid(9, 10, 5)), 50), event("OTHER", 100, None, 50)];
+        assert_eq!(joined(Some("PC"), &foreign), [None, None]);
+        // A twin of the same name: the one whose keys are those of this machine's tokens is its own.
+        let twins = [event("PC", 100, Some(guid(9, 10, 5)), 50), event("PC", 100, Some(guid(7, 10, 2)), 50)];
+        assert_eq!(joined(Some("PC"), &twins), [None, Some(0x6_400a)]);
+        // One that says of living processes' PIDs that they were others'.
+        let refuted = [event("PC", 100, Some(guid(9, 10, 5)), 50), event("PC", 4, Some(guid(9, 30, 5)), 50), event("PC", 100, Some(guid(9, 40, 5)), 50)];
+        assert_eq!(joined(Some("PC"), &refuted), [None; 3]);
+    }
+}

@@ -27,7 +27,7 @@ const LATEST: u64 = 157_469_184_000_000_000;
 /// Flag of files and chunks that no checksum is written for.
 const NO_CHECKSUM: u32 = 4;
 
-/// What stands before a record's XML.
+/// What stands before a record's XML. The last record of an exported log may have no time here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     pub size: usize,
@@ -48,7 +48,7 @@ impl Head {
         };
         let sound = [*m0, *m1, *m2, *m3] == *RECORD_MAGIC
             && (LEAST_RECORD..=CHUNK - HEADER).contains(&head.size)
-            && (EARLIEST..LATEST).contains(&head.written);
+            && (head.written == 0 || (EARLIEST..LATEST).contains(&head.written));
         sound.then_some(head)
     }
 
@@ -153,7 +153,7 @@ impl Log {
                 at = next;
                 continue;
             };
-            let follows = before.is_none_or(|before| before.number.wrapping_add(1) == head.number && before.written <= head.written);
+            let follows = before.is_none_or(|before| before.number.wrapping_add(1) == head.number && (head.written == 0 || before.written <= head.written));
             let standing = if at < end || (headed && live && follows) { Standing::Live } else { Standing::Stale };
             let cut = missing(holes, at, head.size);
             match (head.ends(rest), cut) {

@@ -9,7 +9,13 @@ mod file;
 mod join;
 mod log;
 mod meaning;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod samples;
 mod sysmon;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 
 pub use file::LogFile;
 
