@@ -45,6 +45,9 @@ pub struct Common {
     /// Event log of the same machine. Repeatable.
     #[arg(long, value_name = "PATH", global = true)]
     pub evtx: Vec<PathBuf>,
+    /// Configuration of Sysmon on the same machine: its XML file, or the bytes of its registry value Rules.
+    #[arg(long, value_name = "PATH", global = true)]
+    pub sysmon_config: Option<PathBuf>,
     /// Say nothing but errors on standard error.
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub quiet: bool,

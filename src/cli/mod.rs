@@ -190,7 +190,12 @@ impl Run {
     }
 
     fn options(&self) -> Options {
-        Options { symbols: self.common.symbols.clone(), pagefiles: self.common.pagefile.clone(), logs: self.common.evtx.clone() }
+        Options {
+            symbols: self.common.symbols.clone(),
+            pagefiles: self.common.pagefile.clone(),
+            logs: self.common.evtx.clone(),
+            sysmon_config: self.common.sysmon_config.clone(),
+        }
     }
 
     /// The process object that a PID means. PIDs are reused: the living one is meant, and whoever is left out is told of.

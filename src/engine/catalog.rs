@@ -5,8 +5,8 @@ use crate::events;
 use crate::facts::linux::{Capabilities, LogRecord, Mount, OpenFile, ShellHistory};
 use crate::facts::windows::{FileObject, Handle, Mutant, Privilege, Sid, SymbolicLink};
 use crate::facts::{
-    Connection, Event, Feed, Library, Module, Origin, Process, Record, Region, Rows, Scope, Serves, Sink, Socket, Suspicious, Table, Thread, TreeProcess,
-    Variable, Watch,
+    Connection, Event, Feed, Library, Module, Origin, Process, Record, Region, Rows, Scope, Serves, Sink, Socket, Suspicious, Table,
+    Thread, TreeProcess, Variable, Watch,
 };
 use crate::findings;
 use crate::linux::{self, Linux};

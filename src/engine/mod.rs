@@ -6,10 +6,10 @@ mod dump;
 mod job;
 mod profiles;
 
+pub use crate::events::LogFile;
 pub use bytes::{Bytes, MOST_BYTES, Piece, Space};
 pub use catalog::{Entry, catalog, find_table};
 pub use dump::{Dump, Extent};
-pub use crate::events::LogFile;
 pub use job::{Job, Task};
 pub use profiles::{build_profile, pack_folder, symbol_files};
 
@@ -35,6 +35,8 @@ pub struct Options {
     pub pagefiles: Vec<PathBuf>,
     /// Event logs of the same machine.
     pub logs: Vec<PathBuf>,
+    /// Configuration of Sysmon on the same machine: XML, or the registry value Rules.
+    pub sysmon_config: Option<PathBuf>,
 }
 
 /// Why something cannot be done: what, where and what to try, in one line.
@@ -56,7 +58,9 @@ pub(crate) enum System {
 impl System {
     /// What costs nothing comes first: the image's headers and its lowest megabyte. Then memory is swept for either kernel.
     fn detect(image: &Arc<Image>, options: &Options, watch: &Watch) -> Result<Self, String> {
-        let windows = |windows: Windows| Ok(Self::Windows(Box::new(windows.with_pages(&options.pagefiles)?.with_logs(&options.logs))));
+        let windows = |windows: Windows| {
+            Ok(Self::Windows(Box::new(windows.with_pages(&options.pagefiles)?.with_logs(&options.logs, options.sysmon_config.as_deref()))))
+        };
         if let Some(found) = Windows::at_hand(image, &options.symbols) {
             return found.and_then(windows);
         }

@@ -18,7 +18,8 @@ pub fn carve(windows: &Windows, watch: &Watch, log: &mut Log, out: &mut Vec<Even
     let mut notes = Vec::new();
     // Pages whose records have been read as parts of a chunk.
     let mut seen: HashSet<PhysAddr> = HashSet::new();
-    let is_log = |path: &str| path.len() > 5 && path.is_char_boundary(path.len() - 5) && path[path.len() - 5..].eq_ignore_ascii_case(".evtx");
+    let is_log =
+        |path: &str| path.len() > 5 && path.is_char_boundary(path.len() - 5) && path[path.len() - 5..].eq_ignore_ascii_case(".evtx");
     let (views, trouble) = windows.views(is_log, watch);
     notes.extend(trouble);
     for view in &views {

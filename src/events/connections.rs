@@ -2,9 +2,10 @@
 
 use super::join::{Machine, Owner};
 use super::meaning::{SECURITY, SYSMON};
+use super::rules::{Config, Seen};
 use super::sysmon;
 use crate::address::VirtAddr;
-use crate::facts::event::{Connection, Event, Evidence, Guid, Value};
+use crate::facts::event::{Connection, Event, Evidence, Guid, Logs, Value};
 use crate::facts::{Known, Socket, Time};
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
@@ -147,8 +148,14 @@ impl<'a> Live<'a> {
     /// Whether it is the same protocol and ends; a datagram socket has only its own end, maybe without an address.
     fn is(&self, tuple: &Tuple) -> bool {
         let Some((address, port)) = self.local else { return false };
-        let near = port == tuple.local.1 && (address == tuple.local.0 || (self.udp && address.is_unspecified() && same_kind(address, tuple.local.0)));
+        let near = port == tuple.local.1
+            && (address == tuple.local.0 || (self.udp && address.is_unspecified() && same_kind(address, tuple.local.0)));
         self.udp == tuple.udp && near && !self.listens() && (self.udp || self.remote == Some(tuple.remote))
+    }
+    /// What it is connected to, if it is.
+    fn tuple(&self) -> Option<Tuple> {
+        let remote = self.remote.filter(|_| !self.listens())?;
+        Some(Tuple { udp: self.udp, local: self.local?, remote })
     }
     fn owned_by(&self, process: Process, pid: Option<u32>) -> bool {
         let (object, id) = (self.socket.process_address.value(), self.socket.pid.value().copied());
@@ -161,12 +168,68 @@ impl<'a> Live<'a> {
     }
 }
 
+fn verdict(logged: Option<bool>) -> Logs {
+    match logged {
+        Some(true) => Logs::Yes,
+        Some(false) => Logs::No,
+        None => Logs::Unknown,
+    }
+}
+
+/// A field of Sysmon's event 3, as that event has it.
+fn logged_field(event: &Event, field: &str) -> Seen {
+    match event.data.get(field) {
+        Some(Value::None) | None => Seen::Unknown,
+        Some(value) => Seen::Text(value.to_string()),
+    }
+}
+
+/// The same field, as far as memory tells it.
+fn live_field(row: &Connection, tuple: &Tuple, swapped: bool, field: &str) -> Seen {
+    let (source, destination) = if swapped { (tuple.remote, tuple.local) } else { (tuple.local, tuple.remote) };
+    let end = |(address, _): (IpAddr, u16)| match address {
+        // Sysmon writes all eight groups.
+        IpAddr::V6(six) => six.segments().map(|group| format!("{group:x}")).join(":"),
+        four => four.to_string(),
+    };
+    let text = match field {
+        "ProcessId" => row.pid.value().map(ToString::to_string),
+        "Image" => match row.image.value() {
+            Some(path) if path.starts_with("\\Device\\") => {
+                let rest = path.splitn(4, '\\').nth(3).map(|rest| format!("\\{rest}"));
+                return rest.map_or(Seen::Unknown, Seen::Driveless);
+            }
+            path => path.cloned(),
+        },
+        "Protocol" => Some(if tuple.udp { "udp" } else { "tcp" }.to_owned()),
+        "Initiated" => row.direction.value().map(|direction| (*direction == "outbound").to_string()),
+        "SourceIsIpv6" => Some(source.0.is_ipv6().to_string()),
+        "SourceIp" => Some(end(source)),
+        "SourcePort" => Some(source.1.to_string()),
+        "DestinationIsIpv6" => Some(destination.0.is_ipv6().to_string()),
+        "DestinationIp" => Some(end(destination)),
+        "DestinationPort" => Some(destination.1.to_string()),
+        _ => None,
+    };
+    text.map_or(Seen::Unknown, Seen::Text)
+}
+
 fn same_kind(a: IpAddr, b: IpAddr) -> bool {
     a.is_ipv4() == b.is_ipv4()
 }
 
+/// What sockets and connections are judged by.
+pub struct Context<'a> {
+    pub machine: &'a Machine,
+    pub capture: Option<Time>,
+    /// Paths of programs, by process object.
+    pub paths: HashMap<VirtAddr, String>,
+    pub config: Option<&'a Config>,
+}
+
 /// All connections: those that events tell of, joined with their sockets, then the other sockets. `events` are joined with processes.
-pub fn list(events: &[Event], sockets: &[Socket], machine: &Machine, capture: Option<Time>) -> (Vec<Connection>, Vec<String>) {
+pub fn list(events: &[Event], sockets: &[Socket], context: &Context<'_>) -> (Vec<Connection>, Vec<String>) {
+    let capture = context.capture;
     let mut live: Vec<Live<'_>> = sockets.iter().filter_map(Live::read).collect();
     let listeners: HashSet<(bool, u16)> =
         live.iter().filter(|live| live.listens() || live.udp).filter_map(|live| Some((live.udp, live.local?.1))).collect();
@@ -176,7 +239,7 @@ pub fn list(events: &[Event], sockets: &[Socket], machine: &Machine, capture: Op
     let mut logged: Vec<(&Event, Logged)> = Vec::new();
     for event in events {
         let Some(connection) = Logged::read(event) else { continue };
-        if machine.owner(event) == Owner::Another {
+        if context.machine.owner(event) == Owner::Another {
             foreign += 1;
         } else {
             logged.push((event, connection));
@@ -195,7 +258,7 @@ pub fn list(events: &[Event], sockets: &[Socket], machine: &Machine, capture: Op
         .collect();
     let mut rows: Vec<Connection> = Vec::new();
     let mut places: HashMap<(Tuple, Process), usize> = HashMap::new();
-    let mut keys: Vec<(Tuple, Process)> = Vec::new();
+    let mut keys: Vec<(Tuple, Process, &Event)> = Vec::new();
     for (event, logged) in logged {
         let tuple = logged.oriented(&own, listening);
         let process = match (event.process_address.value(), event.process_guid.value()) {
@@ -204,7 +267,7 @@ pub fn list(events: &[Event], sockets: &[Socket], machine: &Machine, capture: Op
             (None, None) => Process::Pid(event.pid.value().copied()),
         };
         let place = *places.entry((tuple, process)).or_insert_with(|| {
-            keys.push((tuple, process));
+            keys.push((tuple, process, event));
             rows.push(fresh(event, &logged, &tuple));
             rows.len() - 1
         });
@@ -219,7 +282,7 @@ pub fn list(events: &[Event], sockets: &[Socket], machine: &Machine, capture: Op
             row.record_ids.push(number.to_string());
         }
     }
-    for (row, (tuple, process)) in rows.iter_mut().zip(&keys) {
+    for (row, (tuple, process, event)) in rows.iter_mut().zip(&keys) {
         let pid = row.pid.value().copied();
         let found = live.iter_mut().filter(|live| live.is(tuple) && live.owned_by(*process, pid)).min_by_key(|live| live.taken);
         if let Some(live) = found {
@@ -231,9 +294,22 @@ pub fn list(events: &[Event], sockets: &[Socket], machine: &Machine, capture: Op
             row.address = Known::Value(live.socket.address);
             seen_live(row, live.socket, capture);
         }
+        if let Some(config) = context.config {
+            let ruling = config.ruling(&|field| logged_field(event, field));
+            (row.would_be_logged, row.rule) = (verdict(ruling.logged), Known::Value(ruling.why));
+        }
     }
     for live in live.iter().filter(|live| !live.taken) {
-        rows.push(alone(live, capture, &listening));
+        let mut row = alone(live, capture, &listening);
+        row.image = row.process_address.value().and_then(|process| context.paths.get(process)).cloned().into();
+        if let (Some(config), Some(tuple)) = (context.config, live.tuple()) {
+            // Which end an inbound connection has as its source differs: both must agree.
+            let rule = |swapped| config.ruling(&|field| live_field(&row, &tuple, swapped, field));
+            let (first, second) = (rule(false), rule(row.direction != Known::Value("outbound")));
+            let agreed = if first.logged == second.logged { first.logged } else { None };
+            (row.would_be_logged, row.rule) = (verdict(agreed), Known::Value(first.why));
+        }
+        rows.push(row);
     }
     rows.sort_by_key(|row| (row.first_seen.value().copied(), row.address.value().copied()));
     (rows, notes)

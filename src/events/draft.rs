@@ -204,7 +204,8 @@ impl Draft {
         let names = self.event_id.filter(|_| sysmon).and_then(|id| sysmon::names(id, kinds));
         self.numbered |= names.is_none();
         for (index, value) in values.into_iter().enumerate() {
-            let name = names.as_ref().and_then(|names| names.get(index)).map_or_else(|| format!("#{index}").into(), |name| Name::from(*name));
+            let name =
+                names.as_ref().and_then(|names| names.get(index)).map_or_else(|| format!("#{index}").into(), |name| Name::from(*name));
             self.field(name, value);
         }
     }

@@ -191,8 +191,9 @@ impl Machine {
             event.process_address = self.process(event).map(|process| process.address).into();
         }
         let told = others.into_iter();
-        let mut notes: Vec<String> =
-            told.map(|(name, count)| format!("{count} records are of {name}, not of this machine, and join with none of its processes")).collect();
+        let mut notes: Vec<String> = told
+            .map(|(name, count)| format!("{count} records are of {name}, not of this machine, and join with none of its processes"))
+            .collect();
         if self.own.machine.is_none() && events.iter().any(|event| event.process_guid.value().is_some()) {
             notes.push("no Sysmon record names a process of this image: nothing proves that the log is this machine's".to_owned());
         }
@@ -287,7 +288,11 @@ mod tests {
         let twins = [event("PC", 100, Some(guid(9, 10, 5)), 50), event("PC", 100, Some(guid(7, 10, 2)), 50)];
         assert_eq!(joined(Some("PC"), &twins), [None, Some(0x6_400a)]);
         // One that says of living processes' PIDs that they were others'.
-        let refuted = [event("PC", 100, Some(guid(9, 10, 5)), 50), event("PC", 4, Some(guid(9, 30, 5)), 50), event("PC", 100, Some(guid(9, 40, 5)), 50)];
+        let refuted = [
+            event("PC", 100, Some(guid(9, 10, 5)), 50),
+            event("PC", 4, Some(guid(9, 30, 5)), 50),
+            event("PC", 100, Some(guid(9, 40, 5)), 50),
+        ];
         assert_eq!(joined(Some("PC"), &refuted), [None; 3]);
     }
 }

@@ -153,7 +153,8 @@ impl Log {
                 at = next;
                 continue;
             };
-            let follows = before.is_none_or(|before| before.number.wrapping_add(1) == head.number && (head.written == 0 || before.written <= head.written));
+            let follows = before
+                .is_none_or(|before| before.number.wrapping_add(1) == head.number && (head.written == 0 || before.written <= head.written));
             let standing = if at < end || (headed && live && follows) { Standing::Live } else { Standing::Stale };
             let cut = missing(holes, at, head.size);
             match (head.ends(rest), cut) {

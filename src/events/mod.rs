@@ -9,6 +9,7 @@ mod file;
 mod join;
 mod log;
 mod meaning;
+mod rules;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod samples;
@@ -16,14 +17,16 @@ mod sysmon;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;
+mod xml;
 
 pub use file::LogFile;
 
 use crate::facts::event::{Connection, Event};
-use crate::facts::{Rows as _, Scope, Sink, Socket, Watch};
+use crate::facts::{Process, Rows as _, Scope, Sink, Socket, Watch};
 use crate::windows::{self, Windows};
 use join::Machine;
 use log::{Log, once};
+use rules::Config;
 use std::sync::Arc;
 
 /// All records of an image and of the logs given with it, joined with its processes; and what is to be said of them.
@@ -75,16 +78,31 @@ pub fn connections(windows: &Windows, scope: Scope, out: &mut Sink<Connection>) 
     windows::sockets(windows, Scope::Machine, &mut sockets);
     let sockets = sockets.finish();
     let live: Vec<Socket> = sockets.iter().cloned().collect();
-    let (rows, told) = connections::list(&events, &live, &machine, windows.info().capture_time.value().copied());
+    let mut processes = Sink::<Process>::new(Arc::default());
+    windows::processes(windows, Scope::Machine, &mut processes);
+    let path = |process: &Process| Some((*process.address.value()?, process.path.value()?.clone()));
+    let config = windows.sysmon_config().map(|path| {
+        let told = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+        std::fs::read(path).map_err(|why| told(&why)).and_then(|bytes| Config::parse(&bytes).map_err(|why| told(&why)))
+    });
+    let known = config.as_ref().and_then(|config| config.as_ref().ok());
+    let context = connections::Context {
+        machine: &machine,
+        capture: windows.info().capture_time.value().copied(),
+        paths: processes.finish().iter().filter_map(path).collect(),
+        config: known,
+    };
+    let (rows, told) = connections::list(&events, &live, &context);
     notes.into_iter().chain(told).chain(sockets.notes().iter().cloned()).for_each(|note| out.note(note));
+    out.note(match &config {
+        None => "would_be_logged is unknown: no configuration of Sysmon was given (--sysmon-config)".to_owned(),
+        Some(Err(why)) => why.clone(),
+        Some(Ok(_)) => "would_be_logged goes by the configuration given, which need not have been in force then".to_owned(),
+    });
     let about = |row: &Connection| match scope {
         Scope::Machine => true,
         Scope::Pid(pid) => row.pid.value() == Some(&pid),
         Scope::Process(process) => row.process_address.value() == Some(&process),
     };
     out.extend(rows.into_iter().filter(about));
-    if out.cancelled() {
-        return;
-    }
-    out.note("would_be_logged is unknown: Sysmon's configuration is not read yet");
 }

@@ -174,13 +174,8 @@ impl Chunk {
         let outer_id = 0x3b + computer.len() as u32;
         let inner_id = 0x1000 + u32::from(event) * 64 + fields.len() as u32;
         let items: Vec<Item> = fields.iter().map(|(_, item)| item.clone()).collect();
-        let mut probe = Self {
-            bytes: self.bytes.clone(),
-            names: self.names.clone(),
-            templates: self.templates.clone(),
-            number: 0,
-            last: 0,
-        };
+        let mut probe =
+            Self { bytes: self.bytes.clone(), names: self.names.clone(), templates: self.templates.clone(), number: 0, last: 0 };
         system.push(Item(0x21, Vec::new()));
         probe.instance(outer_id, &outer(computer), &system);
         let at = probe.bytes.len();

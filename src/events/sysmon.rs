@@ -100,11 +100,8 @@ impl Identity {
     /// None for zeros: Sysmon no longer knew the process.
     pub fn of(guid: Guid) -> Option<Self> {
         let [a, b, c, d, e, f, g, h, key @ ..] = guid.0;
-        let identity = Self {
-            machine: u32::from_le_bytes([a, b, c, d]),
-            seconds: u32::from_le_bytes([e, f, g, h]),
-            key: u64::from_le_bytes(key),
-        };
+        let identity =
+            Self { machine: u32::from_le_bytes([a, b, c, d]), seconds: u32::from_le_bytes([e, f, g, h]), key: u64::from_le_bytes(key) };
         (guid != Guid::NONE).then_some(identity)
     }
     /// The low part of the token's ID, which keys had before they became process start keys.

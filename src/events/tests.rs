@@ -1,7 +1,7 @@
 use super::binxml::{Place, Reader};
 use super::draft::Draft;
-use super::log::{CHUNK, Head, Log, once};
 use super::file;
+use super::log::{CHUNK, Head, Log, once};
 use super::samples::{Chunk, TIME, connect, number, text};
 use crate::facts::Watch;
 use crate::facts::event::{Event, Recovered, Value};

@@ -236,6 +236,8 @@ record! {
         evidence: Evidence,
         /// yes, no or unknown: whether Sysmon's configuration lets such a connection be logged.
         would_be_logged: Logs,
+        /// The rule of the configuration that decides.
+        rule: Known<String>,
         /// Sysmon's name for the owner.
         process_guid: Known<Guid>,
         /// Address of the owner's process object.

@@ -38,8 +38,8 @@ mod vmware;
 mod zstd;
 
 pub use pagefile::PageFile;
-pub use sweep::Chunk;
 pub(crate) use source::{OnDisk, Source};
+pub use sweep::Chunk;
 
 use source::Embedded;
 

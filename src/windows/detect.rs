@@ -155,6 +155,7 @@ impl Windows {
             version,
             files: files.to_vec(),
             logs: Vec::new(),
+            sysmon_config: None,
             pools: OnceLock::new(),
             listed: OnceLock::new(),
             roster: OnceLock::new(),

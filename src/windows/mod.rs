@@ -52,7 +52,7 @@ use crate::image::Image;
 use crate::paging::AddressSpace;
 use crate::symbols::pack::Version;
 use crate::symbols::{Context, Object, Profile};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 /// A Windows kernel in an image.
@@ -69,6 +69,8 @@ pub struct Windows {
     files: Vec<PathBuf>,
     /// Event logs given beside the image.
     logs: Vec<PathBuf>,
+    /// A configuration of Sysmon given beside the image.
+    sysmon_config: Option<PathBuf>,
     types: Result<objects::Types, ReadError>,
     pools: OnceLock<Arc<pool::Pools>>,
     listed: OnceLock<processes::Roster>,
@@ -87,8 +89,13 @@ impl Windows {
     pub fn logs(&self) -> &[PathBuf] {
         &self.logs
     }
-    pub fn with_logs(mut self, logs: &[PathBuf]) -> Self {
+    /// The configuration of Sysmon that was given beside the image.
+    pub fn sysmon_config(&self) -> Option<&Path> {
+        self.sysmon_config.as_deref()
+    }
+    pub fn with_logs(mut self, logs: &[PathBuf], sysmon_config: Option<&Path>) -> Self {
         self.logs = logs.to_vec();
+        self.sysmon_config = sysmon_config.map(Path::to_owned);
         self
     }
     fn context(&self) -> Context<'_> {
