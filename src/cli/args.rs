@@ -121,15 +121,30 @@ Holes become zeros and are listed in the manifest. Numbers are decimal, or hexad
         images: Vec<PathBuf>,
     },
     /// Print the event records (Sysmon and others) of a log file, or of an image with the logs that --evtx names.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Events {
+        #[command(subcommand)]
+        command: Option<EventsCommand>,
         /// Event log (.evtx) or memory image.
-        #[arg(value_name = "FILE|IMAGE")]
-        source: PathBuf,
+        #[arg(value_name = "FILE|IMAGE", required = true)]
+        source: Option<PathBuf>,
     },
     /// Say which profile an image needs, list profiles, build one.
     Symbols {
         #[command(subcommand)]
         command: SymbolsCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EventsCommand {
+    /// Say how far back a log reaches, and how large it must be for a number of days.
+    Retention {
+        /// Event log (.evtx).
+        file: PathBuf,
+        /// Days that it should reach back.
+        #[arg(long, value_name = "N", default_value = "90")]
+        days: u64,
     },
 }
 
@@ -177,6 +192,8 @@ pub enum Shape {
     Json,
     Jsonl,
     Csv,
+    /// JSON Lines for a timeline in Timesketch
+    Timesketch,
 }
 
 impl From<Shape> for Format {
@@ -186,6 +203,7 @@ impl From<Shape> for Format {
             Shape::Json => Self::Json,
             Shape::Jsonl => Self::Jsonl,
             Shape::Csv => Self::Csv,
+            Shape::Timesketch => Self::Timesketch,
         }
     }
 }
@@ -226,5 +244,12 @@ mod tests {
         assert!(matches!(parse(&["--quiet", "info", "memory.lime"]), Ok(Cli { command: Some(Command::Info { .. }), .. })));
         assert!(matches!(parse(&[]), Ok(Cli { command: None, image: None, .. })));
         assert!(parse(&["memory.lime", "more"]).is_err());
+        assert!(parse(&["events"]).is_err());
+        assert!(matches!(
+            parse(&["events", "log.evtx"]),
+            Ok(Cli { command: Some(Command::Events { command: None, source: Some(_) }), .. })
+        ));
+        let retention = parse(&["events", "retention", "log.evtx", "--days", "30", "--format", "json"]);
+        assert!(matches!(retention, Ok(Cli { command: Some(Command::Events { command: Some(_), source: None }), .. })));
     }
 }

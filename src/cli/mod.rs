@@ -93,7 +93,7 @@ impl Run {
             Command::Read { image, address, length, physical, raw } => self.read(&image, address, length, physical, raw),
             Command::Dump { image, start, address, length, physical } => self.dump(&image, start, address.zip(length), physical),
             Command::Triage { images } => self.triage(&images),
-            Command::Events { source } => self.events(&source),
+            Command::Events { command, source } => self.events(command, source.as_deref()),
             Command::Symbols { command } => self.symbols(command),
         }
     }

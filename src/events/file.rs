@@ -36,6 +36,13 @@ impl LogFile {
         }
     }
 
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+    pub(super) fn length(&self) -> u64 {
+        self.file.len()
+    }
+
     /// Shows all records, in batches and in the order of the file; `show` says whether to go on. Records that had to wait for the
     /// definitions of others come last.
     pub fn read(&self, watch: &Watch, mut show: impl FnMut(Vec<Event>) -> bool) -> Result<Vec<String>, ReadError> {

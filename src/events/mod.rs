@@ -9,6 +9,7 @@ mod file;
 mod join;
 mod log;
 mod meaning;
+mod retention;
 mod rules;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -206,3 +206,21 @@ proptest! {
         prop_assert!(out.len() < 100);
     }
 }
+
+#[test]
+fn retention_is_measured_on_the_log_itself() {
+    const DAY: u64 = 86_400 * 10_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log.evtx");
+    let mut chunk = Chunk::new(500);
+    chunk.sysmon("PC01", 300, TIME, &[("A", text("a"))]).sysmon("PC01", 300, TIME + 2 * DAY, &[("A", text("b"))]);
+    let mut bytes = vec![0; 4096];
+    bytes[..8].copy_from_slice(b"ElfFile\0");
+    bytes.extend(chunk.finish());
+    std::fs::write(&path, &bytes).unwrap();
+    let row = file::LogFile::open(&path).unwrap().retention(30, &Watch::default()).unwrap();
+    assert_eq!((row.records, row.covers_hours.value(), row.bytes_a_day.value()), (2, Some(&48), Some(&(CHUNK as u64 / 2))));
+    assert_eq!((row.days_at_size.value(), row.needed_size.value()), (Some(&2), Some(&(CHUNK as u64 * 15))));
+    // It is full and begins with record 500.
+    assert_eq!(row.wrapped.value(), Some(&true));
+}

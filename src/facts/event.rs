@@ -181,6 +181,40 @@ record! {
     }
 }
 
+record! {
+    /// How far back a log reaches, and how large it must be to reach further.
+    Retention = "retention" {
+        /// Name of the log file.
+        file: String,
+        /// Records in it.
+        records: u64,
+        /// Time of the oldest record.
+        oldest: Known<Time>,
+        /// Time of the newest record.
+        newest: Known<Time>,
+        /// Lowest record number.
+        first_record: Known<u64>,
+        /// Highest record number.
+        last_record: Known<u64>,
+        /// Whole hours between the oldest and the newest record.
+        covers_hours: Known<u64>,
+        /// Bytes of the file.
+        size: u64,
+        /// Bytes of its chunks that hold records.
+        used: u64,
+        /// Bytes that a day takes.
+        bytes_a_day: Known<u64>,
+        /// Days that fit into a file of this size.
+        days_at_size: Known<u64>,
+        /// Days that are wanted.
+        wanted_days: u64,
+        /// Bytes that these take.
+        needed_size: Known<u64>,
+        /// Whether older records have been written over: the file is full and does not begin with the first.
+        wrapped: Known<bool>,
+    }
+}
+
 words! {
     /// Where a connection is known from.
     Evidence {

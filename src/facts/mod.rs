@@ -23,7 +23,7 @@ mod symbols;
 
 pub use answer::{Answer, Feed, Rows, Scope, Sink, State, Watch};
 pub use cell::{Cell, Hex, ToCell};
-pub use event::{Connection, Event};
+pub use event::{Connection, Event, Retention};
 pub use exhibit::{Behind, Change, Exhibit};
 pub use info::{Check, Info, Origin};
 pub use known::{Known, ReadError};

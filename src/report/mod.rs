@@ -10,6 +10,7 @@ mod json;
 mod summary;
 mod tables;
 mod text;
+mod timesketch;
 
 pub use hex::HexDump;
 pub use info::write_info;
@@ -25,6 +26,8 @@ pub enum Format {
     Json,
     Jsonl,
     Csv,
+    /// JSON Lines for Timesketch: one object for each time that a row has.
+    Timesketch,
 }
 
 const BUFFER: usize = 64 << 10;
@@ -61,6 +64,7 @@ impl<'a> Stream<'a> {
             Format::Json => json::array(rows, columns, first, out),
             Format::Jsonl => json::lines(rows, columns, out),
             Format::Csv => csv::rows(rows, columns, first, out),
+            Format::Timesketch => timesketch::lines(rows, columns, out),
         }
     }
 
