@@ -260,14 +260,15 @@ fn missing(holes: u16, at: usize, length: usize) -> Option<usize> {
     pages.filter(|page| holes >> page & 1 != 0).map(|page| page * 4096).next()
 }
 
-/// The checksums of a chunk's records and of its header.
+/// Whether the checksums of a chunk's records and of its header agree.
 fn sound(bytes: &[u8], end: usize, records: u32, header: u32) -> bool {
-    let sum = |ranges: &[std::ops::Range<usize>]| {
+    let sum = |parts: [std::ops::Range<usize>; 2]| {
         let mut crc = Crc::new();
-        ranges.iter().for_each(|range| crc.update(bytes.get(range.clone()).unwrap_or_default()));
+        parts.into_iter().for_each(|part| crc.update(bytes.get(part).unwrap_or_default()));
         crc.sum()
     };
-    sum(&[0..120, 128..HEADER]) == header && sum(&[HEADER..end]) == records
+    // The header's own checksum and the flags before it are left out.
+    sum([0..120, 128..HEADER]) == header && sum([HEADER..end, end..end]) == records
 }
 
 fn made(draft: Draft, head: Head, source: &str, read: Result<(), Flaw>) -> Event {

@@ -323,12 +323,17 @@ impl Entry {
     }
 }
 
+/// Whether one is true: that outweighs those which cannot be told.
 fn any(told: impl Iterator<Item = Option<bool>>) -> Option<bool> {
-    told.fold(Some(false), |before, one| match (before, one) {
-        (Some(true), _) | (_, Some(true)) => Some(true),
-        (None, _) | (_, None) => None,
-        _ => Some(false),
-    })
+    let mut open = false;
+    for one in told {
+        match one {
+            Some(true) => return Some(true),
+            None => open = true,
+            Some(false) => {}
+        }
+    }
+    if open { None } else { Some(false) }
 }
 
 fn all(told: impl Iterator<Item = Option<bool>>) -> Option<bool> {
