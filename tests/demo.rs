@@ -75,7 +75,7 @@ fn connections_have_owners() {
 fn what_was_injected_is_found_and_says_why() {
     let suspicious = rows::<Suspicious>();
     let injected: Vec<_> = suspicious.iter().filter(|row| row.verdict == Verdict::LikelyInjected).collect();
-    assert!(injected.iter().any(|row| row.process == "nginx" && row.indicators.iter().any(|sign| sign.id == "elf_header")));
+    assert!(injected.iter().any(|row| row.process == "nginx" && row.indicators.iter().any(|sign| sign.rule.id == "elf_header")));
     assert!(injected.len() >= 2 && suspicious.iter().all(|row| !row.indicators.is_empty()));
     // The code that a JIT engine made is not called injected.
     assert!(injected.iter().all(|row| row.process != "node"));

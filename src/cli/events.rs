@@ -34,7 +34,7 @@ impl Run {
 
     fn records(&self, source: &Path) -> Result<(), Stop> {
         if !LogFile::is_one(source) {
-            return self.query(source, Event::TABLE.name);
+            return self.query(source, Event::TABLE.name, None, false);
         }
         self.refuse_existing_output()?;
         let failed = |why: &dyn std::fmt::Display| Stop::Failed(format!("{}: {why}", source.display()));

@@ -7,8 +7,9 @@ mod memory;
 mod symbols;
 mod triage;
 
-use crate::engine::{Options, Session, catalog, find_table};
-use crate::facts::{Origin, Process, ProcessState, Rows, Scope, State};
+use crate::engine::{Entry, Options, Session, catalog, find_table};
+use crate::facts::windows::RegistryEntry;
+use crate::facts::{Origin, Process, ProcessState, Record, Rows, Scope, State};
 use crate::{report, tui};
 use args::{Cli, Command, Common};
 use clap::Parser;
@@ -19,6 +20,7 @@ use std::io::{self, IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 const FAILED: u8 = 1;
@@ -89,7 +91,7 @@ impl Run {
                 self.write(|out| report::write_info(session.info(), self.format(), out))
             }
             Command::Tables { image } => self.tables(image.as_deref()),
-            Command::Query { image, table } => self.query(&image, &table),
+            Command::Query { image, table, key, recurse } => self.query(&image, &table, key.as_deref(), recurse),
             Command::Read { image, address, length, physical, raw } => self.read(&image, address, length, physical, raw),
             Command::Dump { image, start, address, length, physical } => self.dump(&image, start, address.zip(length), physical),
             Command::Triage { images } => self.triage(&images),
@@ -127,13 +129,17 @@ impl Run {
         self.write(|out| report::write_tables(&tables, self.format(), out))
     }
 
-    fn query(&self, image: &Path, table: &str) -> Result<(), Stop> {
+    fn query(&self, image: &Path, table: &str, key: Option<&str>, recurse: bool) -> Result<(), Stop> {
         let Some(entry) = find_table(table) else {
             return Err(Stop::Usage(format!("there is no table {table}; `kioku tables` lists them")));
         };
-        let session = self.open(image)?;
         let name = entry.table.name;
+        if key.is_some() && name != RegistryEntry::TABLE.name {
+            return Err(Stop::Usage(format!("--key belongs to the table {}, not to {name}", RegistryEntry::TABLE.name)));
+        }
+        let session = self.open(image)?;
         let scope = match self.common.pid {
+            _ if let Some(path) = key => session.registry_key(path, recurse)?,
             Some(pid) if entry.table.column("pid").is_some() => Scope::Pid(pid),
             Some(_) => {
                 self.note(&format!("{name} has no processes to choose from: --pid is not used"));
@@ -141,22 +147,27 @@ impl Run {
             }
             None => Scope::Machine,
         };
-        let started = Instant::now();
-        let progress = self.progress(format!("{name} of {}", session.name()));
-        let rows = session.query(entry, scope, &self.interrupts.watch)?;
-        drop(progress);
+        let rows = self.ask(&session, entry, scope)?;
         if rows.is_empty() && rows.notes().is_empty() {
             self.note(&match self.common.pid {
                 Some(pid) => format!("{name}: there is none for PID {pid}; `kioku query {} processes` lists the PIDs", session.name()),
                 None => format!("{name}: none found"),
             });
         }
-        self.detail(&format!("{name}: {} rows in {:.2?}", rows.len(), started.elapsed()));
         self.write(|out| report::write_rows(&*rows, Some(session.info().os), self.format(), out))?;
         // The note that tells of damage becomes the error.
         let notes = rows.notes().len() - usize::from(rows.state() == State::Cut && !rows.notes().is_empty());
         rows.notes().iter().take(notes).for_each(|note| self.note(note));
         finished(&*rows, session.name())
+    }
+
+    /// Asks for a table, and tells how long that took.
+    fn ask(&self, session: &Session, entry: &'static Entry, scope: Scope) -> Result<Arc<dyn Rows>, Stop> {
+        let (name, started) = (entry.table.name, Instant::now());
+        let _progress = self.progress(format!("{name} of {}", session.name()));
+        let rows = session.query(entry, scope, &self.interrupts.watch)?;
+        self.detail(&format!("{name}: {} rows in {:.2?}", rows.len(), started.elapsed()));
+        Ok(rows)
     }
 
     /// Opens an image and tells what it makes of it.

@@ -66,9 +66,9 @@ pub fn events(windows: &Windows, scope: Scope, out: &mut Sink<Event>) {
     }
     notes.into_iter().for_each(|note| out.note(note));
     let about = |event: &Event| match scope {
-        Scope::Machine => true,
         Scope::Pid(pid) => event.pid.value() == Some(&pid),
         Scope::Process(process) => event.process_address.value() == Some(&process),
+        _ => true,
     };
     out.extend(events.into_iter().filter(about));
 }
@@ -82,28 +82,61 @@ pub fn connections(windows: &Windows, scope: Scope, out: &mut Sink<Connection>) 
     let mut processes = Sink::<Process>::new(Arc::default());
     windows::processes(windows, Scope::Machine, &mut processes);
     let path = |process: &Process| Some((*process.address.value()?, process.path.value()?.clone()));
-    let config = windows.sysmon_config().map(|path| {
-        let told = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
-        std::fs::read(path).map_err(|why| told(&why)).and_then(|bytes| Config::parse(&bytes).map_err(|why| told(&why)))
-    });
-    let known = config.as_ref().and_then(|config| config.as_ref().ok());
+    let (config, source) = configuration(windows);
     let context = connections::Context {
         machine: &machine,
         capture: windows.info().capture_time.value().copied(),
         paths: processes.finish().iter().filter_map(path).collect(),
-        config: known,
+        config: config.as_ref(),
     };
     let (rows, told) = connections::list(&events, &live, &context);
     notes.into_iter().chain(told).chain(sockets.notes().iter().cloned()).for_each(|note| out.note(note));
-    out.note(match &config {
-        None => "would_be_logged is unknown: no configuration of Sysmon was given (--sysmon-config)".to_owned(),
-        Some(Err(why)) => why.clone(),
-        Some(Ok(_)) => "would_be_logged goes by the configuration given, which need not have been in force then".to_owned(),
-    });
+    out.note(source);
     let about = |row: &Connection| match scope {
-        Scope::Machine => true,
         Scope::Pid(pid) => row.pid.value() == Some(&pid),
         Scope::Process(process) => row.process_address.value() == Some(&process),
+        _ => true,
     };
     out.extend(rows.into_iter().filter(about));
+}
+
+/// Sysmon's configuration: the one given, else the one in the registry; and what is to be said of it.
+fn configuration(windows: &Windows) -> (Option<Config>, String) {
+    if let Some(path) = windows.sysmon_config() {
+        let read = std::fs::read(path).map_err(|why| why.to_string()).and_then(|bytes| Config::parse(&bytes));
+        return match read {
+            Ok(config) => {
+                (Some(config), "would_be_logged goes by the configuration given, which need not have been in force then".to_owned())
+            }
+            Err(why) => (None, format!("would_be_logged is unknown: {}: {why}", path.display())),
+        };
+    }
+    // The driver may bear any name; its rules do not.
+    let mut trouble = "no service in the registry has the rules of Sysmon; --sysmon-config gives them".to_owned();
+    let keys = windows.service_parameters("Rules").unwrap_or_else(|why| {
+        trouble = format!("the registry was not read: {why}");
+        Vec::new()
+    });
+    for key in keys {
+        let value = |name| windows.registry_value(&key, name);
+        let config = match value("Rules") {
+            Ok(Some(rules)) => Config::parse(&rules),
+            Ok(None) => continue,
+            Err(why) => Err(why.to_string()),
+        };
+        match config {
+            Ok(mut config) => {
+                let off = matches!(value("Options").ok().flatten().as_deref(), Some([options, ..]) if options & 1 == 0);
+                if off {
+                    config.switch_off();
+                }
+                return (
+                    Some(config),
+                    format!("would_be_logged goes by the rules in {key}, which hold since they were last changed (event 16)"),
+                );
+            }
+            Err(why) => trouble = format!("{key}: {why}"),
+        }
+    }
+    (None, format!("would_be_logged is unknown: {trouble}"))
 }

@@ -137,6 +137,8 @@ struct Section {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     sections: Vec<Section>,
+    /// Network connections are not watched at all.
+    off: bool,
 }
 
 /// What the configuration says of a connection, and by which of its rules. None where it cannot be told.
@@ -229,7 +231,7 @@ impl Config {
                 },
             }
         }
-        if is_sysmon { Ok(Self { sections }) } else { Err("no configuration of Sysmon".to_owned()) }
+        if is_sysmon { Ok(Self { sections, off: false }) } else { Err("no configuration of Sysmon".to_owned()) }
     }
 
     /// Compiled rules: entries that lead to each other by their offsets.
@@ -244,8 +246,16 @@ impl Config {
         }
     }
 
+    /// The registry says that network connections are not watched (Options).
+    pub fn switch_off(&mut self) {
+        self.off = true;
+    }
+
     /// Whether a connection would be logged. `seen` tells what is known of a field.
     pub fn ruling(&self, seen: &dyn Fn(&str) -> Seen) -> Ruling {
+        if self.off {
+            return Ruling { logged: Some(false), why: "network monitoring is switched off".to_owned() };
+        }
         if self.sections.is_empty() {
             return Ruling { logged: Some(false), why: "no rules for network connections: they are not logged".to_owned() };
         }
@@ -512,7 +522,7 @@ fn new(blob: Blob<'_>) -> Option<Config> {
         }
         Some(Some(Section { include: blob.word(at + 4)? != 0, all: blob.word(at + 8)? != 0, entries }))
     })?;
-    Some(Config { sections: sections.into_iter().flatten().collect() })
+    Some(Config { sections: sections.into_iter().flatten().collect(), off: false })
 }
 
 /// Version 1: no names, no groups, one filter of many is enough, and the fields of schemas before 4.1.
@@ -530,7 +540,7 @@ fn old(blob: Blob<'_>) -> Option<Config> {
         })?;
         Some(Some(Section { include: blob.word(at + 4)? != 0, all: false, entries }))
     })?;
-    Some(Config { sections: sections.into_iter().flatten().collect() })
+    Some(Config { sections: sections.into_iter().flatten().collect(), off: false })
 }
 
 #[cfg(test)]

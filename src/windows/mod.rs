@@ -1,15 +1,24 @@
 //! Windows facts: the kernel found in an image, and what its structures say.
 
+mod callbacks;
+mod cells;
 mod detect;
+mod devices;
 mod discover;
+mod drivers;
+mod dump_header;
 mod exhibits;
 mod fields;
 mod files;
 mod handles;
+#[cfg(test)]
+mod hive_samples;
+mod hives;
 mod identities;
 mod kdbg;
 mod kernel;
 mod libraries;
+mod lists;
 mod modules;
 mod mutants;
 mod objects;
@@ -19,9 +28,12 @@ mod peb;
 mod pool;
 mod processes;
 mod registry;
+mod services;
+mod sessions;
 mod shared;
 mod sid;
 mod sockets;
+mod ssdt;
 mod symlinks;
 mod tcpip;
 mod text;
@@ -31,16 +43,24 @@ mod vads;
 mod verify;
 mod views;
 
+pub use callbacks::callbacks;
+pub use devices::devices;
+pub use drivers::{driver_functions, drivers};
 pub use exhibits::exhibits;
 pub use files::file_objects;
 pub use handles::handles;
+pub use hives::hives;
 pub use identities::Identity;
 pub use libraries::libraries;
 pub use modules::modules;
 pub use mutants::mutants;
 pub use peb::environment;
 pub use processes::{processes, pstree};
+pub use registry::registry;
+pub use services::services;
+pub use sessions::sessions;
 pub use sockets::sockets;
+pub use ssdt::ssdt;
 pub use symlinks::symlinks;
 pub use threads::threads;
 pub use tokens::{privileges, sids};
@@ -76,6 +96,8 @@ pub struct Windows {
     listed: OnceLock<processes::Roster>,
     roster: OnceLock<Arc<processes::Roster>>,
     tcpip: OnceLock<tcpip::Tcpip>,
+    listed_modules: OnceLock<modules::Modules>,
+    all_modules: OnceLock<Arc<modules::Modules>>,
 }
 
 impl Windows {
@@ -101,9 +123,11 @@ impl Windows {
     fn context(&self) -> Context<'_> {
         Context { space: &self.space, profile: &self.profile }
     }
-    /// The address space of a process, by its _EPROCESS.
+    /// The address space of a process, by its _EPROCESS; its regions tell of pages that its page tables are silent about.
     pub fn process_space(&self, process: VirtAddr) -> Result<AddressSpace, ReadError> {
-        self.space_of(&self.context().object("_EPROCESS", process)?)
+        let process = self.context().object("_EPROCESS", process)?;
+        let pages = self.pages.with_regions(self.regions_of(&process));
+        Ok(self.space_of(&process)?.with_software(Arc::new(pages)))
     }
     fn space_of(&self, process: &Object<'_>) -> Result<AddressSpace, ReadError> {
         let root = process.inner("Pcb")?.uint("DirectoryTableBase")?;

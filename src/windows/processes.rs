@@ -1,7 +1,7 @@
 //! Process objects: the list that the system shows, the other roads to them, and what lies in the pools beside.
 
-use super::Windows;
 use super::text::filetime;
+use super::{Windows, lists};
 use crate::address::VirtAddr;
 use crate::facts::{self, Known, Process, ProcessState, ReadError, Scope, Sink, TreeProcess, Watch};
 use crate::symbols::{Context, Object};
@@ -19,7 +19,6 @@ pub const UNSEEN: [bool; SOURCES.len()] = [false; SOURCES.len()];
 
 /// Process and thread IDs are multiples of four below this.
 const MOST_IDS: u64 = 1 << 26;
-const MOST_LIST: usize = 1 << 20;
 
 /// A process object.
 #[derive(Clone, Debug)]
@@ -181,32 +180,14 @@ impl Windows {
     /// PsActiveProcessHead's list, forwards and, where that breaks, backwards.
     fn active_list(&self) -> Vec<VirtAddr> {
         let Ok(head) = self.context().symbol("PsActiveProcessHead") else { return Vec::new() };
-        self.ring(head, "ActiveProcessLinks").0
+        self.ring(head, "_EPROCESS", "ActiveProcessLinks").0
     }
 
-    /// The process objects on a ring of links, its head left out; false where the ring does not close.
-    fn ring(&self, head: VirtAddr, member: &'static str) -> (Vec<VirtAddr>, bool) {
-        let context = self.context();
-        let mut found = Vec::new();
-        let mut seen = HashSet::new();
-        let Ok(offset) = self.profile.layout("_EPROCESS").and_then(|layout| layout.offset(member)) else { return (found, false) };
-        for direction in ["Flink", "Blink"] {
-            let mut entry = head;
-            while let Ok(next) = context.object("_LIST_ENTRY", entry).and_then(|entry| entry.pointer(direction)) {
-                if next == head {
-                    return (found, true);
-                }
-                let process = VirtAddr(next.0.wrapping_sub(offset));
-                if !next.is_kernel() || found.len() > MOST_LIST || !seen.insert((direction, next)) {
-                    break;
-                }
-                if direction == "Flink" || !found.contains(&process) {
-                    found.push(process);
-                }
-                entry = next;
-            }
-        }
-        (found, false)
+    /// The structures on a ring of links, its head left out. False where it does not close.
+    pub(super) fn ring(&self, head: VirtAddr, structure: &'static str, member: &'static str) -> (Vec<VirtAddr>, bool) {
+        let Ok(offset) = self.profile.layout(structure).and_then(|layout| layout.offset(member)) else { return (Vec::new(), false) };
+        let (links, broken) = lists::ring(self.context(), head);
+        (links.into_iter().map(|link| VirtAddr(link.0.wrapping_sub(offset))).collect(), broken.is_none())
     }
 
     /// The processes of the same terminal session.
@@ -219,12 +200,12 @@ impl Windows {
             self.process_space_session(process, session)
         };
         let Ok(Some(head)) = head() else { return Vec::new() };
-        self.ring(head, "SessionProcessLinks").0
+        self.ring(head, "_EPROCESS", "SessionProcessLinks").0
     }
 
     /// The head of a session's list. Session space is mapped in the processes of that session only.
     fn process_space_session(&self, process: VirtAddr, session: VirtAddr) -> Result<Option<VirtAddr>, ReadError> {
-        let space = self.process_space(process)?;
+        let space = self.space_of(&self.context().object("_EPROCESS", process)?)?;
         let context = Context { space: &space, profile: &self.profile };
         context.object("_MM_SESSION_SPACE", session)?.at("ProcessList").map(Some)
     }
@@ -263,7 +244,7 @@ impl Windows {
         })
     }
 
-    fn session(&self, process: &Object<'_>) -> Result<Option<u32>, ReadError> {
+    pub(super) fn session(&self, process: &Object<'_>) -> Result<Option<u32>, ReadError> {
         let session = process.pointer("Session")?;
         if !session.is_kernel() {
             return Ok(None);

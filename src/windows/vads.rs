@@ -8,6 +8,8 @@ use crate::symbols::Object;
 use std::collections::HashSet;
 
 const MOST_REGIONS: usize = 1 << 20;
+/// A balanced tree of that many is not half as deep.
+const MOST_DEPTH: usize = 64;
 
 /// The rights that a VAD's five bits of protection stand for (MmProtectToValue; the words are those of memoryapi.h).
 const PROTECTIONS: [(&str, &str); 8] = [
@@ -62,6 +64,24 @@ impl Windows {
         (vads, trouble)
     }
 
+    /// The VAD that an address lies in: one way down the tree, without the rest of it.
+    pub(super) fn vad_at<'a>(&self, process: &Object<'a>, address: VirtAddr) -> Result<Option<Vad<'a>>, ReadError> {
+        let (mut at, node, [left, right]) = top(process)?;
+        for _ in 0..MOST_DEPTH {
+            if at.is_null() {
+                return Ok(None);
+            }
+            let vad = self.vad(process, at)?;
+            let child = match address {
+                address if address < vad.start => left,
+                address if address > vad.end => right,
+                _ => return Ok(Some(vad)),
+            };
+            at = process.context().object(node, at)?.pointer(child)?;
+        }
+        Err(ReadError::Implausible("VAD tree"))
+    }
+
     fn vad<'a>(&self, process: &Object<'a>, node: VirtAddr) -> Result<Vad<'a>, ReadError> {
         let context = process.context();
         let short = context.object("_MMVAD_SHORT", node)?;
@@ -104,17 +124,22 @@ impl Windows {
     }
 }
 
-/// The nodes of a process's VAD tree: an _RTL_AVL_TREE since Windows 8.1, an _MM_AVL_TABLE before.
+/// The top of a process's VAD tree, its kind of node and the names of their children: an _RTL_AVL_TREE since Windows 8.1, an
+/// _MM_AVL_TABLE before.
+fn top(process: &Object<'_>) -> Result<(VirtAddr, &'static str, [&'static str; 2]), ReadError> {
+    let root = process.inner("VadRoot")?;
+    if root.has("Root") {
+        return Ok((root.pointer("Root")?, "_RTL_BALANCED_NODE", ["Left", "Right"]));
+    }
+    let anchor = root.inner("BalancedRoot")?;
+    let node = if process.context().profile.layout("_MMADDRESS_NODE").is_ok() { "_MMADDRESS_NODE" } else { "_MM_AVL_NODE" };
+    Ok((anchor.pointer("RightChild")?, node, ["LeftChild", "RightChild"]))
+}
+
+/// The nodes of a process's VAD tree.
 fn tree(process: &Object<'_>, watch: &Watch) -> Result<Vec<VirtAddr>, ReadError> {
     let context = process.context();
-    let root = process.inner("VadRoot")?;
-    let (first, node, left, right) = if root.has("Root") {
-        (root.pointer("Root")?, "_RTL_BALANCED_NODE", "Left", "Right")
-    } else {
-        let anchor = root.inner("BalancedRoot")?;
-        let node = if context.profile.layout("_MMADDRESS_NODE").is_ok() { "_MMADDRESS_NODE" } else { "_MM_AVL_NODE" };
-        (anchor.pointer("RightChild")?, node, "LeftChild", "RightChild")
-    };
+    let (first, node, children) = top(process)?;
     let mut found = Vec::new();
     let mut seen = HashSet::new();
     let mut waiting = vec![first];
@@ -124,7 +149,7 @@ fn tree(process: &Object<'_>, watch: &Watch) -> Result<Vec<VirtAddr>, ReadError>
         }
         found.push(at);
         let node = context.object(node, at)?;
-        waiting.extend([left, right].into_iter().filter_map(|child| node.pointer(child).ok()));
+        waiting.extend(children.into_iter().filter_map(|child| node.pointer(child).ok()));
     }
     Ok(found)
 }
@@ -135,18 +160,27 @@ impl Vad<'_> {
         matches!(&self.tag, b"Vad " | b"Vadl" | b"Vadm")
     }
 
-    /// The file behind it.
-    pub fn file(&self) -> Result<Option<Object<'_>>, ReadError> {
+    /// The section's control area.
+    fn control_area(&self) -> Result<Option<Object<'_>>, ReadError> {
         if self.private || !self.is_long() {
             return Ok(None);
         }
-        let context = self.short.context();
-        let vad = context.object("_MMVAD", self.short.address)?;
-        let Some(subsection) = vad.follow("Subsection")? else { return Ok(None) };
-        let Some(area) = subsection.follow("ControlArea")? else { return Ok(None) };
+        let vad = self.short.context().object("_MMVAD", self.short.address)?;
+        vad.follow("Subsection")?.map_or(Ok(None), |subsection| subsection.follow("ControlArea"))
+    }
+
+    /// The address for which the section's pages were relocated.
+    pub fn section_base(&self) -> Result<VirtAddr, ReadError> {
+        let area = self.control_area()?.ok_or(ReadError::Implausible("_CONTROL_AREA"))?;
+        area.follow_some("Segment")?.pointer("BasedAddress")
+    }
+
+    /// The file behind it.
+    pub fn file(&self) -> Result<Option<Object<'_>>, ReadError> {
+        let Some(area) = self.control_area()? else { return Ok(None) };
         // An _EX_FAST_REF keeps a count in the lowest bits of the pointer.
         let file = VirtAddr(area.inner("FilePointer")?.uint("Value")? & !0xf);
-        if file.is_null() { Ok(None) } else { context.object("_FILE_OBJECT", file).map(Some) }
+        if file.is_null() { Ok(None) } else { self.short.context().object("_FILE_OBJECT", file).map(Some) }
     }
 
     pub fn file_name(&self) -> Result<Option<String>, ReadError> {
@@ -165,12 +199,7 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Region>) -> Result
         out.note(format!("a region of {} {} is missing: {why}", task.name, task.pid));
     }
     for vad in vads {
-        let mut resident = 0;
-        space.mapped(vad.start, vad.end.offset(1), &mut |_, leaf, length| {
-            if leaf.frame().is_some_and(|frame| windows.image.holds(frame)) {
-                resident += length / PAGE_SIZE;
-            }
-        });
+        let (resident, page_rights) = space.resident(vad.start, vad.end.offset(1));
         out.push(Region {
             pid: task.pid,
             process: task.name.clone(),
@@ -189,6 +218,7 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Region>) -> Result
             ),
             committed_pages: vad.committed.into(),
             resident_pages: Known::Value(resident),
+            page_rights: page_rights.into(),
             address: vad.short.address,
             process_address: task.object.address,
             ..Region::default()
