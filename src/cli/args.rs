@@ -103,22 +103,15 @@ pub enum Command {
     /// Write memory to files in the folder --output, with a manifest of SHA-256 sums.
     #[command(after_help = "\
 With --pid alone all memory of a process is written, with --start one region of it, with --address and --length any range.
-Holes become zeros and are listed in the manifest. Numbers are decimal, or hexadecimal with 0x before them.")]
+Programs, libraries and modules of Windows become files again: each section where the file has it, ImageBase set to the address where it
+was loaded; where headers cannot be right, memory is written as it lies. A file is written once for each source of its pages. Names match
+whole components from the end of a path; all that match are written. Holes become zeros and are listed in the manifest. Numbers are
+decimal, or hexadecimal with 0x before them.")]
     Dump {
         /// Memory image.
         image: PathBuf,
-        /// The region that holds this address.
-        #[arg(long, value_name = "ADDR", value_parser = number, requires = "pid", conflicts_with_all = ["address", "physical"])]
-        start: Option<u64>,
-        /// First address of a range.
-        #[arg(long, value_name = "A", value_parser = number, requires = "length")]
-        address: Option<u64>,
-        /// Number of bytes of a range.
-        #[arg(long, value_name = "N", value_parser = number, requires = "address")]
-        length: Option<u64>,
-        /// The address is a physical one.
-        #[arg(long, requires = "address", conflicts_with = "pid")]
-        physical: bool,
+        #[command(flatten)]
+        what: What,
     },
     /// Write every table and a summary of one or many images into the folder --output.
     Triage {
@@ -140,6 +133,38 @@ Holes become zeros and are listed in the manifest. Numbers are decimal, or hexad
         #[command(subcommand)]
         command: SymbolsCommand,
     },
+}
+
+/// What to dump.
+#[derive(Debug, Args)]
+pub struct What {
+    /// The region that holds this address.
+    #[arg(long, value_name = "ADDR", value_parser = number, requires = "pid", group = "one")]
+    pub start: Option<u64>,
+    /// First address of a range.
+    #[arg(long, value_name = "A", value_parser = number, requires = "length", group = "one")]
+    pub address: Option<u64>,
+    /// Number of bytes of a range.
+    #[arg(long, value_name = "N", value_parser = number, requires = "address")]
+    pub length: Option<u64>,
+    /// The address is a physical one.
+    #[arg(long, requires = "address", conflicts_with = "pid")]
+    pub physical: bool,
+    /// The program of the process.
+    #[arg(long, requires = "pid", group = "one")]
+    pub executable: bool,
+    /// Libraries of the process by name or path, or whatever executable is at an address of it.
+    #[arg(long, value_name = "NAME|BASE", requires = "pid", group = "one")]
+    pub library: Option<String>,
+    /// Kernel modules by name, path or base.
+    #[arg(long, value_name = "NAME|BASE", group = "one", conflicts_with = "pid")]
+    pub module: Option<String>,
+    /// Files that are cached in memory, by path or by the address of a file object.
+    #[arg(long, value_name = "PATH|ADDR", group = "one", conflicts_with = "pid")]
+    pub file: Option<String>,
+    /// Leave programs, libraries and modules in the order that they have in memory.
+    #[arg(long, conflicts_with_all = ["start", "address", "file"])]
+    pub memory_layout: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -215,7 +240,7 @@ impl From<Shape> for Format {
 }
 
 /// Digits alone never mean hexadecimal: an address copied without its 0x must not be taken for another one in silence.
-fn number(text: &str) -> Result<u64, String> {
+pub fn number(text: &str) -> Result<u64, String> {
     let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(digits) if !digits.starts_with('+') => u64::from_str_radix(digits, 16),
         _ => text.parse(),

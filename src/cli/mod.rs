@@ -93,7 +93,7 @@ impl Run {
             Command::Tables { image } => self.tables(image.as_deref()),
             Command::Query { image, table, key, recurse } => self.query(&image, &table, key.as_deref(), recurse),
             Command::Read { image, address, length, physical, raw } => self.read(&image, address, length, physical, raw),
-            Command::Dump { image, start, address, length, physical } => self.dump(&image, start, address.zip(length), physical),
+            Command::Dump { image, what } => self.dump(&image, &what),
             Command::Triage { images } => self.triage(&images),
             Command::Events { command, source } => self.events(command, source.as_deref()),
             Command::Symbols { command } => self.symbols(command),

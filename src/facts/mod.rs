@@ -2,6 +2,7 @@
 
 mod answer;
 mod cell;
+mod content;
 pub mod drivers;
 pub mod event;
 mod exhibit;
@@ -25,6 +26,7 @@ mod symbols;
 
 pub use answer::{Answer, Feed, Rows, Scope, Sink, State, Watch};
 pub use cell::{Cell, Hex, ToCell};
+pub use content::{Content, Part, Place};
 pub use event::{Connection, Event, Retention};
 pub use exhibit::{Behind, Change, Exhibit};
 pub use finding::{Finding, Indicator, Reference, Rule, Subject, Verdict};

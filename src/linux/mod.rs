@@ -8,6 +8,7 @@ mod exhibits;
 mod files;
 mod kernel_log;
 mod libraries;
+mod mapped_files;
 mod maps;
 mod modules;
 mod mounts;

@@ -133,7 +133,12 @@ impl AddressSpace {
 
     /// Reads within one page; tells where its first byte comes from.
     pub fn read_in_page(&self, at: VirtAddr, out: &mut [u8]) -> Result<PageOrigin, ReadError> {
-        let backing = self.backing(at)?.offset(at.in_page());
+        self.read_backing(self.backing(at)?, at, out)
+    }
+
+    /// The same for a page that was found by another road; `at` tells the place within it.
+    pub fn read_backing(&self, page: PageOrigin, at: VirtAddr, out: &mut [u8]) -> Result<PageOrigin, ReadError> {
+        let backing = page.offset(at.in_page());
         match backing {
             PageOrigin::Ram(physical) | PageOrigin::Transition(physical) | PageOrigin::Prototype(physical) => {
                 self.image.read(physical, out)?

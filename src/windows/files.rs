@@ -12,7 +12,7 @@ pub fn whole(path: String) -> Result<String, ReadError> {
 }
 
 /// _FILE_OBJECT.Type (IO_TYPE_FILE, wdm.h).
-const IO_TYPE_FILE: u64 = 5;
+pub const IO_TYPE_FILE: u64 = 5;
 
 impl Windows {
     /// The path of a file object as the kernel sees it: its device's name, then its own.

@@ -1,5 +1,6 @@
 //! Windows facts: the kernel found in an image, and what its structures say.
 
+mod cached_files;
 mod callbacks;
 mod cells;
 mod detect;
@@ -7,6 +8,7 @@ mod devices;
 mod discover;
 mod drivers;
 mod dump_header;
+mod executables;
 mod exhibits;
 mod fields;
 mod files;
@@ -46,6 +48,7 @@ mod views;
 pub use callbacks::callbacks;
 pub use devices::devices;
 pub use drivers::{driver_functions, drivers};
+pub use executables::{Extent, rebuilt};
 pub use exhibits::exhibits;
 pub use files::file_objects;
 pub use handles::handles;

@@ -184,6 +184,11 @@ impl WindowsPages {
         }
     }
 
+    /// The page that a prototype entry stands for.
+    pub fn shared(&self, entry: VirtAddr) -> Result<PageOrigin, ReadError> {
+        self.by_prototype(entry, entry)
+    }
+
     /// A software entry: in a page file, or never written.
     fn paged_out(&self, at: VirtAddr, entry: u64) -> Result<PageOrigin, ReadError> {
         let (low, high) = self.entries.pagefile.ok_or(ReadError::PagedOut(at))?;
