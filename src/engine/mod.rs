@@ -8,6 +8,7 @@ mod landmarks;
 mod profiles;
 mod search;
 
+pub use crate::events::LogFile;
 pub use crate::findings::rules::ALL as RULES;
 pub use bytes::{Bytes, MOST_BYTES, Piece, Space};
 pub use catalog::{Entry, catalog, find_table};
@@ -36,6 +37,10 @@ pub struct Options {
     pub symbols: Vec<PathBuf>,
     /// Page files of the same machine.
     pub pagefiles: Vec<PathBuf>,
+    /// Event logs of the same machine.
+    pub logs: Vec<PathBuf>,
+    /// Configuration of Sysmon on the same machine: XML, or the registry value Rules.
+    pub sysmon_config: Option<PathBuf>,
 }
 
 /// Why something cannot be done: what, where and what to try, in one line.
@@ -57,7 +62,9 @@ pub(crate) enum System {
 impl System {
     /// What costs nothing comes first: the image's headers and its lowest megabyte. Then memory is swept for either kernel.
     fn detect(image: &Arc<Image>, options: &Options, watch: &Watch) -> Result<Self, String> {
-        let windows = |windows: Windows| Ok(Self::Windows(Box::new(windows.with_pages(&options.pagefiles)?)));
+        let windows = |windows: Windows| {
+            Ok(Self::Windows(Box::new(windows.with_pages(&options.pagefiles)?.with_logs(&options.logs, options.sysmon_config.as_deref()))))
+        };
         if let Some(found) = Windows::at_hand(image, &options.symbols) {
             return found.and_then(windows);
         }

@@ -171,7 +171,7 @@ fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
         let kind = column.kind;
         let long = matches!(column.name, "path" | "file" | "command_line" | "command" | "indicators" | "value" | "text" | "options");
         let comfort = match kind {
-            Kind::Text | Kind::List | Kind::Bytes => Some(if long { 24 } else { 15 }),
+            Kind::Text | Kind::List | Kind::Bytes | Kind::Object => Some(if long { 24 } else { 15 }),
             _ => None,
         };
         let widest = u16::try_from(header.len()).unwrap_or(u16::MAX);
