@@ -3,9 +3,11 @@
 use super::log::{CHUNK, CHUNK_MAGIC, Head, LEAST_RECORD, Log};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::event::Event;
-use crate::facts::{PageOrigin, ReadError, Watch};
-use crate::windows::Windows;
+use crate::facts::windows::FileObject;
+use crate::facts::{PageOrigin, Place, ReadError, Scope, Sink, Watch};
+use crate::windows::{self, Windows};
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 const PAGE: usize = PAGE_SIZE as usize;
 /// The file cache maps files in views of this size (VACB_MAPPING_GRANULARITY, ntifs.h).
@@ -42,6 +44,7 @@ pub fn carve(windows: &Windows, watch: &Watch, log: &mut Log, out: &mut Vec<Even
         let end = view.end.min(view.start.offset(MOST_VIEW));
         carver.view(view.start, end, &|at, page| view.page(at, page), &source);
     }
+    carver.kept(windows, &is_log);
     let marks = match windows.event_marks(watch) {
         Ok(pools) => pools,
         Err(why) => {
@@ -104,6 +107,37 @@ impl Carver<'_> {
                 self.log.chunk(&bytes, holes, &|offset| source(at.offset(offset as u64)), self.out);
             }
             at = at.offset(CHUNK as u64);
+        }
+    }
+
+    /// Reads the logs that the memory manager and the file cache keep without a view of a process. Offsets in the file stand for addresses.
+    fn kept(&mut self, windows: &Windows, is_log: &dyn Fn(&str) -> bool) {
+        let mut files = Sink::<FileObject>::new(Arc::default());
+        windows::file_objects(windows, Scope::Machine, &mut files);
+        for file in files.finish().iter() {
+            let Some(path) = file.path.value().filter(|path| is_log(path)) else { continue };
+            let Ok((_, contents)) = windows.cached_file(file.address, self.watch) else { continue };
+            let name = path.rsplit('\\').next().unwrap_or_default();
+            for content in contents.iter().filter(|content| content.end() > 0) {
+                let source = |at: VirtAddr| format!("file object {} {at} ({name})", file.address);
+                let page = |at: VirtAddr, out: &mut [u8; PAGE]| {
+                    let after = content.parts().partition_point(|part| part.offset <= at.0);
+                    let part = after.checked_sub(1).and_then(|index| content.parts().get(index)).filter(|part| at.0 < part.end());
+                    let part = part.ok_or(ReadError::InMappedFile(at))?;
+                    let inside = at.0 - part.offset;
+                    match part.place {
+                        Place::Memory(start) => windows.kernel_page(start.offset(inside), out),
+                        Place::Entries(first) => {
+                            let origin = windows.shared_page(first.offset(inside / PAGE_SIZE * 8))?;
+                            let frame = origin.physical().ok_or(ReadError::InMappedFile(at))?;
+                            windows.physical(frame.page(), out).map(|()| origin)
+                        }
+                        _ => Err(ReadError::InMappedFile(at)),
+                    }
+                };
+                let end = content.end().min(MOST_VIEW);
+                self.view(VirtAddr(0), VirtAddr(end - 1), &page, &source);
+            }
         }
     }
 
