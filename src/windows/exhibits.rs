@@ -32,11 +32,20 @@ fn of_task<T: Record>(
     if let Some(why) = trouble.first() {
         out.note(format!("{} regions of {} {} could not be judged: {why}", trouble.len(), task.name, task.pid));
     }
+    let mut unknown = (0, None);
     for vad in vads.iter().filter(|vad| vad.protection.execute) {
         if out.cancelled() {
             return Ok(());
         }
-        show(exhibit(task, &space, vad), out);
+        let exhibit = exhibit(task, &space, vad);
+        if let Known::Unreadable(why) = exhibit.file {
+            unknown.0 += 1;
+            unknown.1.get_or_insert(why);
+        }
+        show(exhibit, out);
+    }
+    if let (count, Some(why)) = unknown {
+        out.note(format!("of {count} regions of {} {} it cannot be told whether a file is behind them: {why}", task.name, task.pid));
     }
     Ok(())
 }

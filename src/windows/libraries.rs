@@ -193,7 +193,13 @@ impl Loader {
                     *listed = true;
                 }
             }
-            Err(why) => self.trouble.push(why),
+            Err(why) => {
+                // An entry that does not say which module it is for may be for any.
+                if let Some(broken) = self.broken.get_mut(list) {
+                    *broken = broken.or(Some(why));
+                }
+                self.trouble.push(why);
+            }
         }
     }
 

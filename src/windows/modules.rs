@@ -1,5 +1,6 @@
 //! Drivers and the kernel itself: the list of loaded modules, and entries of it in the pools that no list leads to.
 
+use super::files::whole;
 use super::{Windows, text};
 use crate::address::VirtAddr;
 use crate::facts::{Module, ReadError, Scope, Sink, Watch};
@@ -21,8 +22,14 @@ pub fn modules(windows: &Windows, _: Scope, out: &mut Sink<Module>) {
         Ok(pooled) => pooled.iter().for_each(|address| found.entry(*address).or_default()[1] = true),
         Err(why) => out.note(format!("the pools were not searched for modules: {why}")),
     }
-    let mut rows: Vec<Module> =
-        found.into_iter().filter_map(|(address, found_by)| windows.module(address, found_by).ok().flatten()).collect();
+    let mut rows = Vec::new();
+    for (address, found_by) in found {
+        match windows.module(address, found_by) {
+            Ok(row) => rows.extend(row),
+            Err(why) if found_by[0] => out.note(format!("entry {address} of the list of loaded modules is left out: {why}")),
+            Err(_) => (),
+        }
+    }
     rows.sort_by_key(|row| row.base.value().copied());
     out.extend(rows);
 }
@@ -65,13 +72,17 @@ impl Windows {
         let base = entry.pointer("DllBase")?;
         let size = entry.uint("SizeOfImage")?;
         let name = string(&entry, "BaseDllName");
-        let sound = base.is_kernel() && base.in_page() == 0 && name.as_ref().is_ok_and(|name| !name.is_empty());
-        let there = || sound && size > 0 && self.space.bytes(base) == Ok(*b"MZ");
-        if !listed && !there() {
-            return Ok(None);
+        let placed = base.is_kernel() && base.in_page() == 0 && size > 0;
+        let there = || placed && name.as_ref().is_ok_and(|name| !name.is_empty()) && self.space.bytes(base) == Ok(*b"MZ");
+        match listed {
+            true if !placed => return Err(ReadError::Implausible("_KLDR_DATA_TABLE_ENTRY")),
+            false if !there() => return Ok(None),
+            _ => (),
         }
+        let problems = name.as_ref().err().map(|why| format!("name: {why}")).into_iter().collect();
         Ok(Some(Module {
             name: name.unwrap_or_default(),
+            problems,
             base: Ok(base).into(),
             size: Ok(size).into(),
             path: string(&entry, "FullDllName").into(),
@@ -84,5 +95,5 @@ impl Windows {
 }
 
 fn string(entry: &Object<'_>, field: &'static str) -> Result<String, ReadError> {
-    text::unicode(&entry.inner(field)?)
+    text::unicode(&entry.inner(field)?).and_then(whole)
 }

@@ -19,6 +19,12 @@ const OPTIONAL: [(u64, &str); 7] = [
     (0x40, "_OBJECT_HEADER_EXTENDED_INFO"),
 ];
 const NAME_INFO: u64 = 0x02;
+/// _DISPATCHER_HEADER.Type (KOBJECTS, wdm.h), with which everything that can be waited for begins.
+pub const MUTANT_OBJECT: u64 = 2;
+pub const PROCESS_OBJECT: u64 = 3;
+pub const THREAD_OBJECT: u64 = 6;
+/// What stands for directories and devices whose names cannot be read.
+pub const UNREAD: &str = "??";
 /// A type index is a byte.
 const MOST_TYPES: u64 = 256;
 /// Device names are short; a directory tree is not deep.
@@ -72,6 +78,11 @@ pub fn cookie(context: Context<'_>) -> Result<Option<u8>, ReadError> {
     Ok(Some(veiled ^ index as u8 ^ (header.address.0 >> 8) as u8))
 }
 
+/// Whether an object that can be waited for is of a type.
+pub fn expect(object: &Object<'_>, kind: u64, what: &'static str) -> Result<(), ReadError> {
+    if object.inner("Header")?.uint("Type")? == kind { Ok(()) } else { Err(ReadError::Implausible(what)) }
+}
+
 impl Windows {
     /// The header of an object.
     pub(super) fn header(&self, body: VirtAddr) -> Result<Object<'_>, ReadError> {
@@ -114,10 +125,11 @@ impl Windows {
         self.context().object("_OBJECT_HEADER_NAME_INFO", VirtAddr(header.address.0.wrapping_sub(before))).map(Some)
     }
 
-    /// The name with the directories above it, as `\Device\HarddiskVolume3`.
+    /// The name with the directories above it, as `\Device\HarddiskVolume3`. What stands above a directory that cannot be read is `??`.
     pub(super) fn object_path(&self, header: &Object<'_>) -> Result<Option<String>, ReadError> {
         let mut parts = Vec::new();
         let mut at = header.clone();
+        let mut unread = "";
         for _ in 0..MOST_DEPTH {
             let Some(info) = self.name_info(&at)? else { break };
             let name = text::unicode(&info.inner("Name")?)?;
@@ -128,9 +140,15 @@ impl Windows {
             if parent.is_null() {
                 break;
             }
-            at = self.header(parent)?;
+            let above = self.header(parent).and_then(|header| Ok((self.type_name(&header)? == "Directory").then_some(header)));
+            let Ok(Some(header)) = above else {
+                unread = UNREAD;
+                break;
+            };
+            at = header;
         }
-        Ok((!parts.is_empty()).then(|| parts.iter().rev().map(|part| format!("\\{part}")).collect()))
+        let path = || parts.iter().rev().map(|part| format!("\\{part}")).collect::<String>();
+        Ok((!parts.is_empty()).then(|| format!("{unread}{}", path())))
     }
 
     /// Objects of a type whose pool blocks have a tag, mapped by the kernel or not any more. What lies in a freed block may be overwritten:

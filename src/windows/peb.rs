@@ -1,5 +1,6 @@
 //! What a process's own memory says of it: the process environment block, which the process itself can write to.
 
+use super::files::whole;
 use super::{Windows, text};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Known, ReadError, Scope, Sink, Variable};
@@ -42,7 +43,7 @@ impl Windows {
     pub(super) fn image_path(&self, process: &Object<'_>) -> Known<String> {
         let audited = || -> Result<Option<String>, ReadError> {
             let Some(name) = process.inner("SeAuditProcessCreationInfo")?.follow("ImageFileName")? else { return Ok(None) };
-            Ok(Some(text::unicode(&name.inner("Name")?)?).filter(|path| !path.is_empty()))
+            Ok(Some(text::unicode(&name.inner("Name")?).and_then(whole)?).filter(|path| !path.is_empty()))
         };
         let file = || -> Result<Option<String>, ReadError> {
             match process.follow("ImageFilePointer")? {
