@@ -6,7 +6,7 @@ mod memory;
 mod symbols;
 mod triage;
 
-use crate::engine::{Options, Session, catalog, find_table};
+use crate::engine::{Entry, Options, Session, catalog, find_table};
 use crate::facts::{Origin, Process, ProcessState, Rows, Scope, State};
 use crate::{report, tui};
 use args::{Cli, Command, Common};
@@ -18,6 +18,7 @@ use std::io::{self, IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 const FAILED: u8 = 1;
@@ -140,22 +141,27 @@ impl Run {
             }
             None => Scope::Machine,
         };
-        let started = Instant::now();
-        let progress = self.progress(format!("{name} of {}", session.name()));
-        let rows = session.query(entry, scope, &self.interrupts.watch)?;
-        drop(progress);
+        let rows = self.ask(&session, entry, scope)?;
         if rows.is_empty() && rows.notes().is_empty() {
             self.note(&match self.common.pid {
                 Some(pid) => format!("{name}: there is none for PID {pid}; `kioku query {} processes` lists the PIDs", session.name()),
                 None => format!("{name}: none found"),
             });
         }
-        self.detail(&format!("{name}: {} rows in {:.2?}", rows.len(), started.elapsed()));
         self.write(|out| report::write_rows(&*rows, Some(session.info().os), self.format(), out))?;
         // The note that tells of damage becomes the error.
         let notes = rows.notes().len() - usize::from(rows.state() == State::Cut && !rows.notes().is_empty());
         rows.notes().iter().take(notes).for_each(|note| self.note(note));
         finished(&*rows, session.name())
+    }
+
+    /// Asks for a table, and tells how long that took.
+    fn ask(&self, session: &Session, entry: &'static Entry, scope: Scope) -> Result<Arc<dyn Rows>, Stop> {
+        let (name, started) = (entry.table.name, Instant::now());
+        let _progress = self.progress(format!("{name} of {}", session.name()));
+        let rows = session.query(entry, scope, &self.interrupts.watch)?;
+        self.detail(&format!("{name}: {} rows in {:.2?}", rows.len(), started.elapsed()));
+        Ok(rows)
     }
 
     /// Opens an image and tells what it makes of it.

@@ -2,6 +2,7 @@
 
 use super::console::{Stop, say};
 use super::{Run, finished};
+use crate::facts::Scope;
 use crate::report::{self, Format};
 use std::collections::HashSet;
 use std::fs::File;
@@ -49,15 +50,12 @@ impl Run {
         let mut outcome = Ok(());
         for entry in session.tables() {
             let name = entry.table.name;
-            let progress = self.progress(format!("{name} of {}", session.name()));
-            let answer = session.query(entry, crate::facts::Scope::Machine, watch);
-            drop(progress);
-            let told = match answer {
+            let told = match self.ask(&session, entry, Scope::Machine) {
                 Ok(rows) => {
                     file(&format!("{name}.json"), &mut |out| report::write_rows(&*rows, Some(os), Format::Json, out))?;
                     finished(&*rows, session.name())
                 }
-                Err(why) => Err(why.into()),
+                Err(why) => Err(why),
             };
             match told {
                 Err(Stop::Failed(why)) => {

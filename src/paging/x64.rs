@@ -61,6 +61,25 @@ impl Leaf {
     }
 }
 
+#[derive(Clone, Copy)]
+struct Rights {
+    writable: bool,
+    executable: bool,
+    user: bool,
+}
+
+impl Rights {
+    const ALL: Self = Self { writable: true, executable: true, user: true };
+
+    fn and(self, entry: u64) -> Self {
+        Self {
+            writable: self.writable && entry & WRITE != 0,
+            executable: self.executable && entry & NO_EXECUTE == 0,
+            user: self.user && entry & USER != 0,
+        }
+    }
+}
+
 pub fn walk(space: &AddressSpace, at: VirtAddr) -> Result<Leaf, ReadError> {
     let levels = space.levels;
     if levels == Levels::None {
@@ -70,8 +89,7 @@ pub fn walk(space: &AddressSpace, at: VirtAddr) -> Result<Leaf, ReadError> {
     if !levels.canonical(at) {
         return Err(ReadError::NotMapped(at));
     }
-    let mut table = space.root.0;
-    let (mut writable, mut executable, mut user) = (true, true, true);
+    let (mut table, mut rights) = (space.root.0, Rights::ALL);
     for level in (0..levels.number()).rev() {
         let entry = entry(space, table, level, at)?;
         if entry & PRESENT == 0 {
@@ -79,22 +97,29 @@ pub fn walk(space: &AddressSpace, at: VirtAddr) -> Result<Leaf, ReadError> {
                 table = space.software.table(at, entry)?.0 & FRAME;
                 continue;
             }
-            let backing = space.software.resolve(at, entry)?;
-            let (writable, executable) = space.software.rights(entry).unwrap_or((writable, executable));
-            return Ok(Leaf { backing, size: PAGE_SIZE, writable, executable, user, dirty: false, present: false });
+            return absent(space, at, entry, rights);
         }
-        writable &= entry & WRITE != 0;
-        executable &= entry & NO_EXECUTE == 0;
-        user &= entry & USER != 0;
-        let large = (level == 1 || level == 2) && entry & LARGE != 0;
-        if level == 0 || large {
-            let size = PAGE_SIZE << (9 * level);
-            let backing = PageOrigin::Ram(PhysAddr(entry & FRAME & !(size - 1)));
-            return Ok(Leaf { backing, size, writable, executable, user, dirty: entry & DIRTY != 0, present: true });
+        rights = rights.and(entry);
+        if level == 0 || (level <= 2 && entry & LARGE != 0) {
+            return Ok(leaf(entry, level, rights));
         }
         table = entry & FRAME;
     }
     Err(ReadError::NotMapped(at))
+}
+
+/// The page of a present entry.
+fn leaf(entry: u64, level: u8, Rights { writable, executable, user }: Rights) -> Leaf {
+    let size = PAGE_SIZE << (9 * level);
+    let backing = PageOrigin::Ram(PhysAddr(entry & FRAME & !(size - 1)));
+    Leaf { backing, size, writable, executable, user, dirty: entry & DIRTY != 0, present: true }
+}
+
+/// The page of an entry that is not present.
+fn absent(space: &AddressSpace, at: VirtAddr, entry: u64, rights: Rights) -> Result<Leaf, ReadError> {
+    let backing = space.software.resolve(at, entry)?;
+    let (writable, executable) = space.software.rights(entry).unwrap_or((rights.writable, rights.executable));
+    Ok(Leaf { backing, size: PAGE_SIZE, writable, executable, user: rights.user, dirty: false, present: false })
 }
 
 /// The entry for an address in the table of a level.
@@ -106,34 +131,68 @@ fn entry(space: &AddressSpace, table: u64, level: u8, at: VirtAddr) -> Result<u6
 
 /// Calls `found` with each mapped page of a range: its address, the leaf cut to the range, and its length within the range.
 pub fn mapped(space: &AddressSpace, start: VirtAddr, end: VirtAddr, found: &mut dyn FnMut(VirtAddr, Leaf, u64)) {
-    let mut at = start;
-    while at < end {
-        match walk(space, at) {
-            Ok(leaf) => {
-                let length = (leaf.size - (at.0 & (leaf.size - 1))).min(end.0 - at.0);
-                found(at, Leaf { backing: leaf.backing_of(at), ..leaf }, length);
-                at = at.offset(length);
+    let levels = space.levels.number();
+    let Some(top) = levels.checked_sub(1) else {
+        for at in (start.page().0..end.0).step_by(PAGE_SIZE as usize).map(|page| VirtAddr(page.max(start.0))) {
+            if let Ok(leaf) = walk(space, at) {
+                found(at, leaf, (PAGE_SIZE - at.in_page()).min(end.0 - at.0));
             }
-            Err(_) => at = skip(space, at),
         }
-        if at <= start {
-            return;
+        return;
+    };
+    // Each table fills a page of the image, and few pages are tables; more is a loop that somebody made.
+    let pages = space.image.runs().iter().map(|run| run.length).sum::<u64>() / PAGE_SIZE;
+    let mut descent = Descent { space, tables: pages / 4 + 4096, found };
+    let half = 1 << (11 + 9 * u32::from(levels));
+    for (low, high) in [(start.0, end.0.min(half)), (start.0.max(half.wrapping_neg()), end.0)] {
+        if low < high {
+            descent.table(space.root.0, top, Rights::ALL, low, high);
         }
     }
 }
 
-/// The first address after the largest empty stretch that begins with an unmapped page.
-fn skip(space: &AddressSpace, at: VirtAddr) -> VirtAddr {
-    let mut table = space.root.0;
-    for level in (0..space.levels.number()).rev() {
+/// All that a range maps, each table read once.
+struct Descent<'a> {
+    space: &'a AddressSpace,
+    /// How many more tables may be read.
+    tables: u64,
+    found: &'a mut dyn FnMut(VirtAddr, Leaf, u64),
+}
+
+impl Descent<'_> {
+    /// What a table maps of a range that lies within its reach.
+    fn table(&mut self, table: u64, level: u8, rights: Rights, start: u64, end: u64) {
+        let mut bytes = [0; PAGE_SIZE as usize];
+        let Some(left) = self.tables.checked_sub(1).filter(|_| self.space.image.read(PhysAddr(table), &mut bytes).is_ok()) else { return };
+        self.tables = left;
         let size = PAGE_SIZE << (9 * level);
-        match entry(space, table, level, at) {
-            Ok(entry) if entry & (PRESENT | LARGE) == PRESENT && level > 0 => table = entry & FRAME,
-            Ok(entry) if entry & PRESENT == 0 && level > 0 && space.software.table(at, entry).is_ok() => {
-                table = space.software.table(at, entry).map_or(0, |table| table.0 & FRAME);
-            }
-            _ => return VirtAddr((at.0 & !(size - 1)).saturating_add(size)),
+        let mut at = start;
+        while at < end {
+            let next = (at & !(size - 1)).saturating_add(size).min(end);
+            let index = (at / size & 0x1ff) as usize;
+            let entry = bytes.as_chunks::<8>().0.get(index).map_or(0, |entry| u64::from_le_bytes(*entry));
+            self.entry(entry, level, rights, at, next);
+            at = next;
         }
     }
-    at.offset(PAGE_SIZE)
+
+    fn entry(&mut self, entry: u64, level: u8, rights: Rights, start: u64, end: u64) {
+        let at = VirtAddr(start);
+        if entry & PRESENT != 0 {
+            let rights = rights.and(entry);
+            if level == 0 || (level <= 2 && entry & LARGE != 0) {
+                let leaf = leaf(entry, level, rights);
+                (self.found)(at, Leaf { backing: leaf.backing_of(at), ..leaf }, end - start);
+            } else {
+                self.table(entry & FRAME, level - 1, rights, start, end);
+            }
+        } else if level > 0 {
+            // No table, no pages.
+            if let Some(table) = Some(entry).filter(|entry| *entry != 0).and_then(|entry| self.space.software.table(at, entry).ok()) {
+                self.table(table.0 & FRAME, level - 1, rights, start, end);
+            }
+        } else if let Ok(leaf) = absent(self.space, at, entry, rights) {
+            (self.found)(at, leaf, end - start);
+        }
+    }
 }

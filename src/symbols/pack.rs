@@ -201,23 +201,21 @@ impl Pack {
         Btf::parse(types.write(&definitions))
     }
 
-    /// From which versions on the objects of tcpip.sys are laid out in another way, oldest first.
-    pub fn tcpip_versions(&self) -> Vec<Version> {
-        self.tcpip.iter().map(|(from, _)| *from).collect()
-    }
-
-    /// The layouts of the objects of tcpip.sys, which no PDB describes, with those kernel types that they hold.
-    pub fn tcpip_types(&self, version: Version) -> Result<Btf, &'static str> {
-        let known = self.tcpip.iter().rev().find(|(from, _)| *from <= version).ok_or("no layout of tcpip.sys is known for this build")?;
+    /// The layouts of the objects of tcpip.sys, which no PDB describes, with those kernel types that they hold: from which version on
+    /// each holds, oldest first.
+    pub fn tcpip_layouts(&self) -> Result<Vec<(Version, Btf)>, &'static str> {
         let bytes = self.types.unpack()?;
         let types = Types::read(&mut Bytes(&bytes)).ok_or(DAMAGED)?;
-        let mut definitions = types.set(known.1).ok_or(DAMAGED)?;
-        if let Some(kernel) = self.nearest(version).first().and_then(|build| types.set(build.set?)) {
-            let name = |definition: &usize| types.definitions.get(*definition).and_then(|found| types.names.get(found.name));
-            definitions
-                .extend(kernel.into_iter().filter(|found| name(found).is_some_and(|name| selection::SHARED_WITH_TCPIP.contains(name))));
-        }
-        Btf::parse(types.write(&definitions))
+        let layout = |(from, set): &(Version, usize)| {
+            let mut definitions = types.set(*set).ok_or(DAMAGED)?;
+            if let Some(kernel) = self.nearest(*from).first().and_then(|build| types.set(build.set?)) {
+                let name = |definition: &usize| types.definitions.get(*definition).and_then(|found| types.names.get(found.name));
+                definitions
+                    .extend(kernel.into_iter().filter(|found| name(found).is_some_and(|name| selection::SHARED_WITH_TCPIP.contains(name))));
+            }
+            Ok((*from, Btf::parse(types.write(&definitions))?))
+        };
+        self.tcpip.iter().map(layout).collect()
     }
 
     /// The symbols of a build, counted from the module's base.
@@ -601,10 +599,12 @@ mod tests {
     #[test]
     fn sockets_have_layouts_by_build() {
         let pack = Pack::bundled().unwrap();
+        let layouts = pack.tcpip_layouts().unwrap();
         let owner = |version: &str| {
-            let types = pack.tcpip_types(Version::parse(version).unwrap()).unwrap();
+            let version = Version::parse(version).unwrap();
+            let (_, types) = layouts.iter().rev().find(|(from, _)| *from <= version).unwrap();
             assert!(types.find("_LIST_ENTRY").is_some() && types.find("_RTL_DYNAMIC_HASH_TABLE").is_some());
-            Layout::of(&types, types.find("_TCP_ENDPOINT").unwrap()).unwrap().offset("Owner").unwrap()
+            Layout::of(types, types.find("_TCP_ENDPOINT").unwrap()).unwrap().offset("Owner").unwrap()
         };
         assert_eq!((owner("10.0.10586"), owner("10.0.19041.1706")), (600, 728));
     }

@@ -194,9 +194,9 @@ impl<'a> Reader<'a> {
         let mut found = BTreeMap::new();
         let mut adrift = 0;
         for kind in Kind::ALL {
-            // The shortest that any build has: what is shorter was cut up.
-            let sizes = self.tcpip.with(kind.structure()).filter_map(|(_, profile)| Some(profile.layout(kind.structure()).ok()?.size));
-            let least = sizes.min().unwrap_or(0);
+            // Builds differ by a few fields; what is half as long was cut up.
+            let size = self.tcpip.with(kind.structure()).next().and_then(|(_, profile)| profile.layout(kind.structure()).ok());
+            let least = size.map_or(0, |layout| layout.size / 2);
             let blocks = kind.tags().iter().flat_map(|tag| pools.with_tag(tag)).filter(|block| block.size >= least);
             let mapped = blocks.filter_map(|block| {
                 adrift += usize::from(block.address.is_none());

@@ -11,7 +11,6 @@ use crate::facts::{ReadError, Watch};
 use crate::symbols::pack::{Module, Pack, Version};
 use crate::symbols::{Context, Object, Profile, SymbolTable};
 use std::collections::HashSet;
-use std::sync::OnceLock;
 
 const MODULE: &str = "tcpip.sys";
 const PDB: &str = "tcpip.pdb";
@@ -29,33 +28,17 @@ const POINTER: u64 = !3;
 pub struct Tcpip {
     /// Its symbols where they lie, or why there are none.
     symbols: Result<SymbolTable, String>,
-    /// The layout for this build first, then the others, the nearest builds before the far ones.
-    layouts: Vec<Layouts>,
+    /// How the objects are laid out from some version on: for this build first, then the others, the nearest before the far ones.
+    layouts: Vec<(Version, Profile)>,
     /// Why there are no layouts.
     pub trouble: Option<&'static str>,
-}
-
-/// How the objects are laid out from some version on.
-struct Layouts {
-    from: Version,
-    profile: OnceLock<Option<Profile>>,
-}
-
-impl Layouts {
-    fn profile(&self) -> Option<&Profile> {
-        let open = || {
-            let types = Pack::bundled().ok()?.tcpip_types(self.from).ok()?;
-            Some(Profile::new(Box::new(types), SymbolTable::default(), format!("{MODULE} of {}", self.from)))
-        };
-        self.profile.get_or_init(open).as_ref()
-    }
 }
 
 impl Tcpip {
     /// The layouts that have a structure, the nearest first.
     pub fn with(&self, structure: &'static str) -> impl Iterator<Item = (Version, &Profile)> {
-        let profiles = self.layouts.iter().filter_map(|layouts| Some((layouts.from, layouts.profile()?)));
-        profiles.filter(move |(_, profile)| profile.layout(structure).is_ok())
+        let layouts = self.layouts.iter().filter(move |(_, profile)| profile.layout(structure).is_ok());
+        layouts.map(|(from, profile)| (*from, profile))
     }
     pub fn symbols(&self) -> Result<&SymbolTable, &str> {
         self.symbols.as_ref().map_err(String::as_str)
@@ -73,11 +56,13 @@ impl Windows {
         })
     }
 
-    fn tcpip_layouts(&self) -> Result<Vec<Layouts>, &'static str> {
-        let mut versions: Vec<(usize, Version)> = Pack::bundled()?.tcpip_versions().into_iter().enumerate().collect();
-        let own = versions.iter().rposition(|(_, from)| *from <= self.version).unwrap_or(0);
-        versions.sort_by_key(|(index, _)| (index.abs_diff(own), *index < own));
-        Ok(versions.into_iter().map(|(_, from)| Layouts { from, profile: OnceLock::new() }).collect())
+    fn tcpip_layouts(&self) -> Result<Vec<(Version, Profile)>, &'static str> {
+        let known = Pack::bundled()?.tcpip_layouts()?;
+        let own = known.iter().rposition(|(from, _)| *from <= self.version).unwrap_or(0);
+        let mut known: Vec<_> = known.into_iter().enumerate().collect();
+        known.sort_by_key(|(index, _)| (index.abs_diff(own), *index < own));
+        let profile = |from, types| Profile::new(Box::new(types), SymbolTable::default(), format!("{MODULE} of {from}"));
+        Ok(known.into_iter().map(|(_, (from, types))| (from, profile(from, types))).collect())
     }
 
     fn tcpip_symbols(&self) -> Result<SymbolTable, String> {
@@ -248,10 +233,9 @@ mod tests {
     #[test]
     fn every_layout_has_what_a_socket_is_read_by() {
         let pack = Pack::bundled().unwrap();
-        let layouts = pack.tcpip_versions();
+        let layouts = pack.tcpip_layouts().unwrap();
         assert!(layouts.len() > 10);
-        for from in layouts {
-            let types = pack.tcpip_types(from).unwrap();
+        for (from, types) in layouts {
             let profile = Profile::new(Box::new(types), SymbolTable::default(), String::new());
             for (structure, fields) in [
                 ("_TCP_LISTENER", &["InetAF", "Owner", "CreateTime", "LocalAddr", "Port"][..]),
@@ -274,7 +258,7 @@ mod tests {
     /// From build 26100 on listeners and UDP endpoints are as before, eight bytes further on (MemProcFS has found the same).
     #[test]
     fn newer_builds_only_move_fields() {
-        let types = Pack::bundled().unwrap().tcpip_types(Version { major: 10, minor: 0, build: 26100, revision: None }).unwrap();
+        let (_, types) = Pack::bundled().unwrap().tcpip_layouts().unwrap().pop().unwrap();
         let profile = Profile::new(Box::new(types), SymbolTable::default(), String::new());
         let places = |structure, fields: [&'static str; 6]| {
             let layout = profile.layout(structure).unwrap();
