@@ -22,9 +22,14 @@ fn is_file(file: &Object<'_>) -> Result<bool, ReadError> {
     Ok(file.uint("Type")? == IO_TYPE_FILE && file.uint("Size")? == u64::from(file.layout().size))
 }
 
-/// The name of a file object, without its device.
+/// The name of a file object, without its device. What was not opened relative to another file has a path from its device's root.
 pub fn own_name(file: &Object<'_>) -> Result<String, ReadError> {
-    if is_file(file)? { text::unicode(&file.inner("FileName")?).and_then(whole) } else { Err(ReadError::Implausible("file object")) }
+    if !is_file(file)? {
+        return Err(ReadError::Implausible("file object"));
+    }
+    let name = text::unicode(&file.inner("FileName")?).and_then(whole)?;
+    let rooted = name.is_empty() || name.starts_with('\\') || !file.pointer("RelatedFileObject")?.is_null();
+    if rooted { Ok(name) } else { Err(ReadError::Implausible("path")) }
 }
 
 impl Windows {

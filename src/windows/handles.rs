@@ -117,6 +117,9 @@ impl Windows {
             return Err(ReadError::Implausible("object header"));
         }
         let kind = self.type_name(&header);
+        if self.is_misplaced(&header).unwrap_or(false) {
+            return Err(ReadError::Implausible("object type"));
+        }
         if let Err(why @ (ReadError::NotMapped(_) | ReadError::Implausible(_))) = kind {
             return Err(why);
         }

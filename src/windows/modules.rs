@@ -85,13 +85,18 @@ impl Windows {
             problems,
             base: Ok(base).into(),
             size: Ok(size).into(),
-            path: string(&entry, "FullDllName").into(),
+            path: string(&entry, "FullDllName").and_then(rooted).into(),
             sources: [("module_list", listed), ("pool_scan", pooled)].into_iter().filter_map(|(word, on)| on.then_some(word)).collect(),
             state: if listed { "loaded" } else { "hidden" },
             address,
             ..Module::default()
         }))
     }
+}
+
+/// Drivers are loaded by their full paths.
+fn rooted(path: String) -> Result<String, ReadError> {
+    if path.contains('\\') { Ok(path) } else { Err(ReadError::Implausible("path")) }
 }
 
 fn string(entry: &Object<'_>, field: &'static str) -> Result<String, ReadError> {

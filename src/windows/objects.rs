@@ -1,6 +1,7 @@
 //! Kernel objects: the header before each, its type and its name, and objects found by the tag of their pool block.
 
 use super::Windows;
+use super::pool::PROTECTED;
 use super::text;
 use crate::address::VirtAddr;
 use crate::facts::{ReadError, Watch};
@@ -36,6 +37,12 @@ pub struct Types {
     names: HashMap<u8, String>,
     /// ObHeaderCookie, with which type indices are veiled since Windows 10.
     cookie: Option<u8>,
+}
+
+/// The tag of a type's pool blocks: the first letters of its name.
+fn tag_for(name: &str) -> [u8; 4] {
+    let mut letters = name.bytes().chain(std::iter::repeat(b' '));
+    std::array::from_fn(|_| letters.next().unwrap_or(b' '))
 }
 
 impl Types {
@@ -95,6 +102,15 @@ impl Windows {
         let index = header.uint("TypeIndex")? as u8;
         let index = types.cookie.map_or(index, |cookie| index ^ cookie ^ (header.address.0 >> 8) as u8);
         types.names.get(&index).map(String::as_str).ok_or(ReadError::Implausible("object type"))
+    }
+
+    /// Whether the pool block that an object lies in has the tag of another type: then the header was not written for this address.
+    pub(super) fn is_misplaced(&self, header: &Object<'_>) -> Result<bool, ReadError> {
+        let types = self.types.as_ref().map_err(|why| *why)?;
+        let before = self.optional_size(header.uint("InfoMask")?)?;
+        let [a, b, c, d] = self.tag_of(VirtAddr(header.address.0.wrapping_sub(before)))?;
+        let tag = [a, b, c, d & !PROTECTED];
+        Ok(tag_for(self.type_name(header)?) != tag && types.names.values().any(|name| tag_for(name) == tag))
     }
 
     /// The bytes of all optional headers that the kernel's version has. The last two came with later ones.

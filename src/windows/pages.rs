@@ -11,7 +11,6 @@ use crate::facts::{Check, PageOrigin, ReadError, Watch};
 use crate::image::{Image, PageFile};
 use crate::paging::{AddressSpace, Software};
 use crate::symbols::{Context, Object, Profile};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// _MMPTE_TRANSITION and _MMPTE_PROTOTYPE: bits that every version of Windows for x64 keeps in the same place.
@@ -245,14 +244,10 @@ impl Software for WindowsPages {
 
 impl Windows {
     /// The same with all that is known of pages which are not present: the fields of their entries, shared memory, the page files given.
-    pub fn with_pages(mut self, pagefiles: &[PathBuf]) -> Result<Self, String> {
+    pub fn with_pages(mut self, pagefiles: Vec<PageFile>) -> Self {
         let context = self.context();
-        let mut given = Vec::new();
-        for path in pagefiles {
-            given.push(PageFile::open(path).map_err(|why| why.to_string())?);
-        }
         let own = own_names(context);
-        let (numbered, told) = numbered(given, &own);
+        let (numbered, told) = numbered(pagefiles, &own);
         let pages = WindowsPages::new(context, numbered.into());
         let image: &Arc<Image> = &self.image;
         let space = AddressSpace::new(Arc::clone(image), self.space.root(), self.space.levels(), Arc::new(pages.clone()));
@@ -260,7 +255,7 @@ impl Windows {
         self.info.checks.extend(header.into_iter().chain(told));
         self.space = space;
         self.pages = pages;
-        Ok(self)
+        self
     }
 }
 

@@ -26,13 +26,23 @@ impl Windows {
         }
         let space = self.space_of(process)?;
         let context = Context { space: &space, profile: &self.profile };
-        read(context.object("_PEB", address)?).map(Some)
+        let peb = context.object("_PEB", address)?;
+        // The kernel itself writes this one when it makes a process.
+        if peb.pointer("ImageBaseAddress")?.is_null() {
+            return Err(ReadError::Implausible("PEB"));
+        }
+        read(peb).map(Some)
     }
 
     /// The command line as the process keeps it.
     pub(super) fn command_line(&self, process: &Object<'_>) -> Known<String> {
         self.with_peb(process, |peb| match peb.follow("ProcessParameters")? {
-            Some(parameters) => text::unicode(&parameters.inner("CommandLine")?).map(Some),
+            // It tells its own length.
+            Some(parameters) if parameters.uint("Length")? == 0 => Err(ReadError::Implausible("process parameters")),
+            Some(parameters) => {
+                let line = text::unicode(&parameters.inner("CommandLine")?)?;
+                if line.starts_with('\0') { Err(ReadError::Implausible("command line")) } else { Ok(Some(line)) }
+            }
             None => Ok(None),
         })
         .map(Option::flatten)

@@ -309,8 +309,13 @@ impl Windows {
             return Ok(None);
         }
         let space = self.space_of(process)?;
-        let number = Context { space: &space, profile: &self.profile }.object("_MM_SESSION_SPACE", session)?.u32("SessionId")?;
-        if number <= MOST_SESSIONS { Ok(Some(number)) } else { Err(ReadError::Implausible("session")) }
+        let session = Context { space: &space, profile: &self.profile }.object("_MM_SESSION_SPACE", session)?;
+        let number = session.u32("SessionId")?;
+        if number <= MOST_SESSIONS && session.inner("ProcessList")?.pointer("Flink")?.is_kernel() {
+            Ok(Some(number))
+        } else {
+            Err(ReadError::Implausible("session"))
+        }
     }
 
     /// A time of the past; None where it is zero, which stands for never.

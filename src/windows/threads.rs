@@ -23,17 +23,15 @@ const STATES: [&str; 10] = [
 const MOST_THREADS: usize = 1 << 20;
 
 pub fn threads(windows: &Windows, scope: Scope, out: &mut Sink<Thread>) {
-    for task in windows.tasks(scope, out.watch()) {
-        if out.cancelled() {
-            return;
-        }
+    windows.each_task("threads", scope, out, |task, out| {
         for thread in of_process(&task.object) {
             match thread.and_then(|thread| describe(windows, task.pid, &thread)) {
                 Ok(thread) => out.push(thread),
-                Err(why) => out.note(format!("threads of {} {} end early: {why}", task.name, task.pid)),
+                Err(why) => out.note(format!("threads of {} {} are missing: {why}", task.name, task.pid)),
             }
         }
-    }
+        Ok(())
+    });
 }
 
 /// The threads on a process's list, from both ends where it does not close, and what broke it.
