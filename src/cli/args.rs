@@ -72,6 +72,12 @@ pub enum Command {
         image: PathBuf,
         /// Table, by its own name or by Volatility's.
         table: String,
+        /// Registry key to show, as HKLM\SYSTEM\Select.
+        #[arg(long, value_name = "PATH")]
+        key: Option<String>,
+        /// Everything below the key, too.
+        #[arg(long, requires = "key")]
+        recurse: bool,
     },
     /// Print memory as a hex dump: of the kernel, of a process (--pid) or physical memory.
     #[command(after_help = "Numbers are decimal, or hexadecimal with 0x before them.")]

@@ -48,6 +48,9 @@ impl Run {
                 None => Ok(()),
             };
         } else {
+            if let Some(name) = session.name_at(space, address) {
+                self.note(&format!("{address:#x} is {name}"));
+            }
             let mut dump = HexDump::new(space, address.saturating_add(length.saturating_sub(1)));
             self.write(|out| {
                 each(&session, space, address, length, |bytes| {

@@ -7,7 +7,8 @@ mod symbols;
 mod triage;
 
 use crate::engine::{Entry, Options, Session, catalog, find_table};
-use crate::facts::{Origin, Process, ProcessState, Rows, Scope, State};
+use crate::facts::windows::RegistryEntry;
+use crate::facts::{Origin, Process, ProcessState, Record, Rows, Scope, State};
 use crate::{report, tui};
 use args::{Cli, Command, Common};
 use clap::Parser;
@@ -89,7 +90,7 @@ impl Run {
                 self.write(|out| report::write_info(session.info(), self.format(), out))
             }
             Command::Tables { image } => self.tables(image.as_deref()),
-            Command::Query { image, table } => self.query(&image, &table),
+            Command::Query { image, table, key, recurse } => self.query(&image, &table, key.as_deref(), recurse),
             Command::Read { image, address, length, physical, raw } => self.read(&image, address, length, physical, raw),
             Command::Dump { image, start, address, length, physical } => self.dump(&image, start, address.zip(length), physical),
             Command::Triage { images } => self.triage(&images),
@@ -127,13 +128,17 @@ impl Run {
         self.write(|out| report::write_tables(&tables, self.format(), out))
     }
 
-    fn query(&self, image: &Path, table: &str) -> Result<(), Stop> {
+    fn query(&self, image: &Path, table: &str, key: Option<&str>, recurse: bool) -> Result<(), Stop> {
         let Some(entry) = find_table(table) else {
             return Err(Stop::Usage(format!("there is no table {table}; `kioku tables` lists them")));
         };
-        let session = self.open(image)?;
         let name = entry.table.name;
+        if key.is_some() && name != RegistryEntry::TABLE.name {
+            return Err(Stop::Usage(format!("--key belongs to the table {}, not to {name}", RegistryEntry::TABLE.name)));
+        }
+        let session = self.open(image)?;
         let scope = match self.common.pid {
+            _ if let Some(path) = key => session.registry_key(path, recurse)?,
             Some(pid) if entry.table.column("pid").is_some() => Scope::Pid(pid),
             Some(_) => {
                 self.note(&format!("{name} has no processes to choose from: --pid is not used"));

@@ -45,6 +45,15 @@ impl Bytes {
 pub const MOST_BYTES: usize = 16 << 20;
 
 impl Session {
+    /// How people name an address: its module, and the symbol there. Costs no sweep.
+    pub fn name_at(&self, space: Space, at: u64) -> Option<String> {
+        match space {
+            Space::Physical => None,
+            Space::Kernel => self.system().name_at(None, VirtAddr(at)),
+            Space::Process(process) => self.system().name_at(Some(process), VirtAddr(at)),
+        }
+    }
+
     /// Reads up to [`MOST_BYTES`]; an address range that ends at the top of the space is cut there.
     pub fn read(&self, space: Space, start: u64, length: usize) -> Result<Bytes, Error> {
         let room = usize::try_from(u64::MAX - start).unwrap_or(usize::MAX).saturating_add(1);

@@ -1,11 +1,12 @@
 //! Every table there is: its columns, the systems it serves, its Volatility names and the walker behind it.
 
 use super::System;
+use crate::facts::drivers::{Callback, Device, Driver, DriverFunction, SystemService};
 use crate::facts::linux::{Capabilities, LogRecord, Mount, OpenFile, ShellHistory};
-use crate::facts::windows::{FileObject, Handle, Mutant, Privilege, Sid, SymbolicLink};
+use crate::facts::windows::{FileObject, Handle, Hive, Mutant, Privilege, RegistryEntry, Service, SessionMember, Sid, SymbolicLink};
 use crate::facts::{
-    Feed, Library, Module, Origin, Process, Record, Region, Rows, Scope, Serves, Sink, Socket, Suspicious, Table, Thread, TreeProcess,
-    Variable, Watch,
+    Feed, Finding, Library, Module, Origin, Process, Record, Region, Rows, Scope, Serves, Sink, Socket, Suspicious, Table, Thread,
+    TreeProcess, Variable, Watch,
 };
 use crate::findings;
 use crate::linux::{self, Linux};
@@ -82,6 +83,7 @@ catalog! {
     Thread ["threads", "thrdscan"] linux: linux::threads, windows: windows::threads,;
     Socket ["sockstat", "sockscan", "netstat", "netscan"] linux: linux::sockets, windows: windows::sockets,;
     Region ["maps", "proc.maps", "vadinfo"] linux: linux::regions, windows: windows::regions,;
+    Finding [] linux: findings::findings_of_linux, windows: findings::findings_of_windows,;
     Suspicious ["malfind", "malware.malfind"] linux: findings::of_linux, windows: findings::of_windows,;
     Module ["lsmod", "hidden_modules", "modxview", "modules", "modscan"] linux: linux::modules, windows: windows::modules,;
     OpenFile ["lsof"] linux: linux::open_files,;
@@ -93,6 +95,15 @@ catalog! {
     FileObject ["filescan"] windows: windows::file_objects,;
     Mutant ["mutantscan"] windows: windows::mutants,;
     SymbolicLink ["symlinkscan"] windows: windows::symlinks,;
+    Driver ["driverscan", "drivermodule", "malware.drivermodule"] windows: windows::drivers,;
+    DriverFunction ["driverirp"] windows: windows::driver_functions,;
+    Device ["devicetree"] windows: windows::devices,;
+    Callback ["callbacks"] windows: windows::callbacks,;
+    SystemService ["ssdt"] windows: windows::ssdt,;
+    Service ["svcscan", "svclist"] windows: windows::services,;
+    SessionMember ["sessions"] windows: windows::sessions,;
+    Hive ["registry.hivelist", "registry.hivescan", "hivelist", "hivescan"] windows: windows::hives,;
+    RegistryEntry ["registry.printkey", "printkey"] windows: windows::registry,;
     Capabilities ["capabilities"] linux: linux::capabilities,;
     Mount ["mountinfo"] linux: linux::mounts,;
     LogRecord ["kmsg"] linux: linux::kernel_log,;

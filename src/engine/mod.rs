@@ -6,6 +6,7 @@ mod dump;
 mod job;
 mod profiles;
 
+pub use crate::findings::rules::ALL as RULES;
 pub use bytes::{Bytes, MOST_BYTES, Piece, Space};
 pub use catalog::{Entry, catalog, find_table};
 pub use dump::{Dump, Extent};
@@ -84,6 +85,12 @@ impl System {
             Self::Windows(windows) => windows.process_space(process),
         }
     }
+    fn name_at(&self, process: Option<VirtAddr>, at: VirtAddr) -> Option<String> {
+        match self {
+            Self::Linux(linux) => linux.name_at(at),
+            Self::Windows(windows) => windows.name_at(process, at),
+        }
+    }
 }
 
 /// An opened image with its answers. Cheap to clone.
@@ -145,6 +152,15 @@ impl Session {
     pub fn tables(&self) -> impl Iterator<Item = &'static Entry> {
         let origin = self.info().os;
         catalog().iter().filter(move |entry| entry.available(origin))
+    }
+
+    /// A registry key as the scope of a query: it with its subkeys, or with all below it.
+    pub fn registry_key(&self, path: &str, deep: bool) -> Result<Scope, Error> {
+        let key = match self.system() {
+            System::Windows(windows) => windows.registry_key(path, deep),
+            System::Linux(_) => Err("--key is for Windows images".to_owned()),
+        };
+        key.map_err(|why| Error(format!("{}: {why}", self.name())))
     }
 
     /// Answers a query here and now.

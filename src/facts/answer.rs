@@ -16,6 +16,8 @@ pub enum Scope {
     Pid(u32),
     /// One process object.
     Process(VirtAddr),
+    /// A registry key, by the address of its hive and its cell, with its subkeys or with all below it.
+    Key { hive: VirtAddr, cell: u32, deep: bool },
 }
 
 impl Scope {
@@ -24,6 +26,7 @@ impl Scope {
             Self::Machine => true,
             Self::Pid(wanted) => wanted == pid,
             Self::Process(wanted) => wanted == process,
+            Self::Key { .. } => false,
         }
     }
 }
@@ -150,6 +153,10 @@ impl<T> Sink<T> {
     pub fn new(watch: Arc<Watch>) -> Self {
         let empty = Answer { chunks: Vec::new(), ends: Vec::new(), notes: Vec::new(), state: State::Running };
         Self { batch: Vec::new(), over: false, last: Instant::now(), feed: Arc::new(Mutex::new(empty)), watch }
+    }
+    /// A sink for other rows, from which the rows of this one are made.
+    pub fn beside<U>(&self) -> Sink<U> {
+        Sink::new(Arc::clone(&self.watch))
     }
     /// The other end: a snapshot of it is a partial answer.
     pub fn feed(&self) -> Arc<Mutex<Answer<T>>> {

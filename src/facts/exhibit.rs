@@ -1,5 +1,6 @@
 use super::{Known, Protection};
 use crate::address::VirtAddr;
+use std::sync::Arc;
 
 /// What is known of an executable region before anyone judges it. Gathered by the system's own code, weighed by `findings`.
 #[derive(Clone, Debug)]
@@ -11,6 +12,8 @@ pub struct Exhibit {
     /// Last byte, inclusive.
     pub end: VirtAddr,
     pub protection: Protection,
+    /// What the page tables grant to the pages that are in memory; None where none is.
+    pub page_rights: Option<Protection>,
     pub file: Known<String>,
     pub behind: Behind,
     /// Pages that are mapped, and of these the ones that the image does not hold.
@@ -22,6 +25,10 @@ pub struct Exhibit {
     pub copies: Vec<VirtAddr>,
     pub changes: Vec<Change>,
     pub head: Known<Vec<u8>>,
+    /// Threads that began in it, by ID and address, as far as the system keeps that.
+    pub threads: Vec<(u32, VirtAddr)>,
+    /// Files that the process has mapped as code.
+    pub images: Arc<[String]>,
 }
 
 /// What stands behind a region.
@@ -39,4 +46,13 @@ pub struct Change {
     pub at: VirtAddr,
     pub was: Vec<u8>,
     pub is: Vec<u8>,
+}
+
+impl Change {
+    /// The first place where a page at `at` is no longer what it was.
+    pub fn first(at: VirtAddr, was: &[u8], is: &[u8]) -> Option<Self> {
+        let first = was.iter().zip(is).position(|(was, is)| was != is)?;
+        let end = (first + 8).min(was.len()).min(is.len());
+        Some(Self { at: at.offset(first as u64), was: was[first..end].to_vec(), is: is[first..end].to_vec() })
+    }
 }

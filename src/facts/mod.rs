@@ -2,7 +2,9 @@
 
 mod answer;
 mod cell;
+pub mod drivers;
 mod exhibit;
+mod finding;
 mod info;
 mod known;
 pub mod linux;
@@ -23,6 +25,7 @@ mod symbols;
 pub use answer::{Answer, Feed, Rows, Scope, Sink, State, Watch};
 pub use cell::{Cell, Hex, ToCell};
 pub use exhibit::{Behind, Change, Exhibit};
+pub use finding::{Finding, Indicator, Reference, Rule, Subject, Verdict};
 pub use info::{Check, Info, Origin};
 pub use known::{Known, ReadError};
 pub use library::{Library, Variable};
@@ -31,7 +34,7 @@ pub use module::Module;
 pub use page_origin::PageOrigin;
 pub use process::{Process, ProcessState, Thread, TreeProcess, tree};
 pub use record::{Column, Kind, Record, Serves, Table};
-pub use region::{Indicator, Protection, Region, Suspicious, Verdict};
+pub use region::{Protection, Region, Suspicious};
 pub use socket::Socket;
 pub use symbols::{SymbolFile, SymbolNeed};
 pub use time::Time;

@@ -1,5 +1,5 @@
-use super::Known;
 use super::record::record;
+use super::{Known, Time};
 use crate::address::VirtAddr;
 
 record! {
@@ -15,9 +15,11 @@ record! {
         path: Known<String>,
         /// Methods that found it.
         sources: Vec<&'static str>,
-        /// loaded, loading, unloading, or hidden: at work, yet missing from the list.
+        /// loaded, loading, unloading, unloaded, or hidden: at work, yet missing from the list.
         state: &'static str,
-        /// Address of the struct module.
+        /// When it was unloaded.
+        [windows] unload_time: Known<Time>,
+        /// Address of the struct module or of the entry that tells of it.
         address: VirtAddr,
     }
 }

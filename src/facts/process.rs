@@ -104,6 +104,12 @@ record! {
         start_address: Known<VirtAddr>,
         /// The symbol at or before that address, in the kernel.
         start_symbol: Known<String>,
+        /// The module that address lies in: a driver, or the file mapped there in the process.
+        [windows] start_module: Known<String>,
+        /// What the program asked to run; the start address proper is the same for most threads.
+        [windows] win32_start_address: Known<VirtAddr>,
+        /// The module which that lies in.
+        [windows] win32_start_module: Known<String>,
         /// State as the kernel names it.
         state: Known<String>,
         /// Start time.

@@ -1,6 +1,6 @@
 use super::cell::{Cell, ToCell};
-use super::record::{record, words};
-use super::{Kind, Known};
+use super::record::record;
+use super::{Indicator, Kind, Known, Verdict};
 use crate::address::VirtAddr;
 
 /// Access rights: `r--`, `rw-`, `r-x`, `rwx`, plus `c` for copy-on-write and `g` for guard as a fourth and fifth letter.
@@ -53,33 +53,12 @@ record! {
         [windows] committed_pages: Known<u64>,
         /// Pages that the page tables map and the image holds.
         resident_pages: Known<u64>,
+        /// Rights that the page tables grant to these pages, all taken together; what `protection` does not allow was added later.
+        page_rights: Known<Protection>,
         /// Address of the VMA or VAD.
         address: VirtAddr,
         /// Address of the process object.
         process_address: VirtAddr,
-    }
-}
-
-words! {
-    Verdict {
-        LikelyInjected = "likely_injected",
-        #[default]
-        Suspicious = "suspicious",
-        LikelyBenign = "likely_benign",
-    }
-}
-
-/// One reason, with the value that it rests on.
-#[derive(Clone, Debug)]
-pub struct Indicator {
-    pub id: &'static str,
-    pub detail: String,
-}
-
-impl ToCell for Indicator {
-    const KIND: Kind = Kind::List;
-    fn cell(&self) -> Cell<'_> {
-        Cell::Object(vec![("id", Cell::Text(self.id.into())), ("detail", Cell::Text(self.detail.as_str().into()))])
     }
 }
 
@@ -102,7 +81,7 @@ record! {
         score: u8,
         /// likely_injected, suspicious or likely_benign.
         verdict: Verdict,
-        /// Why: name and evidence of each indicator; a detail that begins with a minus sign speaks against.
+        /// Rules that apply, with their points and the values they rest on; below zero they speak against.
         indicators: Vec<Indicator>,
         /// First 64 bytes; null where they are not in the image.
         head: Known<Vec<u8>>,

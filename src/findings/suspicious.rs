@@ -1,6 +1,8 @@
 //! Regions that look injected or tampered with. Rules are few and each names its evidence; what speaks against is said as well.
 
-use crate::facts::{Behind, Exhibit, Indicator, Scope, Sink, Suspicious, Verdict};
+use super::case::Case;
+use super::rules;
+use crate::facts::{Behind, Exhibit, Indicator, Scope, Sink, Suspicious, ToCell};
 use crate::linux::{self, Linux};
 use crate::windows::{self, Windows};
 
@@ -12,27 +14,6 @@ pub fn of_windows(windows: &Windows, scope: Scope, out: &mut Sink<Suspicious>) {
     windows::exhibits(windows, scope, out, judge);
 }
 
-/// Evidence gathered about one region.
-#[derive(Default)]
-struct Case {
-    score: i32,
-    indicators: Vec<Indicator>,
-}
-
-impl Case {
-    fn add(&mut self, points: i32, id: &'static str, detail: impl Into<String>) {
-        self.score += points;
-        self.indicators.push(Indicator { id, detail: detail.into() });
-    }
-    fn verdict(&self) -> Verdict {
-        match self.score {
-            75.. => Verdict::LikelyInjected,
-            30.. => Verdict::Suspicious,
-            _ => Verdict::LikelyBenign,
-        }
-    }
-}
-
 fn judge(exhibit: Exhibit, out: &mut Sink<Suspicious>) {
     let mut case = Case::default();
     match exhibit.behind {
@@ -42,9 +23,9 @@ fn judge(exhibit: Exhibit, out: &mut Sink<Suspicious>) {
             let what = if program { "the program" } else { "code" };
             let path = exhibit.file.value().map_or("a file", String::as_str);
             if anonymous {
-                case.add(50, "memfd_executable", format!("{what} was run from an anonymous memory file, {path}"));
+                case.add(&rules::memfd_executable, format!("{what} was run from an anonymous memory file, {path}"));
             } else if deleted {
-                case.add(45, "deleted_file", format!("{what} was run from {path}, which has been deleted"));
+                case.add(&rules::deleted_file, format!("{what} was run from {path}, which has been deleted"));
             }
         }
     }
@@ -53,7 +34,7 @@ fn judge(exhibit: Exhibit, out: &mut Sink<Suspicious>) {
     }
     if exhibit.unread > 0 {
         let detail = format!("{} of {} pages are not in the image", exhibit.unread, exhibit.pages);
-        case.indicators.push(Indicator { id: "not_evaluable", detail });
+        case.add(&rules::not_evaluable, detail);
     }
     out.push(Suspicious {
         pid: exhibit.pid,
@@ -62,7 +43,7 @@ fn judge(exhibit: Exhibit, out: &mut Sink<Suspicious>) {
         end: exhibit.end,
         protection: exhibit.protection,
         file: exhibit.file,
-        score: case.score.clamp(0, 100) as u8,
+        score: case.score(),
         verdict: case.verdict(),
         indicators: case.indicators,
         head: exhibit.head,
@@ -73,8 +54,12 @@ fn judge(exhibit: Exhibit, out: &mut Sink<Suspicious>) {
 
 /// Executable memory that no file backs.
 fn judge_private(exhibit: &Exhibit, case: &mut Case) {
-    let rights = if exhibit.protection.write { "readable, writable and executable" } else { "executable, not writable" };
-    case.add(40, "private_executable", format!("no file behind it, {rights}"));
+    let now = exhibit.page_rights.filter(|_| !exhibit.protection.execute).unwrap_or(exhibit.protection);
+    let rights = if now.write { "readable, writable and executable" } else { "executable, not writable" };
+    case.add(&rules::private_executable, format!("no file behind it, {rights}"));
+    if !exhibit.protection.execute {
+        case.add(&rules::made_executable, format!("allocated {}, its pages are {} now", exhibit.protection.cell(), now.cell()));
+    }
     let Some((first, bytes)) = exhibit.content.first() else {
         let what = match (exhibit.pages, exhibit.unread) {
             (0, _) => "never touched",
@@ -82,23 +67,42 @@ fn judge_private(exhibit: &Exhibit, case: &mut Case) {
             // What cannot be read clears nothing.
             _ => return,
         };
-        return case.add(-25, "no_content", format!("-{what}: there is nothing in it to run"));
+        return case.add(&rules::no_content, format!("{what}: there is nothing in it to run"));
     };
     let header = |magic: &[u8]| exhibit.content.iter().find(|(_, bytes)| bytes.starts_with(magic)).map(|(at, _)| *at);
     if let Some(at) = header(b"\x7fELF") {
-        case.add(45, "elf_header", format!("an ELF header at {at}, in memory that no file backs"));
+        case.add(&rules::elf_header, format!("an ELF header at {at}, in memory that no file backs"));
     } else if let Some(at) = header(b"MZ") {
-        case.add(45, "pe_header", format!("a PE header at {at}, in memory that no file backs"));
+        case.add(&rules::pe_header, format!("a PE header at {at}, in memory that no file backs"));
     } else if *first != exhibit.start {
-        case.add(15, "first_page_empty", format!("the first page is zero, content begins at {first}: a wiped header looks like this"));
+        case.add(&rules::first_page_empty, format!("the first page is zero, content begins at {first}: a wiped header looks like this"));
     }
     if let Some(sign) = shellcode(bytes) {
-        case.add(40, "shellcode", format!("{sign} at {first}"));
+        case.add(&rules::shellcode, format!("{sign} at {first}"));
+    }
+    if let Some((tid, start)) = exhibit.threads.first() {
+        case.add(&rules::thread_start, format!("thread {tid} began at {start}"));
+    }
+    let only = |indicator: &Indicator| std::ptr::eq(indicator.rule, &rules::private_executable);
+    if let (true, Some(engine)) = (case.indicators.iter().all(only), exhibit.images.iter().find(|image| is_engine(image))) {
+        case.add(&rules::engine, format!("{engine} is loaded, and the code has no sign of another origin"));
     }
 }
 
-/// Signs of code that was written to stand alone: a run of NOPs, and system calls made directly.
+/// Signs of code that was written to stand alone: it finds out where it is or which libraries there are, runs of NOPs, system calls made
+/// directly.
 fn shellcode(bytes: &[u8]) -> Option<String> {
+    let has = |code: &[u8]| memchr::memmem::find(bytes, code).is_some();
+    // mov reg, gs:[60h], by a base register or without; mov reg, fs:[30h].
+    let peb = bytes.windows(5).any(|code| matches!(code, [0x65, 0x48, 0x8b, operand, 0x60] if operand & 0xc7 != 0x04 && operand >> 6 == 1))
+        || [[0x65, 0x48, 0x8b, 0x04, 0x25, 0x60, 0, 0, 0].as_slice(), &[0x64, 0xa1, 0x30, 0, 0, 0]].into_iter().any(has);
+    if peb {
+        return Some("code that looks up the process environment block, as shellcode does to find libraries".to_owned());
+    }
+    if has(&[0xe8, 0, 0, 0, 0, 0x58]) || has(&[0xe8, 0, 0, 0, 0, 0x59]) || has(&[0xe8, 0, 0, 0, 0, 0x5b]) || has(&[0xe8, 0, 0, 0, 0, 0x5e])
+    {
+        return Some("code that calls the next instruction to learn its own address".to_owned());
+    }
     let nops = bytes.iter().take_while(|byte| **byte == 0x90).count();
     let rest = bytes.get(nops..).unwrap_or_default();
     let rest = rest.get(..64).unwrap_or(rest);
@@ -111,20 +115,58 @@ fn shellcode(bytes: &[u8]) -> Option<String> {
     }
 }
 
+/// Compilers at run time, by the libraries that hold them: the kernel's own record of what is mapped, from a folder of the system or of
+/// installed programs.
+fn is_engine(image: &str) -> bool {
+    let image = image.to_lowercase().replace('\\', "/");
+    let installed = ["/windows/", "/program files", "/usr/", "/opt/", "/lib", "/snap/"].iter().any(|folder| image.starts_with(folder));
+    let file = image.rsplit('/').next().unwrap_or_default();
+    let engines = [
+        "clr.dll",
+        "coreclr",
+        "clrjit",
+        "libcoreclr",
+        "libclrjit",
+        "jvm.dll",
+        "libjvm",
+        "v8.dll",
+        "libv8",
+        "chakra",
+        "jscript",
+        "mozjs",
+        "libmozjs",
+        "xul.dll",
+        "libxul",
+        "chrome.dll",
+        "chrome_elf.dll",
+        "msedge.dll",
+        "libcef",
+        "libluajit",
+        "lua51.dll",
+        "libpcre",
+        "libmono",
+        "mono-2.0",
+        "libjavascriptcore",
+        "libnode",
+        "libqemu",
+        "libllvm",
+    ];
+    installed && engines.iter().any(|engine| file.starts_with(engine))
+}
+
 /// Code mapped from a file: is it still the file's?
 fn judge_file(exhibit: &Exhibit, case: &mut Case) {
     if exhibit.protection.write && !exhibit.protection.copy_on_write {
-        case.add(35, "writable_code", "mapped from a file writable and executable at once");
+        case.add(&rules::writable_code, "mapped from a file writable and executable at once");
     }
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     if let Some(change) = exhibit.changes.first() {
         let (count, was, is) = (exhibit.changes.len(), hex(&change.was), hex(&change.is));
-        case.add(35, "rewritten_code", format!("{count} of its pages differ from the file: at {} was {was}, is {is}", change.at));
+        case.add(&rules::rewritten_code, format!("{count} of its pages differ from the file: at {} was {was}, is {is}", change.at));
     } else if let Some(at) = exhibit.copies.first() {
         let count = exhibit.copies.len();
         case.add(
-            30,
-            "private_code_pages",
+            &rules::private_code_pages,
             format!("{count} of its pages are private copies, the first at {at}: something wrote to the code"),
         );
     }
@@ -135,7 +177,7 @@ fn judge_file(exhibit: &Exhibit, case: &mut Case) {
 mod tests {
     use super::*;
     use crate::address::VirtAddr;
-    use crate::facts::{Known, Protection, Rows};
+    use crate::facts::{Known, Protection, Rows, Verdict};
     use std::sync::Arc;
 
     const START: VirtAddr = VirtAddr(0x7f00_0000_0000);
@@ -148,6 +190,7 @@ mod tests {
             start: START,
             end: START.offset(0x1fff),
             protection: Protection { read: true, write: true, execute: true, ..Protection::default() },
+            page_rights: None,
             file: Known::Absent,
             behind: Behind::Nothing,
             pages: content.len() as u64,
@@ -156,6 +199,8 @@ mod tests {
             copies: Vec::new(),
             changes: Vec::new(),
             head: Known::Absent,
+            threads: Vec::new(),
+            images: Arc::default(),
         }
     }
 
@@ -171,7 +216,7 @@ mod tests {
         let answer = sink.finish();
         assert!(answer.len() <= 1);
         let row = answer.row(0)?;
-        Some((row.verdict, row.indicators.iter().map(|indicator| indicator.id).collect()))
+        Some((row.verdict, row.indicators.iter().map(|indicator| indicator.rule.id).collect()))
     }
 
     #[test]
@@ -188,6 +233,17 @@ mod tests {
         let function = [0x55, 0x48, 0x89, 0xe5, 0xb8, 0, 0, 0, 0, 0x5d, 0xc3];
         let (verdict, signs) = verdict(private(vec![(START, function.to_vec())])).unwrap();
         assert_eq!((verdict, signs), (Verdict::Suspicious, vec!["private_executable"]));
+    }
+
+    #[test]
+    fn an_engine_speaks_for_plain_code_but_for_nothing_else() {
+        let images: Arc<[String]> = ["\\Windows\\Microsoft.NET\\Framework64\\v4.0.30319\\clr.dll".to_owned()].into();
+        let with = |code: &[u8]| verdict(Exhibit { images: Arc::clone(&images), ..private(vec![(START, code.to_vec())]) }).unwrap();
+        assert_eq!(with(&[0x48, 0x8b, 0x5c, 0x24, 0x30, 0xc3]), (Verdict::LikelyBenign, vec!["private_executable", "engine"]));
+        // cld; and rsp, -10h; call; ...; mov rdx, gs:[rdx+60h]
+        let shellcode = [0xfc, 0x48, 0x83, 0xe4, 0xf0, 0xe8, 0xc0, 0, 0, 0, 0x65, 0x48, 0x8b, 0x52, 0x60];
+        assert_eq!(with(&shellcode), (Verdict::LikelyInjected, vec!["private_executable", "shellcode"]));
+        assert!(!is_engine("\\Users\\mara\\clr.dll") && is_engine("/usr/lib/jvm/java-17/lib/server/libjvm.so"));
     }
 
     #[test]

@@ -5,9 +5,10 @@ use super::maps::{self, Mapping};
 use super::path;
 use super::tasks::Task;
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::facts::{Behind, Change, Exhibit, Known, ReadError, Record, Scope, Sink};
+use crate::facts::{Behind, Change, Exhibit, Known, Protection, ReadError, Record, Scope, Sink};
 use crate::paging::{AddressSpace, Leaf};
 use crate::symbols::Object;
+use std::sync::Arc;
 
 /// Bytes kept of a region's start.
 const HEAD: usize = 64;
@@ -37,17 +38,30 @@ fn of_task<T: Record>(
         out.note(format!("{} regions of {} {} could not be judged: {why}", trouble.len(), task.name, task.pid));
     }
     let program = mm.follow("exe_file")?.and_then(|file| file.pointer("f_inode").ok());
-    for mapping in mappings.iter().filter(|mapping| mapping.protection.execute && !linux.is_special(mapping)) {
+    let code = mappings.iter().filter(|mapping| mapping.protection.execute).filter_map(|mapping| mapping.file.as_ref());
+    let images: Arc<[String]> = code.filter_map(|file| path::of_file(file).ok()).map(path::FilePath::shown).collect();
+    for mapping in mappings.iter().filter(|mapping| !linux.is_special(mapping)) {
         if out.cancelled() {
             return Ok(());
         }
-        show(linux.exhibit(task, &space, mapping, program), out);
+        let (_, rights) = space.resident(mapping.start, mapping.end);
+        if mapping.protection.execute || rights.is_some_and(|rights| rights.execute) {
+            let exhibit = linux.exhibit(task, &space, mapping, rights, program);
+            show(Exhibit { images: Arc::clone(&images), ..exhibit }, out);
+        }
     }
     Ok(())
 }
 
 impl Linux {
-    fn exhibit(&self, task: &Task<'_>, space: &AddressSpace, mapping: &Mapping<'_>, program: Option<VirtAddr>) -> Exhibit {
+    fn exhibit(
+        &self,
+        task: &Task<'_>,
+        space: &AddressSpace,
+        mapping: &Mapping<'_>,
+        page_rights: Option<Protection>,
+        program: Option<VirtAddr>,
+    ) -> Exhibit {
         let mut head = vec![0; HEAD];
         let path = mapping.file.as_ref().map(path::of_file).transpose();
         let head = match space.read(mapping.start, &mut head) {
@@ -61,6 +75,7 @@ impl Linux {
             start: mapping.start,
             end: VirtAddr(mapping.end.0 - 1),
             protection: mapping.protection,
+            page_rights,
             file: path.clone().map(|path| path.map(path::FilePath::shown)).into(),
             behind: match (&mapping.file, path) {
                 (None, _) => Behind::Nothing,
@@ -82,6 +97,8 @@ impl Linux {
             copies: Vec::new(),
             changes: Vec::new(),
             head,
+            threads: Vec::new(),
+            images: Arc::default(),
         };
         match &mapping.file {
             None => (exhibit.content, exhibit.pages, exhibit.unread) = space.content(mapping.start, mapping.end, MOST_PAGES),
@@ -121,9 +138,7 @@ impl Linux {
         let (mut was, mut is) = ([0; PAGE_SIZE as usize], [0; PAGE_SIZE as usize]);
         self.image.read(cached, &mut was).ok()?;
         self.image.read(leaf.frame()?, &mut is).ok()?;
-        let first = was.iter().zip(&is).position(|(was, is)| was != is)?;
-        let end = (first + 8).min(was.len());
-        Some(Change { at: at.offset(first as u64), was: was[first..end].to_vec(), is: is[first..end].to_vec() })
+        Change::first(at, &was, &is)
     }
 
     /// The frame of a file's page in the page cache.

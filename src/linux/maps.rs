@@ -4,7 +4,6 @@ use super::tasks::Task;
 use super::{Linux, path};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Known, Protection, ReadError, Region, Scope, Sink, Watch};
-use crate::paging::AddressSpace;
 use crate::symbols::{Context, Object};
 use std::collections::HashSet;
 
@@ -159,17 +158,6 @@ fn slots(context: Context<'_>, structure: &'static str, node: &[u8], most: u64) 
     Ok(used)
 }
 
-/// How many pages of a range the page tables map and the image holds.
-pub fn resident(linux: &Linux, space: &AddressSpace, start: VirtAddr, end: VirtAddr) -> u64 {
-    let mut pages = 0;
-    space.mapped(start, end, &mut |_, leaf, length| {
-        if leaf.frame().is_some_and(|frame| linux.image.holds(frame)) {
-            pages += length / PAGE_SIZE;
-        }
-    });
-    pages
-}
-
 /// What a region is, in words.
 struct Naming<'a> {
     linux: &'a Linux,
@@ -235,6 +223,7 @@ fn of_task(linux: &Linux, task: &Task<'_>, out: &mut Sink<Region>) -> Result<(),
     let naming = Naming::new(linux, &mm, &mappings);
     for mapping in &mappings {
         let inode = mapping.file.as_ref().map(|file| file.follow_some("f_inode")?.uint("i_ino")).transpose();
+        let (resident, page_rights) = space.resident(mapping.start, mapping.end);
         out.push(Region {
             pid: task.pid,
             process: task.name.clone(),
@@ -251,7 +240,8 @@ fn of_task(linux: &Linux, task: &Task<'_>, out: &mut Sink<Region>) -> Result<(),
                 .transpose()
                 .into(),
             inode: inode.into(),
-            resident_pages: Known::Value(resident(linux, &space, mapping.start, mapping.end)),
+            resident_pages: Known::Value(resident),
+            page_rights: page_rights.into(),
             address: mapping.object.address,
             process_address: task.object.address,
             ..Region::default()

@@ -64,6 +64,10 @@ impl Linux {
     pub fn space(&self) -> &AddressSpace {
         &self.space
     }
+    /// How people name an address of the kernel.
+    pub fn name_at(&self, at: VirtAddr) -> Option<String> {
+        self.profile.symbols().name_at(at)
+    }
     fn context(&self) -> Context<'_> {
         Context { space: &self.space, profile: &self.profile }
     }

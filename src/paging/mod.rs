@@ -1,7 +1,7 @@
 //! Virtual to physical: x86-64 with four and five levels, and spaces to read from.
 
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::facts::ReadError;
+use crate::facts::{Protection, ReadError};
 use crate::image::Image;
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ pub trait Software: Send + Sync {
         let _ = entry;
         Err(ReadError::NotMapped(at))
     }
-    /// Writable and executable, where the entry itself tells; else the rights of the tables above count.
+    /// Writable and executable, where the entry itself tells.
     fn rights(&self, entry: u64) -> Option<(bool, bool)> {
         let _ = entry;
         None
@@ -78,6 +78,19 @@ impl AddressSpace {
     /// Calls `found` with each mapped page of a range: its address, the page, and how much of it lies in the range.
     pub fn mapped(&self, start: VirtAddr, end: VirtAddr, found: &mut dyn FnMut(VirtAddr, Leaf, u64)) {
         x64::mapped(self, start, end, found);
+    }
+
+    /// How many pages of a range the page tables map and the image holds, and the rights that they have, all taken together.
+    pub fn resident(&self, start: VirtAddr, end: VirtAddr) -> (u64, Option<Protection>) {
+        let (mut pages, mut rights) = (0, None);
+        self.mapped(start, end, &mut |_, leaf, length| {
+            if leaf.frame().is_some_and(|frame| self.image.holds(frame)) {
+                pages += length / PAGE_SIZE;
+                let all = rights.get_or_insert(Protection { read: true, ..Protection::default() });
+                (all.write, all.execute) = (all.write || leaf.writable, all.execute || leaf.executable);
+            }
+        });
+        (pages, rights)
     }
 
     /// What a range holds: the address and first bytes of each page that is not all zero, the number of mapped pages, and how many of

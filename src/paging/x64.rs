@@ -118,7 +118,8 @@ fn leaf(entry: u64, level: u8, Rights { writable, executable, user }: Rights) ->
 /// The page of an entry that is not present.
 fn absent(space: &AddressSpace, at: VirtAddr, entry: u64, rights: Rights) -> Result<Leaf, ReadError> {
     let backing = space.software.resolve(at, entry)?;
-    let (writable, executable) = space.software.rights(entry).unwrap_or((rights.writable, rights.executable));
+    // What the entry does not tell is not granted.
+    let (writable, executable) = space.software.rights(entry).unwrap_or_default();
     Ok(Leaf { backing, size: PAGE_SIZE, writable, executable, user: rights.user, dirty: false, present: false })
 }
 
@@ -169,7 +170,7 @@ impl Descent<'_> {
         let mut at = start;
         while at < end {
             let next = (at & !(size - 1)).saturating_add(size).min(end);
-            let index = (at / size & 0x1ff) as usize;
+            let index = ((at / size) & 0x1ff) as usize;
             let entry = bytes.as_chunks::<8>().0.get(index).map_or(0, |entry| u64::from_le_bytes(*entry));
             self.entry(entry, level, rights, at, next);
             at = next;

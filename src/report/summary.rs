@@ -163,7 +163,7 @@ fn suspicious(answer: &Answer<Suspicious>) -> Section {
         let verdict = region.verdict.word().replace('_', " ");
         let file = region.file.value().map_or("no file", String::as_str).to_owned();
         let columns = vec![region.score.to_string(), verdict, owner, place, file];
-        let reasons = region.indicators.iter().map(|reason| format!("{}: {}", reason.id, reason.detail)).collect();
+        let reasons = region.indicators.iter().map(|reason| format!("{}: {}", reason.rule.id, reason.detail)).collect();
         Item { columns, reasons }
     };
     (head, shown.iter().map(item).collect())

@@ -1,8 +1,8 @@
 //! The reference of all tables, from the tables themselves.
 
 use super::{Format, csv, json, text};
-use crate::engine::Entry;
-use crate::facts::{Cell, Serves};
+use crate::engine::{Entry, RULES};
+use crate::facts::{Cell, Finding, Record, Rule, Serves, ToCell};
 use std::io::{self, BufWriter, Write};
 
 pub fn write_tables(tables: &[&'static Entry], format: Format, to: &mut dyn Write) -> io::Result<()> {
@@ -43,6 +43,7 @@ fn object(entry: &Entry) -> Cell<'static> {
         ("description", word(entry.table.doc.trim())),
         ("volatility", Cell::List(entry.aliases.iter().map(|alias| word(alias)).collect())),
         ("columns", Cell::List(columns.collect())),
+        ("rules", Cell::List(rules(entry).iter().map(|rule| rule.cell()).collect())),
     ])
 }
 
@@ -58,6 +59,24 @@ fn lines(tables: &[&'static Entry], out: &mut impl Write) -> io::Result<()> {
             [column.name, column.kind.name(), serves, column.doc.trim()].map(str::to_owned).to_vec()
         });
         text::grid("  ", &rows.collect::<Vec<_>>(), out)?;
+        let rules = rules(entry).iter().map(|rule| {
+            let techniques = rule.techniques.join(", ");
+            vec![rule.id.to_owned(), rule.points.to_string(), techniques, rule.meaning.to_owned(), format!("next: {}", rule.next)]
+        });
+        let rules: Vec<_> = rules.collect();
+        if !rules.is_empty() {
+            writeln!(
+                out,
+                "  Rules: name, points, techniques of MITRE ATT&CK, meaning, what to look at next. From 75 points on a region is"
+            )?;
+            writeln!(out, "  likely_injected, from 30 on suspicious, else likely_benign.")?;
+            text::grid("    ", &rules, out)?;
+        }
     }
     Ok(())
+}
+
+/// The rules by which a table's rows are judged.
+fn rules(entry: &Entry) -> &'static [&'static Rule] {
+    if entry.table.name == Finding::TABLE.name { RULES } else { &[] }
 }

@@ -113,6 +113,12 @@ impl SymbolTable {
         Some((self.name(entry), address.0 - entry.address))
     }
 
+    /// Where the next symbol lies.
+    pub fn after(&self, address: VirtAddr) -> Option<VirtAddr> {
+        let after = self.entries.partition_point(|entry| entry.address <= address.0);
+        self.entries.get(after).map(|entry| VirtAddr(entry.address))
+    }
+
     /// How people name an address in the kernel: `symbol` or `symbol+0x1f`. None where no symbol is near.
     pub fn name_at(&self, address: VirtAddr) -> Option<String> {
         match self.nearest(address).filter(|_| address.is_kernel())? {
@@ -188,6 +194,8 @@ mod tests {
         assert_eq!(table.find_all("twice").count(), 2);
         assert_eq!(table.nearest(VirtAddr(0xffff_ffff_8100_2010)), Some(("later", 0x10)));
         assert_eq!(table.nearest(VirtAddr(0xfff)), None);
+        assert_eq!(table.after(VirtAddr(0x1000)), Some(VirtAddr(0xffff_ffff_8100_0000)));
+        assert_eq!(table.after(VirtAddr(0xffff_ffff_8100_2000)), None);
         table.relocate(0x20_0000);
         assert_eq!(table.get("later"), Some(VirtAddr(0xffff_ffff_8120_2000)));
         assert_eq!(table.get("per_cpu"), Some(VirtAddr(0x1000)));

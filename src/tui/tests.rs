@@ -109,6 +109,11 @@ fn regions(pid: u32) -> Vec<Region> {
     ]
 }
 
+/// A rule of that name, as good as any.
+fn rule(id: &'static str) -> &'static Rule {
+    Box::leak(Box::new(Rule { id, points: 40, meaning: "", next: "", techniques: &[] }))
+}
+
 fn suspicious() -> Vec<Suspicious> {
     let row = |score, verdict, start: u64, indicators: &[(&'static str, &str)]| Suspicious {
         pid: 812,
@@ -118,7 +123,7 @@ fn suspicious() -> Vec<Suspicious> {
         protection: Protection { read: true, write: true, execute: true, ..Protection::default() },
         score,
         verdict,
-        indicators: indicators.iter().map(|(id, detail)| Indicator { id, detail: (*detail).to_owned() }).collect(),
+        indicators: indicators.iter().map(|(id, detail)| Indicator { rule: rule(id), detail: (*detail).to_owned() }).collect(),
         process_address: object(812),
         ..Suspicious::default()
     };

@@ -158,6 +158,8 @@ impl Windows {
             listed: OnceLock::new(),
             roster: OnceLock::new(),
             tcpip: OnceLock::new(),
+            listed_modules: OnceLock::new(),
+            all_modules: OnceLock::new(),
         };
         Ok((verdict, windows))
     }

@@ -2,9 +2,13 @@
 
 use super::Windows;
 use super::processes::Task;
+use super::threads::of_process;
 use super::vads::Vad;
-use crate::facts::{Behind, Exhibit, Known, ReadError, Record, Scope, Sink};
-use crate::paging::AddressSpace;
+use crate::address::{PAGE_SIZE, VirtAddr};
+use crate::facts::{Behind, Change, Exhibit, Known, Protection, ReadError, Record, Scope, Sink};
+use crate::paging::{AddressSpace, Leaf};
+use crate::symbols::Object;
+use std::sync::Arc;
 
 /// Bytes kept of a region's start.
 const HEAD: usize = 64;
@@ -32,17 +36,24 @@ fn of_task<T: Record>(
     if let Some(why) = trouble.first() {
         out.note(format!("{} regions of {} {} could not be judged: {why}", trouble.len(), task.name, task.pid));
     }
+    let images: Arc<[String]> = vads.iter().filter(|vad| vad.image).filter_map(|vad| vad.file_name().ok().flatten()).collect();
+    let threads: Vec<(u32, VirtAddr)> = of_process(&task.object).into_iter().flatten().flat_map(|thread| starts(&thread)).collect();
     let mut unknown = (0, None);
-    for vad in vads.iter().filter(|vad| vad.protection.execute) {
+    for vad in &vads {
         if out.cancelled() {
             return Ok(());
         }
-        let exhibit = exhibit(task, &space, vad);
-        if let Known::Unreadable(why) = exhibit.file {
-            unknown.0 += 1;
-            unknown.1.get_or_insert(why);
+        // A VAD keeps the rights of its allocation; what VirtualProtect does is in the page tables alone.
+        let (_, rights) = space.resident(vad.start, vad.end.offset(1));
+        if vad.protection.execute || rights.is_some_and(|rights| rights.execute) {
+            let threads = threads.iter().filter(|(_, start)| (vad.start..=vad.end).contains(start)).copied().collect();
+            let exhibit = Exhibit { threads, images: Arc::clone(&images), ..windows.exhibit(task, &space, vad, rights) };
+            if let Known::Unreadable(why) = exhibit.file {
+                unknown.0 += 1;
+                unknown.1.get_or_insert(why);
+            }
+            show(exhibit, out);
         }
-        show(exhibit, out);
     }
     if let (count, Some(why)) = unknown {
         out.note(format!("of {count} regions of {} {} it cannot be told whether a file is behind them: {why}", task.name, task.pid));
@@ -50,31 +61,75 @@ fn of_task<T: Record>(
     Ok(())
 }
 
-fn exhibit(task: &Task<'_>, space: &AddressSpace, vad: &Vad<'_>) -> Exhibit {
-    let mut head = vec![0; HEAD];
-    let head = match space.read(vad.start, &mut head) {
-        Err(ReadError::NotMapped(_)) => Known::Absent,
-        read => read.map(|()| head).into(),
-    };
-    let file = vad.file_name();
-    let mut exhibit = Exhibit {
-        pid: task.pid,
-        process: task.name.clone(),
-        process_address: task.object.address,
-        start: vad.start,
-        end: vad.end,
-        protection: vad.protection,
-        behind: if matches!(file, Ok(None)) { Behind::Nothing } else { Behind::File { program: false, deleted: false, anonymous: false } },
-        file: file.into(),
-        pages: 0,
-        unread: 0,
-        content: Vec::new(),
-        copies: Vec::new(),
-        changes: Vec::new(),
-        head,
-    };
-    if exhibit.behind == Behind::Nothing {
-        (exhibit.content, exhibit.pages, exhibit.unread) = space.content(vad.start, vad.end.offset(1), MOST_PAGES);
+/// Where a thread began: for the kernel, and for who asked for it.
+fn starts(thread: &Object<'_>) -> Vec<(u32, VirtAddr)> {
+    let Ok(tid) = thread.inner("Cid").and_then(|cid| cid.u32("UniqueThread")) else { return Vec::new() };
+    let mut starts: Vec<_> = ["StartAddress", "Win32StartAddress"].into_iter().filter_map(|field| thread.pointer(field).ok()).collect();
+    starts.dedup();
+    starts.into_iter().map(|start| (tid, start)).collect()
+}
+
+impl Windows {
+    fn exhibit(&self, task: &Task<'_>, space: &AddressSpace, vad: &Vad<'_>, page_rights: Option<Protection>) -> Exhibit {
+        let mut head = vec![0; HEAD];
+        let head = match space.read(vad.start, &mut head) {
+            Err(ReadError::NotMapped(_)) => Known::Absent,
+            read => read.map(|()| head).into(),
+        };
+        let file = vad.file_name();
+        let mut exhibit = Exhibit {
+            pid: task.pid,
+            process: task.name.clone(),
+            process_address: task.object.address,
+            start: vad.start,
+            end: vad.end,
+            protection: vad.protection,
+            page_rights,
+            behind: if matches!(file, Ok(None)) {
+                Behind::Nothing
+            } else {
+                Behind::File { program: false, deleted: false, anonymous: false }
+            },
+            file: file.into(),
+            pages: 0,
+            unread: 0,
+            content: Vec::new(),
+            copies: Vec::new(),
+            changes: Vec::new(),
+            head,
+            threads: Vec::new(),
+            images: Arc::default(),
+        };
+        match exhibit.behind {
+            Behind::Nothing => (exhibit.content, exhibit.pages, exhibit.unread) = space.content(vad.start, vad.end.offset(1), MOST_PAGES),
+            Behind::File { .. } => self.gather_changes(space, vad, &mut exhibit),
+        }
+        exhibit
     }
-    exhibit
+
+    /// Code pages that are a process's own and differ from the page that all others share.
+    fn gather_changes(&self, space: &AddressSpace, vad: &Vad<'_>, exhibit: &mut Exhibit) {
+        // At another base than the one that the section was relocated to, every page with an address in it differs.
+        let moved = vad.section_base().is_ok_and(|base| base != vad.start);
+        let shared = self.shared_frames(vad);
+        let difference = |at, leaf: Leaf| {
+            let (own, shared) = (leaf.frame()?, shared(at)?);
+            let (mut was, mut is) = ([0; PAGE_SIZE as usize], [0; PAGE_SIZE as usize]);
+            (own != shared).then_some(())?;
+            self.image.read(shared, &mut was).ok()?;
+            self.image.read(own, &mut is).ok()?;
+            Change::first(at, &was, &is)
+        };
+        space.mapped(vad.start, vad.end.offset(1), &mut |at, leaf, length| {
+            exhibit.pages += length / PAGE_SIZE;
+            if exhibit.pages <= MOST_PAGES
+                && leaf.executable
+                && !moved
+                && let Some(change) = difference(at, leaf)
+            {
+                exhibit.copies.push(at);
+                exhibit.changes.push(change);
+            }
+        });
+    }
 }

@@ -1,15 +1,23 @@
 //! Windows facts: the kernel found in an image, and what its structures say.
 
+mod callbacks;
+mod cells;
 mod detect;
+mod devices;
 mod discover;
+mod drivers;
 mod dump_header;
 mod exhibits;
 mod fields;
 mod files;
 mod handles;
+#[cfg(test)]
+mod hive_samples;
+mod hives;
 mod kdbg;
 mod kernel;
 mod libraries;
+mod lists;
 mod modules;
 mod mutants;
 mod objects;
@@ -19,9 +27,12 @@ mod peb;
 mod pool;
 mod processes;
 mod registry;
+mod services;
+mod sessions;
 mod shared;
 mod sid;
 mod sockets;
+mod ssdt;
 mod symlinks;
 mod tcpip;
 mod text;
@@ -30,15 +41,23 @@ mod tokens;
 mod vads;
 mod verify;
 
+pub use callbacks::callbacks;
+pub use devices::devices;
+pub use drivers::{driver_functions, drivers};
 pub use exhibits::exhibits;
 pub use files::file_objects;
 pub use handles::handles;
+pub use hives::hives;
 pub use libraries::libraries;
 pub use modules::modules;
 pub use mutants::mutants;
 pub use peb::environment;
 pub use processes::{processes, pstree};
+pub use registry::registry;
+pub use services::services;
+pub use sessions::sessions;
 pub use sockets::sockets;
+pub use ssdt::ssdt;
 pub use symlinks::symlinks;
 pub use threads::threads;
 pub use tokens::{privileges, sids};
@@ -70,6 +89,8 @@ pub struct Windows {
     listed: OnceLock<processes::Roster>,
     roster: OnceLock<Arc<processes::Roster>>,
     tcpip: OnceLock<tcpip::Tcpip>,
+    listed_modules: OnceLock<modules::Modules>,
+    all_modules: OnceLock<Arc<modules::Modules>>,
 }
 
 impl Windows {

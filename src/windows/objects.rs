@@ -1,8 +1,7 @@
 //! Kernel objects: the header before each, its type and its name, and objects found by the tag of their pool block.
 
-use super::Windows;
 use super::pool::PROTECTED;
-use super::text;
+use super::{Windows, lists, text};
 use crate::address::VirtAddr;
 use crate::facts::{ReadError, Watch};
 use crate::symbols::{Context, Object};
@@ -28,6 +27,8 @@ pub const THREAD_OBJECT: u64 = 6;
 pub const UNREAD: &str = "??";
 /// A type index is a byte.
 const MOST_TYPES: u64 = 256;
+/// A directory has 37 (ob.h of old; _OBJECT_DIRECTORY.HashBuckets).
+const MOST_BUCKETS: u32 = 1024;
 /// Device names are short; a directory tree is not deep.
 const MOST_DEPTH: usize = 32;
 
@@ -91,6 +92,16 @@ pub fn expect(object: &Object<'_>, kind: u64, what: &'static str) -> Result<(), 
 }
 
 impl Windows {
+    /// The types of objects.
+    pub(super) fn object_types(&self) -> Result<Vec<Object<'_>>, ReadError> {
+        let table = self.context().symbol("ObTypeIndexTable")?;
+        let types = (2..MOST_TYPES).map(|index| self.space.pointer(table.offset(index * 8)));
+        types
+            .take_while(|kind| !matches!(kind, Ok(kind) if !kind.is_kernel()))
+            .map(|kind| self.context().object("_OBJECT_TYPE", kind?))
+            .collect()
+    }
+
     /// The header of an object.
     pub(super) fn header(&self, body: VirtAddr) -> Result<Object<'_>, ReadError> {
         self.context().container("_OBJECT_HEADER", "Body", body)
@@ -165,6 +176,43 @@ impl Windows {
         }
         let path = || parts.iter().rev().map(|part| format!("\\{part}")).collect::<String>();
         Ok((!parts.is_empty()).then(|| format!("{unread}{}", path())))
+    }
+
+    /// The objects in a directory of the object manager, named by the way from its root, and what could not be read of it.
+    pub(super) fn directory(&self, path: &[&str]) -> Result<(Vec<VirtAddr>, Option<ReadError>), ReadError> {
+        let mut at = self.space.pointer(self.context().symbol("ObpRootDirectoryObject")?)?;
+        for part in path {
+            let (entries, trouble) = self.entries_of(at)?;
+            let is_it = |object: &&VirtAddr| {
+                self.header(**object).and_then(|header| self.object_name(&header)).is_ok_and(|name| name.as_deref() == Some(part))
+            };
+            at = *entries.iter().find(is_it).ok_or(trouble.unwrap_or(ReadError::Implausible("object directory")))?;
+        }
+        self.entries_of(at)
+    }
+
+    fn entries_of(&self, directory: VirtAddr) -> Result<(Vec<VirtAddr>, Option<ReadError>), ReadError> {
+        if self.type_name(&self.header(directory)?)? != "Directory" {
+            return Err(ReadError::Implausible("object directory"));
+        }
+        let context = self.context();
+        let directory = context.object("_OBJECT_DIRECTORY", directory)?;
+        let (buckets, stride) = directory.array("HashBuckets")?;
+        let (mut found, mut trouble) = (Vec::new(), None);
+        for bucket in 0..u64::from(buckets.min(MOST_BUCKETS)) {
+            let first = context.space.pointer(directory.at("HashBuckets")?.offset(bucket * u64::from(stride)))?;
+            let (entries, broken) =
+                lists::chain(first, lists::MOST, |entry| context.object("_OBJECT_DIRECTORY_ENTRY", entry)?.pointer("ChainLink"));
+            trouble = trouble.or(broken);
+            let objects = entries.into_iter().map(|entry| context.object("_OBJECT_DIRECTORY_ENTRY", entry)?.pointer("Object"));
+            for object in objects {
+                match object {
+                    Ok(object) => found.push(object),
+                    Err(why) => trouble = trouble.or(Some(why)),
+                }
+            }
+        }
+        Ok((found, trouble))
     }
 
     /// Objects of a type whose pool blocks have a tag, mapped by the kernel or not any more. What lies in a freed block may be overwritten:

@@ -257,6 +257,10 @@ impl Windows {
         self.info.warnings.extend(foreign);
         self.space = space;
         self.pages = pages;
+        // No process whose environment is there to tell.
+        if self.info.hostname.value().is_none() {
+            self.info.hostname = self.computer_name().into();
+        }
         self
     }
 }
@@ -294,23 +298,23 @@ impl Windows {
     /// The regions of a process, read now: the answer outlives what it was read from.
     pub(super) fn regions_of(&self, process: &Object<'_>) -> Regions {
         let (vads, _) = self.vads(process, &Watch::default());
-        let reach = |vad: &Vad<'_>| {
-            let flag = |union: &'static str, flags: &'static str| vad.short.inner(union)?.inner(flags)?.uint("MemCommit");
-            let kind = if !vad.private {
-                Pages::Shared(subsections(vad))
-            } else if flag("u1", "VadFlags1").or_else(|_| flag("u", "VadFlags")).is_ok_and(|committed| committed != 0) {
-                Pages::Committed
-            } else {
-                Pages::Reserved
-            };
-            Reach { start: vad.start, end: vad.end, kind }
-        };
-        let regions: Vec<Reach> = vads.iter().map(reach).collect();
+        let regions: Vec<Reach> = vads.iter().map(Reach::of).collect();
         Arc::new(move |at| {
             let after = regions.partition_point(|region| region.start <= at);
             let region = after.checked_sub(1).and_then(|index| regions.get(index)).filter(|region| at <= region.end);
             Ok(region.map_or(ByRegion::Nothing, |region| region.page(at)))
         })
+    }
+}
+
+impl Windows {
+    /// The frames in which the pages of a shared region lie for all who have not written to them.
+    pub(super) fn shared_frames(&self, vad: &Vad<'_>) -> impl Fn(VirtAddr) -> Option<PhysAddr> {
+        let reach = Reach::of(vad);
+        move |at| match reach.page(at) {
+            ByRegion::Prototype(entry) => self.pages.by_prototype(at, entry).ok()?.physical(),
+            _ => None,
+        }
     }
 }
 
@@ -345,6 +349,18 @@ fn subsections(vad: &Vad<'_>) -> Vec<Prototypes> {
 }
 
 impl Reach {
+    fn of(vad: &Vad<'_>) -> Self {
+        let flag = |union: &'static str, flags: &'static str| vad.short.inner(union)?.inner(flags)?.uint("MemCommit");
+        let kind = if !vad.private {
+            Pages::Shared(subsections(vad))
+        } else if flag("u1", "VadFlags1").or_else(|_| flag("u", "VadFlags")).is_ok_and(|committed| committed != 0) {
+            Pages::Committed
+        } else {
+            Pages::Reserved
+        };
+        Self { start: vad.start, end: vad.end, kind }
+    }
+
     fn page(&self, at: VirtAddr) -> ByRegion {
         match &self.kind {
             Pages::Shared(parts) => {

@@ -21,6 +21,9 @@ const CHUNK: usize = 1 << 20;
 const KERNEL_HALF: VirtAddr = VirtAddr(0xffff_8000_0000_0000);
 const KERNEL_END: VirtAddr = VirtAddr(0xffff_ffff_ffff_f000);
 
+/// Entries of the table of large blocks that are looked at.
+const MOST_LARGE: u64 = 1 << 22;
+
 /// A block with a tag of interest; it may have been freed.
 #[derive(Clone, Copy, Debug)]
 pub struct Block {
@@ -57,6 +60,33 @@ impl Windows {
 
     pub(super) fn swept(&self) -> bool {
         self.pools.get().is_some()
+    }
+
+    /// Blocks of a page and more in use, which the kernel keeps in a table of their own.
+    pub(super) fn large_blocks(&self, tag: &[u8; 4], watch: &Watch) -> Result<Vec<VirtAddr>, ReadError> {
+        let context = self.context();
+        let table = context.space.pointer(context.symbol("PoolBigPageTable")?)?;
+        let count = context.space.uint(context.symbol("PoolBigPageTableSize")?, 8)?;
+        let layout = self.profile.layout("_POOL_TRACKER_BIG_PAGES")?;
+        let (va, key, stride) = (layout.offset("Va")?, layout.offset("Key")?, u64::from(layout.size));
+        if !table.is_kernel() || count > MOST_LARGE || stride == 0 {
+            return Err(ReadError::Implausible("table of large pool blocks"));
+        }
+        let mut found = Vec::new();
+        for entry in (0..count).map(|index| table.offset(index * stride)) {
+            if watch.cancelled() {
+                break;
+            }
+            // The lowest bit of the address marks a free block.
+            if context.space.bytes(entry.offset(key)) == Ok(*tag)
+                && let Ok(at) = context.space.pointer(entry.offset(va))
+                && at.is_kernel()
+                && at.in_page() == 0
+            {
+                found.push(at);
+            }
+        }
+        Ok(found)
     }
 
     fn sweep_pools(&self, watch: &Watch) -> Result<Pools, ReadError> {

@@ -192,7 +192,7 @@ impl Windows {
     /// PsActiveProcessHead's list, forwards and, where that breaks, backwards; false where it does not close.
     fn active_list(&self) -> (Vec<VirtAddr>, bool) {
         let Ok(head) = self.context().symbol("PsActiveProcessHead") else { return (Vec::new(), false) };
-        self.ring(head, "ActiveProcessLinks")
+        self.ring(head, "_EPROCESS", "ActiveProcessLinks")
     }
 
     /// A process that is missing from a broken list is hidden only where its neighbours are sound and point past it. Gives the number of
@@ -222,24 +222,24 @@ impl Windows {
         if alone { Ok(true) } else { past() }
     }
 
-    /// The process objects on a ring of links, its head left out; false where the ring does not close.
-    fn ring(&self, head: VirtAddr, member: &'static str) -> (Vec<VirtAddr>, bool) {
+    /// The structures on a ring of links, its head left out; forwards and, where that breaks, backwards. False where it does not close.
+    pub(super) fn ring(&self, head: VirtAddr, structure: &'static str, member: &'static str) -> (Vec<VirtAddr>, bool) {
         let context = self.context();
         let mut found = Vec::new();
         let mut seen = HashSet::new();
-        let Ok(offset) = self.profile.layout("_EPROCESS").and_then(|layout| layout.offset(member)) else { return (found, false) };
+        let Ok(offset) = self.profile.layout(structure).and_then(|layout| layout.offset(member)) else { return (found, false) };
         for direction in ["Flink", "Blink"] {
             let mut entry = head;
             while let Ok(next) = context.object("_LIST_ENTRY", entry).and_then(|entry| entry.pointer(direction)) {
                 if next == head {
                     return (found, true);
                 }
-                let process = VirtAddr(next.0.wrapping_sub(offset));
+                let around = VirtAddr(next.0.wrapping_sub(offset));
                 if !next.is_kernel() || found.len() > MOST_LIST || !seen.insert((direction, next)) {
                     break;
                 }
-                if direction == "Flink" || !found.contains(&process) {
-                    found.push(process);
+                if direction == "Flink" || !found.contains(&around) {
+                    found.push(around);
                 }
                 entry = next;
             }
@@ -257,7 +257,7 @@ impl Windows {
             self.process_space_session(process, session)
         };
         let Ok(Some(head)) = head() else { return Vec::new() };
-        self.ring(head, "SessionProcessLinks").0
+        self.ring(head, "_EPROCESS", "SessionProcessLinks").0
     }
 
     /// The head of a session's list. Session space is mapped in the processes of that session only.
@@ -303,7 +303,7 @@ impl Windows {
         })
     }
 
-    fn session(&self, process: &Object<'_>) -> Result<Option<u32>, ReadError> {
+    pub(super) fn session(&self, process: &Object<'_>) -> Result<Option<u32>, ReadError> {
         let session = process.pointer("Session")?;
         if !session.is_kernel() {
             return Ok(None);

@@ -1,11 +1,13 @@
 //! Threads of the processes.
 
 use super::Windows;
+use super::modules::Place;
 use super::objects::{THREAD_OBJECT, expect};
-use super::processes::MOST_IDS;
-use crate::facts::{ReadError, Scope, Sink, Thread};
+use super::processes::{MOST_IDS, Task};
+use crate::address::VirtAddr;
+use crate::facts::{Known, ReadError, Scope, Sink, Thread, Watch};
 use crate::symbols::Object;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// KTHREAD_STATE (Windows Internals; ntddk.h since 2020).
 const STATES: [&str; 10] = [
@@ -24,8 +26,9 @@ const MOST_THREADS: usize = 1 << 20;
 
 pub fn threads(windows: &Windows, scope: Scope, out: &mut Sink<Thread>) {
     windows.each_task("threads", scope, out, |task, out| {
+        let mut known = HashMap::new();
         for thread in of_process(&task.object) {
-            match thread.and_then(|thread| describe(windows, task.pid, &thread)) {
+            match thread.and_then(|thread| describe(windows, task, &thread, &mut known, out.watch())) {
                 Ok(thread) => out.push(thread),
                 Err(why) => out.note(format!("threads of {} {} are missing: {why}", task.name, task.pid)),
             }
@@ -66,23 +69,44 @@ pub fn of_process<'a>(process: &Object<'a>) -> Vec<Result<Object<'a>, ReadError>
     found
 }
 
-fn describe(windows: &Windows, pid: u32, thread: &Object<'_>) -> Result<Thread, ReadError> {
+fn describe(
+    windows: &Windows,
+    task: &Task<'_>,
+    thread: &Object<'_>,
+    known: &mut HashMap<VirtAddr, Place>,
+    watch: &Watch,
+) -> Result<Thread, ReadError> {
     let state = thread.inner("Tcb")?.uint("State");
     let tid = thread.inner("Cid")?.uint("UniqueThread")?;
     if tid == 0 || tid % 4 != 0 || tid >= MOST_IDS {
         return Err(ReadError::Implausible("thread ID"));
     }
-    // What the program asked to run; the start address proper is the same for most threads.
-    let start =
-        thread.pointer("Win32StartAddress").and_then(|start| if start.is_null() { thread.pointer("StartAddress") } else { Ok(start) });
+    let mut problems = Vec::new();
+    let mut start = |field: &'static str| -> (Known<VirtAddr>, Place) {
+        let at = match thread.pointer(field) {
+            Ok(at) if at.is_null() => return Default::default(),
+            Ok(at) => at,
+            Err(why) => return (Known::Unreadable(why), Place::default()),
+        };
+        // Most threads of a process start in few places.
+        let place = known.entry(at).or_insert_with(|| windows.place_in(&task.object, at, watch)).clone();
+        problems.extend(place.problem.clone().filter(|problem| !problems.contains(problem)));
+        (Known::Value(at), place)
+    };
+    let (start_address, own) = start("StartAddress");
+    let (win32_start_address, asked) = start("Win32StartAddress");
     Ok(Thread {
-        pid,
+        pid: task.pid,
         tid: tid as u32,
         address: thread.address,
-        start_symbol: start.map(|start| windows.profile.symbols().name_at(start)).into(),
-        start_address: start.into(),
+        start_symbol: own.symbol,
+        start_address,
+        start_module: own.module,
+        win32_start_address,
+        win32_start_module: asked.module,
         state: state.map(|state| STATES.get(state as usize).map(|word| (*word).to_owned())).into(),
         create_time: windows.time(thread, "CreateTime"),
+        problems,
         ..Thread::default()
     })
 }

@@ -9,6 +9,8 @@ use crate::symbols::Object;
 use std::collections::HashSet;
 
 const MOST_REGIONS: usize = 1 << 20;
+/// A balanced tree of that many is not half as deep.
+const MOST_DEPTH: usize = 64;
 
 /// The rights that a VAD's five bits of protection stand for (MmProtectToValue; the words are those of memoryapi.h).
 const PROTECTIONS: [(&str, &str); 8] = [
@@ -68,6 +70,24 @@ impl Windows {
         (vads, trouble)
     }
 
+    /// The VAD that an address lies in: one way down the tree, without the rest of it.
+    pub(super) fn vad_at<'a>(&self, process: &Object<'a>, address: VirtAddr) -> Result<Option<Vad<'a>>, ReadError> {
+        let (mut at, node, [left, right]) = top(process)?;
+        for _ in 0..MOST_DEPTH {
+            if at.is_null() {
+                return Ok(None);
+            }
+            let vad = self.vad(process, at)?;
+            let child = match address {
+                address if address < vad.start => left,
+                address if address > vad.end => right,
+                _ => return Ok(Some(vad)),
+            };
+            at = process.context().object(node, at)?.pointer(child)?;
+        }
+        Err(ReadError::Implausible("VAD tree"))
+    }
+
     fn vad<'a>(&self, process: &Object<'a>, node: VirtAddr) -> Result<Vad<'a>, ReadError> {
         let context = process.context();
         let short = context.object("_MMVAD_SHORT", node)?;
@@ -116,17 +136,22 @@ impl Windows {
     }
 }
 
-/// The nodes of a process's VAD tree: an _RTL_AVL_TREE since Windows 8.1, an _MM_AVL_TABLE before.
+/// The top of a process's VAD tree, its kind of node and the names of their children: an _RTL_AVL_TREE since Windows 8.1, an
+/// _MM_AVL_TABLE before.
+fn top(process: &Object<'_>) -> Result<(VirtAddr, &'static str, [&'static str; 2]), ReadError> {
+    let root = process.inner("VadRoot")?;
+    if root.has("Root") {
+        return Ok((root.pointer("Root")?, "_RTL_BALANCED_NODE", ["Left", "Right"]));
+    }
+    let anchor = root.inner("BalancedRoot")?;
+    let node = if process.context().profile.layout("_MMADDRESS_NODE").is_ok() { "_MMADDRESS_NODE" } else { "_MM_AVL_NODE" };
+    Ok((anchor.pointer("RightChild")?, node, ["LeftChild", "RightChild"]))
+}
+
+/// The nodes of a process's VAD tree.
 fn tree(process: &Object<'_>, watch: &Watch, trouble: &mut Vec<ReadError>) -> Result<Vec<VirtAddr>, ReadError> {
     let context = process.context();
-    let root = process.inner("VadRoot")?;
-    let (first, node, left, right) = if root.has("Root") {
-        (root.pointer("Root")?, "_RTL_BALANCED_NODE", "Left", "Right")
-    } else {
-        let anchor = root.inner("BalancedRoot")?;
-        let node = if context.profile.layout("_MMADDRESS_NODE").is_ok() { "_MMADDRESS_NODE" } else { "_MM_AVL_NODE" };
-        (anchor.pointer("RightChild")?, node, "LeftChild", "RightChild")
-    };
+    let (first, node, children) = top(process)?;
     let mut found = Vec::new();
     let mut seen = HashSet::new();
     let mut waiting = vec![(first, None)];
@@ -139,6 +164,7 @@ fn tree(process: &Object<'_>, watch: &Watch, trouble: &mut Vec<ReadError>) -> Re
             let node = context.object(node, at)?;
             let parent = if node.has("ParentValue") { node.uint("ParentValue")? } else { node.inner("u1")?.uint("Parent")? };
             let known = above.is_none_or(|above| VirtAddr(parent & !BALANCE) == above);
+            let [left, right] = children;
             if at.is_kernel() && known { Ok([node.pointer(left)?, node.pointer(right)?]) } else { Err(ReadError::Implausible("VAD tree")) }
         };
         match step() {
@@ -154,25 +180,35 @@ fn tree(process: &Object<'_>, watch: &Watch, trouble: &mut Vec<ReadError>) -> Re
 }
 
 impl Vad<'_> {
-    /// The file behind it.
-    pub fn file(&self) -> Result<Option<Object<'_>>, ReadError> {
+    /// The section's control area.
+    fn control_area(&self) -> Result<Option<Object<'_>>, ReadError> {
         match &self.tag {
             _ if self.private => return Ok(None),
             tag if self.image || LONG.contains(&tag) => {}
             tag if SHORT.contains(&tag) => return Ok(None),
             _ => return Err(ReadError::Implausible("tag of a VAD")),
         }
-        let context = self.short.context();
-        let vad = context.object("_MMVAD", self.short.address)?;
+        let vad = self.short.context().object("_MMVAD", self.short.address)?;
         let area = vad.follow_some("Subsection")?.follow_some("ControlArea")?;
-        let segment = area.follow_some("Segment")?;
-        // It may be paged out.
-        if segment.pointer("ControlArea").is_ok_and(|back| back != area.address) {
+        // The segment may be paged out.
+        if area.follow_some("Segment")?.pointer("ControlArea").is_ok_and(|back| back != area.address) {
             return Err(ReadError::Implausible("control area"));
         }
+        Ok(Some(area))
+    }
+
+    /// The address for which the section's pages were relocated.
+    pub fn section_base(&self) -> Result<VirtAddr, ReadError> {
+        let area = self.control_area()?.ok_or(ReadError::Implausible("_CONTROL_AREA"))?;
+        area.follow_some("Segment")?.pointer("BasedAddress")
+    }
+
+    /// The file behind it.
+    pub fn file(&self) -> Result<Option<Object<'_>>, ReadError> {
+        let Some(area) = self.control_area()? else { return Ok(None) };
         // An _EX_FAST_REF keeps a count in the lowest bits of the pointer.
         match VirtAddr(area.inner("FilePointer")?.uint("Value")? & !0xf) {
-            file if !file.is_null() => context.object("_FILE_OBJECT", file).map(Some),
+            file if !file.is_null() => self.short.context().object("_FILE_OBJECT", file).map(Some),
             // Memory that processes share needs no file, a program does.
             _ if self.image => Err(ReadError::Implausible("control area")),
             _ => Ok(None),
@@ -196,12 +232,7 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Region>) -> Result
         out.note(format!("regions of {name} {pid} are missing where its tree of VADs breaks, at {count} places, the first: {first}"));
     }
     for vad in vads {
-        let mut resident = 0;
-        space.mapped(vad.start, vad.end.offset(1), &mut |_, leaf, length| {
-            if leaf.frame().is_some_and(|frame| windows.image.holds(frame)) {
-                resident += length / PAGE_SIZE;
-            }
-        });
+        let (resident, page_rights) = space.resident(vad.start, vad.end.offset(1));
         out.push(Region {
             pid: task.pid,
             process: task.name.clone(),
@@ -222,6 +253,7 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Region>) -> Result
             },
             committed_pages: vad.committed.into(),
             resident_pages: Known::Value(resident),
+            page_rights: page_rights.into(),
             address: vad.short.address,
             process_address: task.object.address,
             ..Region::default()

@@ -69,6 +69,7 @@ fn shows(table: &str) -> Option<&'static [Show]> {
         show("name", "NAME", 7),
         show("state", "STATE", 6),
         show("start_address", "STARTS AT", 5),
+        show("win32_start_module", "RUNS IN", 3),
         show("create_time", "STARTED", 4),
     ];
     const OPEN_FILES: &[Show] = &[

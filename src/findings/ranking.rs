@@ -1,0 +1,348 @@
+//! The findings: what the tables tell, judged, as one ranked list.
+
+use super::case::Case;
+use super::processes::{Suspect, is_offline, is_shell, is_system, judge, judge_linux, judge_windows, program};
+use super::{rules, suspicious};
+use crate::address::VirtAddr;
+use crate::facts::drivers::{Callback, DriverFunction, SystemService};
+use crate::facts::linux::{LogRecord, OpenFile, ShellHistory};
+use crate::facts::windows::{Handle, Privilege, Sid};
+use crate::facts::{
+    Answer, Finding, Known, Module, Process, Record, Reference, Rows, Scope, Sink, Socket, State, Subject, Suspicious, Table, ToCell,
+    Variable,
+};
+use crate::linux::{self, Linux};
+use crate::windows::{self, Windows};
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Rights to a process (winnt.h).
+const CREATE_THREAD: u64 = 0x2;
+const VM_READ: u64 = 0x10;
+const VM_WRITE: u64 = 0x20;
+
+/// What commands hold that intruders type; each part must be there.
+const COMMANDS: &[&[&str]] = &[
+    &["curl", "|", "sh"],
+    &["wget", "|", "sh"],
+    &["base64", "-d"],
+    &["/dev/tcp/"],
+    &["nc ", " -e"],
+    &["insmod "],
+    &["history -c"],
+    &["HISTFILE"],
+    &["HISTSIZE=0"],
+    &["rm ", "/var/log"],
+    &["authorized_keys"],
+    &["LD_PRELOAD"],
+    &["ld.so.preload"],
+    &["/etc/shadow"],
+    &["chmod", "+s"],
+    &["chattr +i"],
+    &["useradd "],
+    &["crontab "],
+    &["xmrig"],
+    &["/dev/shm/"],
+];
+/// What the kernel logs of modules that it does not know.
+const UNSIGNED: [&str; 2] = ["module verification failed", "loading out-of-tree module taints kernel"];
+
+pub fn of_windows(windows: &Windows, scope: Scope, out: &mut Sink<Finding>) {
+    let processes = rows::<Process>(out, |sink| windows::processes(windows, Scope::Machine, sink));
+    let sids = rows::<Sid>(out, |sink| windows::sids(windows, Scope::Machine, sink));
+    let users: HashMap<u32, &str> = sids.iter().filter(|sid| sid.role == "user").map(|sid| (sid.pid, sid.sid.as_str())).collect();
+    let sockets = rows::<Socket>(out, |sink| windows::sockets(windows, Scope::Machine, sink));
+    let privileges = rows::<Privilege>(out, |sink| windows::privileges(windows, Scope::Machine, sink));
+    let user = |process: &Process| users.get(&process.pid).copied();
+
+    let mut list = List::new(scope, &processes);
+    for process in processes.iter() {
+        let parent = parent(&processes, process);
+        let suspect = Suspect { process, parent, user: user(process), parent_user: parent.and_then(user) };
+        let mut case = Case::default();
+        judge(&suspect, &mut case);
+        judge_windows(&suspect, &mut case);
+        let debug = |held: &&Privilege| held.pid == process.pid && held.name == "SeDebugPrivilege" && held.enabled;
+        if let Some(held) = privileges.iter().find(debug).filter(|_| user(process).is_some_and(|user| user.starts_with("S-1-5-21-"))) {
+            case.add(&rules::debug_privilege, format!("{} is enabled for {}", held.name, user(process).unwrap_or_default()));
+        }
+        list.process(process, case, &sockets);
+    }
+    let handles = rows::<Handle>(out, |sink| windows::handles(windows, Scope::Machine, sink));
+    list.handles(&handles, &processes, user);
+    list.regions(&rows(out, |sink| suspicious::of_windows(windows, scope, sink)));
+    let modules = rows(out, |sink| windows::modules(windows, Scope::Machine, sink));
+    list.modules(&modules);
+    let hidden: HashSet<&str> = modules.iter().filter(|module| module.state == "hidden").map(|module| module.name.as_str()).collect();
+    let strange = |module: &Known<String>| match module {
+        Known::Value(module) => hidden.contains(module.as_str()),
+        Known::Absent => true,
+        // What cannot be read accuses nobody.
+        Known::Unreadable(_) => false,
+    };
+    let target = |at: VirtAddr, module: &Known<String>| format!("{at}, in {}", module.value().map_or("no module", String::as_str));
+    for row in rows::<Callback>(out, |sink| windows::callbacks(windows, Scope::Machine, sink)).iter().filter(|row| strange(&row.module)) {
+        list.hook(format!("{} callback in {}", row.kind, row.list), target(row.function, &row.module), &Callback::TABLE, row.address);
+    }
+    for row in rows::<DriverFunction>(out, |sink| windows::driver_functions(windows, Scope::Machine, sink)).iter() {
+        if row.place != "own" && strange(&row.module) {
+            let what = format!("{} of {}", row.function, row.driver.cell());
+            list.hook(what, target(row.address, &row.module), &DriverFunction::TABLE, row.driver_address);
+        }
+    }
+    for row in rows::<SystemService>(out, |sink| windows::ssdt(windows, Scope::Machine, sink)).iter().filter(|row| strange(&row.module)) {
+        list.hook(
+            format!("system call {:#x} of {}", row.number.0, row.table),
+            target(row.function, &row.module),
+            &SystemService::TABLE,
+            row.address,
+        );
+    }
+    list.publish(out);
+}
+
+pub fn of_linux(linux: &Linux, scope: Scope, out: &mut Sink<Finding>) {
+    let processes = rows::<Process>(out, |sink| linux::processes(linux, Scope::Machine, sink));
+    let sockets = rows::<Socket>(out, |sink| linux::sockets(linux, Scope::Machine, sink));
+    let files = rows::<OpenFile>(out, |sink| linux::open_files(linux, Scope::Machine, sink));
+    let variables = rows::<Variable>(out, |sink| linux::environment(linux, Scope::Machine, sink));
+
+    let mut list = List::new(scope, &processes);
+    for process in processes.iter() {
+        let suspect = Suspect { process, parent: parent(&processes, process), user: None, parent_user: None };
+        let mut case = Case::default();
+        judge(&suspect, &mut case);
+        judge_linux(&suspect, &mut case);
+        let own = |pid: u32| pid == process.pid;
+        if let Some(preload) = variables.iter().find(|variable| own(variable.pid) && variable.name == "LD_PRELOAD") {
+            case.add(&rules::preloaded, format!("LD_PRELOAD={}", preload.value));
+        }
+        // Both ends of a shell on a socket: what it reads and what it writes.
+        let standard = |fd| files.iter().find(|file| own(file.pid) && file.fd == fd && file.kind == "socket");
+        if let (true, Some(input), Some(_)) = (is_shell(process), standard(0), standard(1)) {
+            let remote = |socket: &&Socket| own(socket.pid.value().copied().unwrap_or_default()) && socket.fd == Known::Value(0);
+            let to = sockets
+                .iter()
+                .find(remote)
+                .map_or_else(|| input.path.cell().to_string(), |socket| format!("{} {}", socket.protocol, far_end(socket)));
+            case.add(&rules::shell_on_socket, format!("standard input and output are {to}"));
+        }
+        if sockets.iter().any(|socket| socket.pid == Known::Value(process.pid) && matches!(socket.protocol.as_str(), "RAW" | "PACKET")) {
+            case.add(&rules::raw_packets, "has a raw or packet socket");
+        }
+        list.process(process, case, &sockets);
+    }
+    list.regions(&rows(out, |sink| suspicious::of_linux(linux, scope, sink)));
+    list.modules(&rows(out, |sink| linux::modules(linux, Scope::Machine, sink)));
+    list.commands(&rows(out, |sink| linux::shell_history(linux, scope, sink)));
+    list.log(&rows(out, |sink| linux::kernel_log(linux, Scope::Machine, sink)));
+    list.publish(out);
+}
+
+/// The rows of a table. What was wrong with them is said once more here: a finding may be missing for it.
+fn rows<T: Record + Clone>(out: &mut Sink<Finding>, walk: impl FnOnce(&mut Sink<T>)) -> Arc<Answer<T>> {
+    let mut sink = out.beside();
+    walk(&mut sink);
+    let rows = sink.finish();
+    if rows.state() == State::Cut {
+        out.note(format!("{} could not be read to the end, so findings may be missing", T::TABLE.name));
+    }
+    rows
+}
+
+/// Who started a process: of those that had the parent's ID and were there before it, the last.
+fn parent<'a>(processes: &'a Answer<Process>, child: &Process) -> Option<&'a Process> {
+    let (ppid, born) = (child.ppid.value()?, child.create_time.value()?);
+    let older = |candidate: &&Process| {
+        let there = candidate.exit_time.value().is_none_or(|end| end >= born);
+        candidate.pid == *ppid
+            && candidate.address != child.address
+            && there
+            && candidate.create_time.value().is_some_and(|start| start <= born)
+    };
+    processes.iter().filter(older).max_by_key(|candidate| candidate.create_time.value().copied())
+}
+
+/// Where a socket's other end is, if that is another machine.
+fn remote(socket: &Socket) -> Option<IpAddr> {
+    let address: IpAddr = socket.remote_address.value()?.split('%').next()?.parse().ok()?;
+    let canonical = address.to_canonical();
+    let connected =
+        socket.remote_port.value().is_some_and(|port| *port != 0) && socket.state.value().is_some_and(|state| state != "CLOSED");
+    (connected && !canonical.is_loopback() && !canonical.is_unspecified()).then_some(canonical)
+}
+
+fn far_end(socket: &Socket) -> String {
+    let port = socket.remote_port.value().copied().unwrap_or_default();
+    match remote(socket) {
+        Some(IpAddr::V6(address)) => format!("[{address}]:{port}"),
+        Some(address) => format!("{address}:{port}"),
+        None => socket.local_address.cell().to_string(),
+    }
+}
+
+struct List {
+    scope: Scope,
+    findings: Vec<Finding>,
+    /// Addresses of the process objects by PID, those that run before those that ended.
+    objects: HashMap<u32, VirtAddr>,
+}
+
+impl List {
+    fn new(scope: Scope, processes: &Answer<Process>) -> Self {
+        let mut known: Vec<_> = processes
+            .iter()
+            .filter_map(|process| Some((process.exit_time.value().is_none(), process.pid, *process.address.value()?)))
+            .collect();
+        known.sort_unstable();
+        Self { scope, findings: Vec::new(), objects: known.into_iter().map(|(_, pid, address)| (pid, address)).collect() }
+    }
+
+    fn add(&mut self, kind: Subject, process: Option<(u32, &str)>, subject: String, case: Case, table: &Table, address: VirtAddr) {
+        let (pid, name) = process.unzip();
+        let object = pid.and_then(|pid| self.objects.get(&pid).copied());
+        let admitted = match (pid, object) {
+            (Some(pid), object) => self.scope.admits(pid, object.unwrap_or_default()),
+            _ => self.scope == Scope::Machine,
+        };
+        if case.is_empty() || !admitted {
+            return;
+        }
+        let heaviest = case.indicators.iter().max_by_key(|indicator| indicator.rule.points).map(|indicator| indicator.rule);
+        let mut techniques: Vec<_> = case.indicators.iter().flat_map(|indicator| indicator.rule.techniques).copied().collect();
+        techniques.sort_unstable();
+        techniques.dedup();
+        self.findings.push(Finding {
+            score: case.score(),
+            kind,
+            pid: pid.into(),
+            process: name.map(str::to_owned).into(),
+            subject,
+            next: heaviest.map_or("", |rule| rule.next),
+            techniques,
+            indicators: case.indicators,
+            reference: Reference { table: table.name, address },
+            process_address: object.into(),
+            ..Finding::default()
+        });
+    }
+
+    /// A process with what was found of it. Connections alone are no finding, but they add to one.
+    fn process(&mut self, process: &Process, mut case: Case, sockets: &Answer<Socket>) {
+        let owns = |socket: &&Socket| socket.pid == Known::Value(process.pid) && socket.process_address == process.address;
+        let mut ends: Vec<_> = sockets.iter().filter(owns).filter(|socket| remote(socket).is_some()).map(far_end).collect();
+        ends.sort_unstable();
+        ends.dedup();
+        if let Some(first) = ends.first() {
+            let more = ends.len() - 1;
+            let detail = if more == 0 { format!("connected to {first}") } else { format!("connected to {first} and {more} others") };
+            if is_offline(process) {
+                case.add(&rules::unusual_talk, detail);
+            } else if !case.is_empty() {
+                case.add(&rules::talks, detail);
+            }
+        }
+        let what = case.indicators.iter().max_by_key(|indicator| indicator.rule.points).map(|indicator| indicator.rule.meaning);
+        let subject = format!("{} {}: {}", program(process), process.pid, what.unwrap_or_default());
+        let at = process.address.value().copied().unwrap_or_default();
+        self.add(Subject::Process, Some((process.pid, &process.name)), subject, case, &Process::TABLE, at);
+    }
+
+    fn regions(&mut self, regions: &Answer<Suspicious>) {
+        for region in regions.iter() {
+            let meaning =
+                region.indicators.iter().max_by_key(|indicator| indicator.rule.points).map_or("", |indicator| indicator.rule.meaning);
+            let subject = format!("{} {}, {}: {meaning}", region.process, region.pid, region.start);
+            let case = Case { indicators: region.indicators.clone() };
+            self.add(Subject::Region, Some((region.pid, &region.process)), subject, case, &Suspicious::TABLE, region.start);
+        }
+    }
+
+    fn modules(&mut self, modules: &Answer<Module>) {
+        for module in modules.iter().filter(|module| module.state == "hidden") {
+            let mut case = Case::default();
+            case.add(&rules::hidden_module, format!("seen by {}, and not on the list", module.sources.join(", ").replace('_', " ")));
+            let subject = format!("module {}: {}", module.name, rules::hidden_module.meaning);
+            self.add(Subject::Module, None, subject, case, &Module::TABLE, module.address);
+        }
+    }
+
+    /// A place where the kernel calls code that it does not list.
+    fn hook(&mut self, what: String, target: String, table: &Table, at: VirtAddr) {
+        let mut case = Case::default();
+        case.add(&rules::hook, format!("leads to {target}"));
+        self.add(Subject::Hook, None, format!("{what}: {}", rules::hook.meaning), case, table, at);
+    }
+
+    /// Handles to processes that give power over them, held by what is no part of the system.
+    fn handles<'a>(&mut self, handles: &Answer<Handle>, processes: &Answer<Process>, user: impl Fn(&Process) -> Option<&'a str>) {
+        let by_address: HashMap<VirtAddr, &Process> =
+            processes.iter().filter_map(|process| Some((*process.address.value()?, process))).collect();
+        for handle in handles.iter().filter(|handle| handle.r#type.value().is_some_and(|kind| kind == "Process")) {
+            let (Some(target), Some(owner)) = (by_address.get(&handle.object), processes.iter().find(|process| process.pid == handle.pid))
+            else {
+                continue;
+            };
+            let child = target.ppid == Known::Value(owner.pid);
+            if target.pid == owner.pid || child || is_system(owner, user(owner)) {
+                continue;
+            }
+            let mut case = Case::default();
+            let detail = format!("handle {:#x} to {} {} with access {:#x}", handle.handle.0, target.name, target.pid, handle.access.0);
+            if program(target) == "lsass.exe" && handle.access.0 & VM_READ != 0 {
+                case.add(&rules::reads_passwords, detail.clone());
+            }
+            if handle.access.0 & (VM_WRITE | CREATE_THREAD) != 0 {
+                case.add(&rules::writes_to_process, detail);
+            }
+            let subject = format!("{} {} holds {} {}", owner.name, owner.pid, target.name, target.pid);
+            self.add(Subject::Handle, Some((owner.pid, &owner.name)), subject, case, &Handle::TABLE, handle.object);
+        }
+    }
+
+    /// One finding for each shell, with all its commands of the kind.
+    fn commands(&mut self, history: &Answer<ShellHistory>) {
+        let mut shells: Vec<(u32, &str, VirtAddr, Case)> = Vec::new();
+        for entry in history.iter() {
+            let held = COMMANDS.iter().find(|words| words.iter().all(|word| entry.command.contains(word)));
+            if held.is_none() {
+                continue;
+            }
+            if shells.last().is_none_or(|(pid, ..)| *pid != entry.pid) {
+                shells.push((entry.pid, &entry.process, entry.address, Case::default()));
+            }
+            if let Some((.., case)) = shells.last_mut() {
+                case.add(&rules::commands, entry.command.clone());
+            }
+        }
+        for (pid, name, at, case) in shells {
+            let subject = format!("{name} {pid}: {} commands of a kind that intruders type", case.indicators.len());
+            self.add(Subject::Commands, Some((pid, name)), subject, case, &ShellHistory::TABLE, at);
+        }
+    }
+
+    fn log(&mut self, log: &Answer<LogRecord>) {
+        for record in log.iter().filter(|record| UNSIGNED.iter().any(|words| record.text.contains(words))) {
+            let mut case = Case::default();
+            case.add(&rules::unsigned_module, record.text.clone());
+            self.add(Subject::Log, None, record.text.clone(), case, &LogRecord::TABLE, VirtAddr::default());
+        }
+    }
+
+    /// The gravest first, all of a process together.
+    fn publish(mut self, out: &mut Sink<Finding>) {
+        let mut gravest: HashMap<Option<u32>, u8> = HashMap::new();
+        for finding in &self.findings {
+            let most = gravest.entry(finding.pid.value().copied()).or_default();
+            *most = finding.score.max(*most);
+        }
+        self.findings.sort_by_key(|finding| {
+            let pid = finding.pid.value().copied();
+            // What concerns no process stands for itself.
+            let group = if pid.is_some() { gravest.get(&pid).copied().unwrap_or(finding.score) } else { finding.score };
+            (std::cmp::Reverse(group), pid, std::cmp::Reverse(finding.score))
+        });
+        out.extend(self.findings);
+    }
+}

@@ -1,0 +1,69 @@
+//! The rules: each has a name, a weight, a meaning, a next step and, where one fits, a technique of MITRE ATT&CK. `kioku tables` prints
+//! them all.
+
+#![allow(non_upper_case_globals, reason = "a rule is called here what its readers call it")]
+
+use crate::facts::Rule;
+
+macro_rules! rules {
+    ($( $rule:ident $points:literal $([$technique:literal])? $meaning:literal, $next:literal; )*) => {
+        $( pub static $rule: Rule = Rule {
+            id: stringify!($rule),
+            points: $points,
+            meaning: $meaning,
+            next: $next,
+            techniques: &[$($technique)?],
+        }; )*
+        pub static ALL: &[&Rule] = &[$(&$rule),*];
+    };
+}
+
+rules! {
+    private_executable 40 ["T1055"] "executable memory that no file backs", "disassemble its first bytes; see which threads start in it";
+    made_executable 15 ["T1055"] "memory that was not executable when it was allocated", "compare the rights of its pages with its neighbours'";
+    no_content -25 "no page of it holds anything", "nothing; it may have been reserved for code that never came";
+    engine -15 "code made at run time is what a just-in-time compiler in this process does, and nothing else speaks against it",
+        "compare it with the same program's other processes";
+    elf_header 45 ["T1620"] "an ELF header in memory that no file backs", "dump the region and look at the program";
+    pe_header 45 ["T1620"] "a PE header in memory that no file backs", "dump the region and look at the program";
+    first_page_empty 15 ["T1620"] "zeros where a header would be, content behind them", "dump the region; the header may have been wiped";
+    shellcode 40 ["T1055"] "code that was written to run at any address by itself", "disassemble it; look for addresses and names in its strings";
+    writable_code 35 ["T1055"] "code of a file mapped writable and executable at once", "see who wrote to it";
+    rewritten_code 35 ["T1574"] "code that differs from the file's", "follow the first changed instruction; a jump leads to the hook";
+    private_code_pages 30 ["T1055"] "code pages of the process's own, though a file backs them", "compare them with the file";
+    thread_start 25 ["T1055"] "a thread began in it", "look at the thread's stack and at what the code calls";
+    memfd_executable 50 ["T1620"] "code run from a file that never had a name", "dump the region; see who made the file";
+    deleted_file 45 ["T1070.004"] "code run from a file that has been deleted", "dump the region: the file is gone from the disk";
+    not_evaluable 0 "pages that the image does not hold", "give the page file, if there is one";
+
+    hidden_process 80 ["T1014"] "alive, but missing from the list that the system itself shows", "see which methods found it; look for the driver that hid it";
+    nameless 40 ["T1036"] "a process without a name", "look at its regions and its parent";
+    lookalike 40 ["T1036.005"] "a name one letter away from a system program's", "look at its path and its parent";
+    wrong_path 45 ["T1036.005"] "a system program's name, run from elsewhere", "dump the executable";
+    wrong_parent 30 ["T1036"] "a system program started by another process than the one that starts it", "look at the parent";
+    wrong_user 30 ["T1134"] "a system program under a user that does not run it", "look at its token";
+    stolen_token 45 ["T1134.001"] "runs as SYSTEM, started by a process that does not", "look at the privileges of both";
+    debug_privilege 15 ["T1134"] "may open any process, though it is no part of the system", "look at its handles to other processes";
+    document_child 40 ["T1204.002"] "a command interpreter started by a program for documents or mail", "find the document in the parent's command line";
+    server_child 40 ["T1505.003"] "a command interpreter started by a web server", "look for a web shell in the server's files";
+    script 30 ["T1059"] "a command line that hides or fetches what it runs", "decode it";
+    no_arguments 20 ["T1218.011"] "a program that does nothing by itself, started without a word of what to do", "look at its regions: it may host other code";
+    credentials 50 ["T1003.001"] "a command that takes passwords out of lsass.exe", "look for the file that it wrote";
+    remote_service 30 ["T1569.002"] "a service through which another machine runs commands", "look at its children and at logons";
+    temporary_program 30 ["T1036"] "run from a folder that anyone can write to", "dump the executable";
+    kernel_lookalike 60 ["T1036.004"] "named like a kernel thread, with memory of its own", "dump the executable";
+    deleted_program 45 ["T1070.004"] "the program's file has been deleted", "dump the executable: it is gone from the disk";
+    memfd_program 55 ["T1620"] "a program without a file", "dump the executable";
+    preloaded 40 ["T1574.006"] "a library forced into the process by LD_PRELOAD", "dump the library";
+    shell_on_socket 60 ["T1059"] "a command interpreter whose input and output is a network connection", "see where the connection leads";
+    raw_packets 20 ["T1040"] "reads packets past the sockets of other programs", "see whether it is meant to";
+    talks 15 ["T1071"] "has connections to other machines", "look at its sockets";
+    unusual_talk 25 ["T1071"] "has connections to other machines, which such a program has no use for", "look at its sockets";
+
+    reads_passwords 45 ["T1003.001"] "may read the memory of lsass.exe, and is no part of the system", "look at what the process ran";
+    writes_to_process 20 ["T1055"] "may write into another process or start threads in it", "look at the other process's regions";
+    hidden_module 75 ["T1014"] "at work in the kernel, but missing from the list of modules", "dump it; look for what it hooks";
+    hook 60 ["T1014"] "the kernel calls code that lies in no module it lists", "disassemble the target; dump the module it lies in";
+    unsigned_module 20 ["T1547.006"] "the kernel says that it does not know who made a module", "dump the module";
+    commands 25 ["T1059.004"] "commands of a kind that intruders type", "read the whole history in order";
+}

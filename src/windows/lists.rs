@@ -1,0 +1,94 @@
+//! Lists of the kernel: rings of `_LIST_ENTRY` and chains of single links.
+
+use crate::address::VirtAddr;
+use crate::facts::ReadError;
+use crate::symbols::Context;
+use std::collections::HashSet;
+
+/// More than any list of drivers, modules or callbacks has.
+pub const MOST: usize = 1 << 14;
+
+/// The links of a ring, its head left out, and what broke it. Where it does not close forwards, those that lead backwards are added.
+pub fn ring(context: Context<'_>, head: VirtAddr) -> (Vec<VirtAddr>, Option<ReadError>) {
+    links(head, |at, direction| context.object("_LIST_ENTRY", at)?.pointer(direction))
+}
+
+/// The entries of a chain that ends with null, each of which `next` follows, and what broke it: one longer than `most` is broken.
+pub fn chain(
+    first: VirtAddr,
+    most: usize,
+    mut next: impl FnMut(VirtAddr) -> Result<VirtAddr, ReadError>,
+) -> (Vec<VirtAddr>, Option<ReadError>) {
+    let (mut found, mut seen) = (Vec::new(), HashSet::new());
+    let mut at = first;
+    while !at.is_null() {
+        if !at.is_kernel() || found.len() >= most || !seen.insert(at) {
+            return (found, Some(ReadError::Implausible("list")));
+        }
+        found.push(at);
+        match next(at) {
+            Ok(after) => at = after,
+            Err(why) => return (found, Some(why)),
+        }
+    }
+    (found, None)
+}
+
+fn links(head: VirtAddr, next: impl Fn(VirtAddr, &'static str) -> Result<VirtAddr, ReadError>) -> (Vec<VirtAddr>, Option<ReadError>) {
+    let (mut found, mut known, mut trouble) = (Vec::new(), HashSet::new(), None);
+    for direction in ["Flink", "Blink"] {
+        let (mut at, mut seen) = (head, HashSet::new());
+        let broken = loop {
+            match next(at, direction) {
+                Ok(to) if to == head => return (found, trouble),
+                Ok(to) if to.is_kernel() && found.len() < MOST && seen.insert(to) => {
+                    if known.insert(to) {
+                        found.push(to);
+                    }
+                    at = to;
+                }
+                Ok(_) => break ReadError::Implausible("list"),
+                Err(why) => break why,
+            }
+        };
+        trouble = trouble.or(Some(broken));
+    }
+    (found, trouble)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: u64 = 0xffff_8000_0000_0000;
+    fn at(index: u64) -> VirtAddr {
+        VirtAddr(HEAD + index * 0x10)
+    }
+
+    #[test]
+    fn rings_close_or_say_why_not() {
+        let whole = links(at(0), |from, _| Ok(if from == at(2) { at(0) } else { from.offset(0x10) }));
+        assert_eq!(whole, (vec![at(1), at(2)], None));
+        // 1 leads to itself forwards; backwards 3 and 2 are still there.
+        let cyclic = links(at(0), |from, direction| {
+            Ok(match (direction, (from.0 - HEAD) / 0x10) {
+                ("Flink", _) => at(1),
+                (_, 0) => at(3),
+                (_, index) => at(index - 1),
+            })
+        });
+        assert_eq!(cyclic, (vec![at(1), at(3), at(2)], Some(ReadError::Implausible("list"))));
+        assert_eq!(links(at(0), |_, _| Ok(VirtAddr(0))), (vec![], Some(ReadError::Implausible("list"))));
+        assert!(links(at(0), |from, _| Ok(from.offset(0x10))).0.len() <= MOST, "endless");
+    }
+
+    #[test]
+    fn chains_end_cycle_or_leave_the_kernel() {
+        let step = |last: u64, then: VirtAddr| move |from: VirtAddr| Ok(if from == at(last) { then } else { from.offset(0x10) });
+        assert_eq!(chain(at(1), MOST, step(2, VirtAddr(0))), (vec![at(1), at(2)], None));
+        assert_eq!(chain(at(1), MOST, step(2, at(1))), (vec![at(1), at(2)], Some(ReadError::Implausible("list"))));
+        assert_eq!(chain(at(1), MOST, step(1, VirtAddr(0x1000))), (vec![at(1)], Some(ReadError::Implausible("list"))));
+        assert_eq!(chain(VirtAddr(0), MOST, |_| Err(ReadError::Implausible("never"))), (vec![], None));
+        assert_eq!(chain(at(1), 2, |from| Ok(from.offset(0x10))), (vec![at(1), at(2)], Some(ReadError::Implausible("list"))));
+    }
+}
