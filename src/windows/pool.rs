@@ -13,7 +13,7 @@ const TAGS: [&[u8; 4]; 20] = [
     b"Proc", b"Thre", b"File", b"Muta", b"Driv", b"Devi", b"Symb", b"Sect", b"Toke", b"MmLd", b"TcpL", b"TcpE", b"TTcb", b"UdpA", b"TcTW",
     b"CM10", b"Vad ", b"VadS", b"AtmT", b"Cbrb",
 ];
-const PROTECTED: u8 = 0x80;
+pub const PROTECTED: u8 = 0x80;
 /// Blocks begin at multiples of this on x64.
 pub const GRAIN: usize = 16;
 const CHUNK: usize = 1 << 20;

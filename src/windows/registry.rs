@@ -395,6 +395,9 @@ pub fn key_path(key: &Object<'_>) -> Result<String, ReadError> {
 /// A _CM_NAME_CONTROL_BLOCK: a byte a letter where all letters fit.
 fn name(block: &Object<'_>) -> Result<String, ReadError> {
     let (space, at, length) = (block.context().space, block.at("Name")?, block.uint("NameLength")? as u16);
+    if length == 0 {
+        return Err(ReadError::Implausible("key name"));
+    }
     if block.uint("Compressed")? == 0 {
         return text::wide(space, at, length.into());
     }
