@@ -27,7 +27,7 @@ pub struct Cli {
 /// What every command takes.
 #[derive(Debug, Args)]
 pub struct Common {
-    /// Symbols: ISF file or folder, vmlinux, System.map or profile. Repeatable; the image itself is used by default.
+    /// Symbols: ISF file or folder, PDB, vmlinux, System.map or profile. Repeatable; the image itself is used by default.
     #[arg(long, value_name = "PATH", global = true)]
     pub symbols: Vec<PathBuf>,
     /// Form of the results.
