@@ -110,8 +110,20 @@ fn ask(session: &Session, mut look: impl FnMut(&'static Entry, Arc<dyn Rows>)) {
 }
 
 /// Columns that tell how a row was found, or what was made of it.
-const JUDGED: &[&str] =
-    &["sources", "problems", "indicators", "score", "verdict", "head", "resident_pages", "page_rights", "depth", "parent"];
+const JUDGED: &[&str] = &[
+    "source",
+    "sources",
+    "recovered",
+    "problems",
+    "indicators",
+    "score",
+    "verdict",
+    "head",
+    "resident_pages",
+    "page_rights",
+    "depth",
+    "parent",
+];
 
 fn fields(rows: &dyn Rows, row: usize) -> Vec<(&'static str, String)> {
     let columns = rows.table().columns.iter().enumerate();
@@ -143,8 +155,8 @@ fn untrue(entry: &'static Entry, rows: &dyn Rows) -> Vec<String> {
     untrue.map(|row| format!("{}: {:?}", entry.table.name, fields(rows, row))).collect()
 }
 
-/// Tables that weigh what there is, or name code by what is left to name it: with less of it they say less, or otherwise.
-const WEIGHED: &[&str] = &["findings", "driver_functions"];
+/// Tables that weigh or count what there is, or name code by what is left to name it: with less of it they say less, or otherwise.
+const WEIGHED: &[&str] = &["findings", "connections", "driver_functions"];
 
 #[test]
 fn what_is_told_of_pages_that_are_missing_is_true() {

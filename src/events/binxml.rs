@@ -532,7 +532,7 @@ fn scalar(kind: u8, bytes: &[u8]) -> Option<Value> {
         Some(u64::from_le_bytes(word))
     };
     let signed = || {
-        let unused = 64 - 8 * u32::try_from(bytes.len()).ok()?;
+        let unused = 64_u32.checked_sub(u32::try_from(bytes.len()).ok()?.checked_mul(8)?)?;
         Some(Value::Number((unsigned()?.checked_shl(unused)?.cast_signed() >> unused).into()))
     };
     Some(match kind {
