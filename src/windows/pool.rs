@@ -17,6 +17,19 @@ pub const PROTECTED: u8 = 0x80;
 /// Blocks begin at multiples of this on x64.
 pub const GRAIN: usize = 16;
 const CHUNK: usize = 1 << 20;
+static ZEROS: [u8; PAGE_SIZE as usize] = [0; PAGE_SIZE as usize];
+/// With what letter any of the marks begins.
+static LETTERS: [bool; 256] = {
+    let mut letters = [false; 256];
+    let mut index = 0;
+    while index < TAGS.len() {
+        letters[TAGS[index][0] as usize] = true;
+        index += 1;
+    }
+    letters[EVENT_CHUNK[0] as usize] = true;
+    letters[EVENT_RECORD[0] as usize] = true;
+    letters
+};
 /// How a chunk of an event log and a record in one begin (libevtx, "Windows XML Event Log (EVTX)").
 const EVENT_CHUNK: &[u8; 8] = b"ElfChnk\0";
 const EVENT_RECORD: &[u8; 4] = b"**\0\0";
@@ -113,8 +126,19 @@ impl Windows {
         let swept = self.image.sweep(CHUNK, GRAIN, watch, |Chunk { at, bytes, own }| {
             let mut here = Vec::new();
             let (mut chunks, mut records) = (Vec::new(), Vec::new());
-            for start in (0..own).step_by(GRAIN) {
+            // Much of memory is zeros.
+            let full = |start: &usize| {
+                let page = bytes.get(*start..own.min(start + ZEROS.len())).unwrap_or_default();
+                ZEROS.get(..page.len()) != Some(page)
+            };
+            let pages = (0..own).step_by(ZEROS.len()).filter(full);
+            for start in pages.flat_map(|page| (page..own.min(page + ZEROS.len())).step_by(GRAIN)) {
                 let Some(block) = bytes.get(start..start + GRAIN) else { break };
+                // Most blocks are told by one letter each.
+                let letter = |at: usize| block.get(at).is_some_and(|letter| LETTERS[usize::from(*letter)]);
+                if !letter(tag_at) && !letter(0) && !letter(GRAIN / 2) {
+                    continue;
+                }
                 // Records begin at multiples of eight.
                 let (first, second) = block.split_at(GRAIN / 2);
                 if first.starts_with(EVENT_RECORD) {
