@@ -3,6 +3,7 @@
 mod args;
 mod console;
 mod memory;
+mod search;
 mod symbols;
 mod triage;
 
@@ -92,6 +93,7 @@ impl Run {
             Command::Query { image, table } => self.query(&image, &table),
             Command::Read { image, address, length, physical, raw } => self.read(&image, address, length, physical, raw),
             Command::Dump { image, start, address, length, physical } => self.dump(&image, start, address.zip(length), physical),
+            Command::Search(search) => self.search(&search),
             Command::Triage { images } => self.triage(&images),
             Command::Symbols { command } => self.symbols(command),
         }

@@ -5,6 +5,7 @@ mod catalog;
 mod dump;
 mod job;
 mod profiles;
+mod search;
 
 pub use crate::findings::rules::ALL as RULES;
 pub use bytes::{Bytes, MOST_BYTES, Piece, Space};
@@ -12,6 +13,7 @@ pub use catalog::{Entry, catalog, find_table};
 pub use dump::{Dump, Extent};
 pub use job::{Job, Task};
 pub use profiles::{build_profile, pack_folder, symbol_files};
+pub use search::Search;
 
 use crate::address::VirtAddr;
 use crate::facts::{Answer, Feed, Info, Origin, ReadError, Record, Rows, Scope, State, Watch};

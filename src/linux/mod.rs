@@ -11,6 +11,7 @@ mod libraries;
 mod maps;
 mod modules;
 mod mounts;
+mod owners;
 mod pages;
 mod path;
 mod rbtree;

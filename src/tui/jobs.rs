@@ -142,7 +142,7 @@ impl Jobs {
         let query = self.lanes.values().find_map(|lane| lane.running.as_ref());
         let (what, (done, total)) = match (query, &self.finding) {
             (_, Some((_, task))) => ("search", task.watch().reading()),
-            (Some(running), _) => (running.job.entry.table.name, running.job.watch().reading()),
+            (Some(running), _) => (running.job.table.name, running.job.watch().reading()),
             _ => match self.arranging.values().next() {
                 Some((_, task)) => ("sorting", task.watch().reading()),
                 None => ("reading", (0, 0)),

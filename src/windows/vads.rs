@@ -183,6 +183,14 @@ impl Vad<'_> {
         if file.is_null() { Ok(None) } else { self.short.context().object("_FILE_OBJECT", file).map(Some) }
     }
 
+    pub fn kind(&self) -> &'static str {
+        match (self.private, self.image) {
+            (true, _) => "private",
+            (_, true) => "image",
+            _ => "mapped",
+        }
+    }
+
     pub fn file_name(&self) -> Result<Option<String>, ReadError> {
         self.file()?.map(|file| text::unicode(&file.inner("FileName")?)).transpose()
     }
@@ -207,11 +215,7 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Region>) -> Result
             end: vad.end,
             protection: vad.protection,
             native_protection: vad.native_protection.clone(),
-            kind: match (vad.private, vad.image) {
-                (true, _) => "private",
-                (_, true) => "image",
-                _ => "mapped",
-            },
+            kind: vad.kind(),
             file: vad.file_name().into(),
             tag: Known::Value(
                 vad.tag.iter().map(|byte| char::from(*byte)).filter(|letter| letter.is_ascii_graphic() || *letter == ' ').collect(),

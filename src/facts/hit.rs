@@ -1,0 +1,77 @@
+use super::record::record;
+use super::{Known, Protection};
+use crate::address::{PhysAddr, VirtAddr};
+use std::collections::HashMap;
+
+/// Who maps a frame, and where.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// PID, name and address of the process; None for the kernel.
+    pub process: Option<(u32, String, VirtAddr)>,
+    /// Address of the page.
+    pub page: VirtAddr,
+    /// What kind of region it lies in, or `kernel`.
+    pub kind: &'static str,
+    pub protection: Protection,
+    pub file: Known<String>,
+}
+
+/// A page that everyone maps is told of this often.
+const MOST_OWNERS: usize = 1 << 10;
+
+/// Owners by frame.
+#[derive(Debug, Default)]
+pub struct Owners(HashMap<PhysAddr, Vec<Owner>>);
+
+impl Owners {
+    pub fn add(&mut self, frame: PhysAddr, owner: Owner) {
+        let known = self.0.entry(frame).or_default();
+        if known.len() < MOST_OWNERS {
+            known.push(owner);
+        }
+    }
+    pub fn of(&self, frame: PhysAddr) -> &[Owner] {
+        self.0.get(&frame).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+record! {
+    /// Where a pattern was found, and who maps that memory.
+    Hit = "search" {
+        /// The pattern as it was given, or the name of the YARA rule.
+        pattern: String,
+        /// utf-8, utf-16le, hex, regex, or the identifier of a YARA rule's string.
+        form: String,
+        /// Where its first byte lies in physical memory; null where it is in a page file.
+        physical_address: Known<PhysAddr>,
+        /// Process that maps it, the one with the lowest PID; null where none does.
+        pid: Known<u32>,
+        /// Name of the process.
+        process: Known<String>,
+        /// Where that process, or else the kernel, has it.
+        address: Known<VirtAddr>,
+        /// Kind of the region (private, mapped, image, stack, heap, ...); kernel; unmapped where no page table leads to it: it is free, or
+        /// cached; direct_map where only the kernel's map of all memory does.
+        kind: Known<&'static str>,
+        /// Rights of the page.
+        protection: Known<Protection>,
+        /// File behind the region; module and offset in the kernel.
+        file: Known<String>,
+        /// Bytes that match.
+        length: u64,
+        /// What matches, as text: the first 128 bytes.
+        text: String,
+        /// Bytes from 16 before the match to 48 after its beginning.
+        context: Vec<u8>,
+        /// Where that context begins, in bytes before the match.
+        before: u8,
+        /// Others who map it: PID, name and address.
+        also: Vec<String>,
+        /// Number of mappings, this one included; null where it was not looked up.
+        mappings: Known<u64>,
+        /// File, tags and metadata of the YARA rule.
+        rule: Vec<String>,
+        /// Address of the process object.
+        process_address: Known<VirtAddr>,
+    }
+}

@@ -1,0 +1,58 @@
+//! Who maps a frame: the way back from physical memory.
+
+use super::Windows;
+use super::processes::Task;
+use crate::address::{PhysAddr, VirtAddr};
+use crate::facts::{Known, Owner, Owners, ReadError, Scope, Watch};
+use crate::paging::AddressSpace;
+use std::collections::HashSet;
+
+/// Programs live in the lower half.
+const USER_END: VirtAddr = VirtAddr(1 << 47);
+
+impl Windows {
+    /// Who maps the frames of a sorted list: every process once through its page tables, and the kernel. Also what could not be read.
+    pub fn owners(&self, frames: &[PhysAddr], watch: &Watch) -> (Owners, Vec<String>) {
+        let (mut owners, mut kernel, mut notes) = (Owners::default(), Vec::new(), Vec::new());
+        // Sessions have a part of the upper half each: what was walked through in one process is the same in the next.
+        let mut walked = HashSet::new();
+        let mut upper = |space: &AddressSpace| {
+            for (_, start, end) in space.upper_half().into_iter().filter(|(entry, start, _)| walked.insert((*entry, *start))) {
+                space.find_frames(start, end, frames, &mut |frame, page, leaf| kernel.push((frame, page, leaf.rights())));
+            }
+        };
+        upper(&self.space);
+        let tasks = self.tasks(Scope::Machine, watch);
+        for (done, task) in tasks.iter().enumerate().take_while(|_| !watch.cancelled()) {
+            watch.progress(done as u64, tasks.len() as u64);
+            match self.owned_by(task, frames, watch, &mut owners) {
+                Ok(space) => upper(&space),
+                Err(why) => notes.push(format!("what {} {} maps is not known: {why}", task.name, task.pid)),
+            }
+        }
+        for (frame, page, protection) in kernel {
+            owners.add(frame, Owner { process: None, page, kind: "kernel", protection, file: Known::Absent });
+        }
+        (owners, notes)
+    }
+
+    fn owned_by(&self, task: &Task<'_>, frames: &[PhysAddr], watch: &Watch, owners: &mut Owners) -> Result<AddressSpace, ReadError> {
+        let space = self.process_space(task.object.address)?;
+        let mut found = Vec::new();
+        space.find_frames(VirtAddr(0), USER_END, frames, &mut |frame, page, leaf| found.push((frame, page, leaf.rights())));
+        let vads = if found.is_empty() { Vec::new() } else { self.vads(&task.object, watch).0 };
+        for (frame, page, protection) in found {
+            let before = vads.partition_point(|vad| vad.start <= page).checked_sub(1);
+            let vad = before.and_then(|index| vads.get(index)).filter(|vad| page <= vad.end);
+            let owner = Owner {
+                process: Some((task.pid, task.name.clone(), task.object.address)),
+                page,
+                kind: vad.map_or("outside", |vad| vad.kind()),
+                protection,
+                file: vad.map_or(Known::Absent, |vad| vad.file_name().into()),
+            };
+            owners.add(frame, owner);
+        }
+        Ok(space)
+    }
+}
