@@ -1,7 +1,7 @@
 //! The whole engine on the bundled image, whose story is told in assets/README.md: each table holds what really happened.
 #![allow(clippy::unwrap_used)]
 
-use kioku::engine::{Session, Space, find_table};
+use kioku::engine::{Search, Session, Space, find_table};
 use kioku::facts::linux::{Capabilities, LogRecord, Mount, OpenFile, ShellHistory};
 use kioku::facts::*;
 use std::sync::{Arc, LazyLock};
@@ -140,4 +140,58 @@ fn every_table_answers_and_says_when_it_is_empty() {
         let rows = DEMO.query(entry, Scope::Machine, &Arc::default()).unwrap();
         assert!(!rows.is_empty() || !rows.notes().is_empty(), "{} is silently empty", entry.table.name);
     }
+}
+
+fn search(pattern: &str, space: Space) -> Vec<Hit> {
+    let search = Search::new(&[pattern.to_owned()], false, space, 100_000).unwrap();
+    let rows = DEMO.search(&search, &Arc::default(), &mut |_| ()).unwrap();
+    assert_eq!((rows.state(), rows.notes()), (State::Complete, &[] as &[String]));
+    rows.as_any().downcast_ref::<Answer<Hit>>().unwrap().iter().cloned().collect()
+}
+
+#[test]
+fn what_is_found_in_memory_is_led_back_to_who_maps_it() {
+    let injected = rows::<Suspicious>().into_iter().find(|row| row.process == "nginx" && row.head.value().is_some()).unwrap();
+    let bytes: String = known(&injected.head).iter().take(32).map(|byte| format!("{byte:02x}")).collect();
+    let hits = search(&format!("hex:{bytes}"), Space::Physical);
+    let hit = hits.iter().find(|hit| hit.pid == Known::Value(injected.pid) && hit.address == Known::Value(injected.start)).unwrap();
+    assert_eq!((&hit.process, &hit.kind), (&Known::Value("nginx".to_owned()), &Known::Value("private")));
+    assert_eq!(known(&hit.protection), Protection { read: true, write: true, execute: true, ..Protection::default() });
+    assert_eq!((hit.length, hit.mappings.value()), (32, Some(&1)));
+}
+
+#[test]
+fn what_lies_across_pages_is_found_in_the_process() {
+    let shell = rows::<Process>().into_iter().find(|row| row.name == "bash").unwrap();
+    let space = Space::Process(known(&shell.address));
+    let hits = search("re:[\\x20-\\x7e]{20,60}", space);
+    assert!(hits.len() > 100 && hits.windows(2).all(|pair| pair[0].address.value() < pair[1].address.value()), "each once, in order");
+    let crossing = hits.iter().find(|hit| {
+        let (at, physical) = (known(&hit.address), known(&hit.physical_address));
+        let next = DEMO.read(space, at.page().0 + 4096, 1).unwrap().pieces[0].origin.unwrap().physical();
+        at.in_page() + hit.length > 4096 && next != Some(kioku::address::PhysAddr(physical.page().0 + 4096))
+    });
+    let crossing = crossing.expect("a text across two pages that are not neighbours");
+    let bytes = DEMO.read(space, known(&crossing.address).0, crossing.length as usize).unwrap();
+    assert_eq!(bytes.data, crossing.text.as_bytes());
+    assert_eq!((crossing.pid.value(), crossing.process.value()), (Some(&shell.pid), Some(&shell.name)));
+    // In physical memory it is in pieces.
+    let whole = search(&format!("text:{}", crossing.text), Space::Physical);
+    assert!(whole.iter().all(|hit| hit.physical_address != crossing.physical_address));
+}
+
+#[test]
+fn a_search_can_be_cancelled_and_limited() {
+    let watch = Arc::new(Watch::default());
+    watch.cancel();
+    let every = Search::new(&["re:[a-z]{2}".to_owned()], false, Space::Physical, 500).unwrap();
+    let rows = DEMO.search(&every, &watch, &mut |_| ()).unwrap();
+    assert_eq!((rows.state(), rows.len()), (State::Cancelled, 0));
+    let job = DEMO.submit_search(Arc::new(every));
+    while !job.finished() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let rows = job.rows().unwrap();
+    assert_eq!((rows.state(), rows.len()), (State::Complete, 500));
+    assert!(rows.notes().iter().any(|note| note.contains("--limit")), "{:?}", rows.notes());
 }

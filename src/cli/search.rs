@@ -48,8 +48,13 @@ impl Run {
         }
         // What is wrong with a pattern is told before the image is opened.
         let space = if search.kernel { Space::Kernel } else { Space::Physical };
-        let ready = Search::new(&given, search.ignore_case, &search.yara, space, search.limit as usize);
+        let ready = Search::new(&given, search.ignore_case, space, search.limit as usize);
         let mut ready = ready.map_err(|why| Stop::Usage(why.0))?;
+        if !search.yara.is_empty() {
+            ready = ready.with_rules(&search.yara)?;
+        } else if given.is_empty() {
+            return Err(Stop::Usage("nothing to search for: give a PATTERN, --patterns or --yara".to_owned()));
+        }
         let session = self.open(&search.image)?;
         if self.common.pid.is_some() {
             ready = ready.within(self.space(&session, false)?);

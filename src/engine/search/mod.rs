@@ -40,9 +40,13 @@ pub struct Search {
 }
 
 impl Search {
-    /// `fold`: letters match in either case. `rules`: YARA rule files, or folders of them.
-    pub fn new(patterns: &[String], fold: bool, rules: &[PathBuf], space: Space, most: usize) -> Result<Self, Error> {
-        Ok(Self { patterns: Patterns::new(patterns, fold, rules)?, space, most })
+    /// `fold`: letters match in either case.
+    pub fn new(patterns: &[String], fold: bool, space: Space, most: usize) -> Result<Self, Error> {
+        Ok(Self { patterns: Patterns::new(patterns, fold)?, space, most })
+    }
+    /// The same with YARA rules, of files or folders.
+    pub fn with_rules(self, paths: &[PathBuf]) -> Result<Self, Error> {
+        Ok(Self { patterns: self.patterns.with_rules(paths)?, ..self })
     }
     /// The same elsewhere.
     pub fn within(self, space: Space) -> Self {

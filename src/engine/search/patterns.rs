@@ -3,7 +3,7 @@
 use super::Error;
 use super::literals::Literals;
 use super::yara::Rules;
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 /// A longer pattern is refused.
 const MOST_PATTERN: usize = 64 << 10;
+/// So many expressions are faster one by one, each with its own way to skip what cannot match.
+const FEW_REGEXES: usize = 16;
 /// What a regular expression or a rule may match beyond the piece in which the match begins.
 const BEYOND: usize = 16 << 10;
 
@@ -24,6 +26,8 @@ pub struct Patterns {
     exact_of: Vec<(usize, &'static str)>,
     folded_of: Vec<(usize, &'static str)>,
     regexes: Vec<(usize, &'static str, Regex)>,
+    /// All of them at once, where they are many: tells which are worth a look in a piece.
+    set: Option<RegexSet>,
     rules: Option<Rules>,
     /// What is left out, and why.
     notes: Vec<String>,
@@ -54,14 +58,9 @@ pub enum What {
 
 impl Patterns {
     /// `hex:` is followed by bytes in which `?` stands for any half of one, `re:` by a regular expression, `text:` or nothing by text.
-    pub fn new(given: &[String], fold: bool, rules: &[PathBuf]) -> Result<Self, Error> {
-        let mut notes = Vec::new();
-        let rules = if rules.is_empty() { None } else { Some(Rules::compile(rules, &mut notes)?) };
+    pub fn new(given: &[String], fold: bool) -> Result<Self, Error> {
         let mut seen = HashSet::new();
         let given: Vec<String> = given.iter().filter(|pattern| seen.insert(pattern.as_str())).cloned().collect();
-        if given.is_empty() && rules.is_none() {
-            return Err(Error("nothing to search for: give a pattern, --patterns or --yara".to_owned()));
-        }
         let (mut exact, mut folded, mut regexes) = (Vec::new(), Vec::new(), Vec::new());
         for (number, pattern) in given.iter().enumerate() {
             let refuse = |why: &str| Error(format!("pattern {}: {why}", shortened(pattern)));
@@ -94,7 +93,18 @@ impl Patterns {
         let (exact, exact_of): (Vec<Box<[u8]>>, _) = exact.into_iter().unzip();
         let (folded, folded_of): (Vec<Box<[u8]>>, _) = folded.into_iter().unzip();
         let (exact, folded) = (Literals::new(exact, false), Literals::new(folded, true));
-        Ok(Self { given, exact, folded, exact_of, folded_of, regexes, rules, notes })
+        let set = (regexes.len() > FEW_REGEXES).then(|| {
+            let sources = regexes.iter().map(|(_, _, regex)| regex.as_str());
+            RegexSetBuilder::new(sources).unicode(false).case_insensitive(fold).build().ok()
+        });
+        let set = set.flatten();
+        Ok(Self { given, exact, folded, exact_of, folded_of, regexes, set, rules: None, notes: Vec::new() })
+    }
+
+    /// The same with YARA rules, of files or folders.
+    pub fn with_rules(mut self, paths: &[PathBuf]) -> Result<Self, Error> {
+        self.rules = Some(Rules::compile(paths, &mut self.notes)?);
+        Ok(self)
     }
 
     pub fn given(&self, number: usize) -> &str {
@@ -123,7 +133,11 @@ impl Patterns {
                 }
             });
         }
-        for (pattern, form, regex) in &self.regexes {
+        let there = self.set.as_ref().map(|set| set.matches(piece.bytes));
+        for (number, (pattern, form, regex)) in self.regexes.iter().enumerate() {
+            if there.as_ref().is_some_and(|there| !there.matched(number)) {
+                continue;
+            }
             let mut from = None;
             for one in regex.find_iter(piece.bytes) {
                 if one.start() >= piece.own || found.len() >= most || cancelled() {
@@ -250,7 +264,7 @@ mod tests {
     use super::*;
 
     fn patterns(given: &[&str], fold: bool) -> Result<Patterns, Error> {
-        Patterns::new(&given.iter().map(|given| (*given).to_owned()).collect::<Vec<_>>(), fold, &[])
+        Patterns::new(&given.iter().map(|given| (*given).to_owned()).collect::<Vec<_>>(), fold)
     }
 
     fn found(given: &[&str], fold: bool, bytes: &[u8]) -> Vec<(usize, usize)> {
@@ -320,7 +334,18 @@ mod tests {
             let told = patterns(&[wrong], false).err().map(|why| why.0).unwrap_or_default();
             assert!(told.contains(why) && told.len() < 200, "{wrong:.20}: {told}");
         }
-        assert!(patterns(&[], false).is_err());
+    }
+
+    fn rules(path: &std::path::Path) -> Result<Patterns, Error> {
+        patterns(&[], false)?.with_rules(&[path.to_owned()])
+    }
+
+    #[test]
+    fn many_expressions_are_found_like_few() {
+        let many: Vec<String> = (0..100).map(|number| format!("re:x{number:02}[a-c]+")).collect();
+        let mut many: Vec<&str> = many.iter().map(String::as_str).collect();
+        many.push("hex:7839??61");
+        assert_eq!(found(&many, true, b"..X07ab..x42c.x9.a."), [(2, 5), (9, 4), (14, 4)]);
     }
 
     #[test]
@@ -329,10 +354,10 @@ mod tests {
         let (wrong, right) = (folder.path().join("wrong.yar"), folder.path().join("right.yar"));
         std::fs::write(&wrong, "rule a {\n  condition: $b\n}\n").unwrap();
         std::fs::write(&right, "rule r : t { meta: author = \"me\" strings: $a = \"two words\" wide ascii condition: $a }").unwrap();
-        let told = Patterns::new(&[], false, std::slice::from_ref(&wrong)).err().map(|why| why.0).unwrap_or_default();
+        let told = rules(&wrong).err().map(|why| why.0).unwrap_or_default();
         assert!(told.contains("wrong.yar:2:") && !told.contains('\n'), "{told}");
         // Of a folder the rest is used.
-        let patterns = Patterns::new(&[], false, &[folder.path().to_owned()]).unwrap();
+        let patterns = rules(folder.path()).unwrap();
         assert!(patterns.notes()[0].contains("wrong.yar:2:"), "{:?}", patterns.notes());
         let found = patterns.judge(b"..two words..two words", 10, false, 9);
         let [Match { at: 2, length: 9, what: What::Rule { name, string, details } }] = &found[..] else { panic!("{found:?}") };
@@ -345,7 +370,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file.yar");
         std::fs::write(&path, "rule f { strings: $a = \"MZ\" condition: $a at 0 and uint16(0) == 0x5a4d and filesize < 100 }").unwrap();
-        let patterns = Patterns::new(&[], false, &[path]).unwrap();
+        let patterns = rules(&path).unwrap();
         assert_eq!(patterns.judge(b"MZ..", 4, true, 9).len(), 1);
         assert_eq!(patterns.judge(b"MZ..", 4, false, 9).len(), 0);
     }
