@@ -21,17 +21,27 @@ const MOST_OWNERS: usize = 1 << 10;
 
 /// Owners by frame.
 #[derive(Debug, Default)]
-pub struct Owners(HashMap<PhysAddr, Vec<Owner>>);
+pub struct Owners {
+    mapped: HashMap<PhysAddr, Vec<Owner>>,
+    states: HashMap<PhysAddr, &'static str>,
+}
 
 impl Owners {
     pub fn add(&mut self, frame: PhysAddr, owner: Owner) {
-        let known = self.0.entry(frame).or_default();
+        let known = self.mapped.entry(frame).or_default();
         if known.len() < MOST_OWNERS {
             known.push(owner);
         }
     }
+    /// Says what the system itself holds of a frame that nobody maps.
+    pub fn tell(&mut self, frame: PhysAddr, state: &'static str) {
+        self.states.insert(frame, state);
+    }
     pub fn of(&self, frame: PhysAddr) -> &[Owner] {
-        self.0.get(&frame).map(Vec::as_slice).unwrap_or_default()
+        self.mapped.get(&frame).map(Vec::as_slice).unwrap_or_default()
+    }
+    pub fn state(&self, frame: PhysAddr) -> &'static str {
+        self.states.get(&frame).copied().unwrap_or("unmapped")
     }
 }
 
@@ -50,8 +60,9 @@ record! {
         process: Known<String>,
         /// Where that process, or else the kernel, has it.
         address: Known<VirtAddr>,
-        /// Kind of the region (private, mapped, image, stack, heap, ...); kernel; unmapped where no page table leads to it: it is free, or
-        /// cached; direct_map where only the kernel's map of all memory does.
+        /// Kind of the region (private, mapped, image, stack, heap, ...); outside of all regions; kernel; direct_map where only the kernel's
+        /// map of all memory leads to it. Where nothing maps it: free, standby, modified, transition, bad or active as the frame database has
+        /// it, unmapped where that is not known.
         kind: Known<&'static str>,
         /// Rights of the page.
         protection: Known<Protection>,

@@ -24,11 +24,13 @@ impl Linux {
         let all = self.image.runs().last().map_or(0, |run| run.end().0);
         let mut direct = Vec::new();
         for (_, start, end) in self.space.upper_half() {
-            self.space.find_frames(start, end, frames, &mut |frame, page, leaf| {
-                match page.0.checked_sub(self.direct_map.0).filter(|offset| *offset < all) {
-                    Some(_) => direct.push((frame, page, leaf.rights())),
-                    None => owners.add(frame, kernel(page, "kernel", leaf.rights())),
-                }
+            self.space.find_frames(start, end, frames, &mut |frame, page, leaf| match page
+                .0
+                .checked_sub(self.direct_map.0)
+                .filter(|offset| *offset < all)
+            {
+                Some(_) => direct.push((frame, page, leaf.rights())),
+                None => owners.add(frame, kernel(page, "kernel", leaf.rights())),
             });
         }
         // The map of all memory says nothing of who uses a frame, so it counts only where there is nothing else.

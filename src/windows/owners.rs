@@ -2,13 +2,17 @@
 
 use super::Windows;
 use super::processes::Task;
-use crate::address::{PhysAddr, VirtAddr};
+use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Known, Owner, Owners, ReadError, Scope, Watch};
 use crate::paging::AddressSpace;
 use std::collections::HashSet;
 
 /// Programs live in the lower half.
 const USER_END: VirtAddr = VirtAddr(1 << 47);
+
+/// Lists of frames, as all versions number them (_MMLISTS).
+const LISTS: [Option<&str>; 8] =
+    [None, Some("free"), Some("standby"), Some("modified"), Some("modified"), Some("bad"), Some("active"), Some("transition")];
 
 impl Windows {
     /// Who maps the frames of a sorted list: every process once through its page tables, and the kernel. Also what could not be read.
@@ -33,7 +37,24 @@ impl Windows {
         for (frame, page, protection) in kernel {
             owners.add(frame, Owner { process: None, page, kind: "kernel", protection, file: Known::Absent });
         }
+        for frame in frames.iter().filter(|_| !watch.cancelled()) {
+            if owners.of(*frame).is_empty()
+                && let Ok(Some(state)) = self.frame_state(*frame)
+            {
+                owners.tell(*frame, state);
+            }
+        }
         (owners, notes)
+    }
+
+    /// What the frame database says of a frame. A zeroed page is not believed: nothing would be found in it.
+    fn frame_state(&self, frame: PhysAddr) -> Result<Option<&'static str>, ReadError> {
+        let context = self.context();
+        let database = context.space.pointer(context.symbol("MmPfnDatabase")?)?;
+        let size = u64::from(context.profile.layout("_MMPFN")?.size);
+        let entry = context.object("_MMPFN", database.offset((frame.0 / PAGE_SIZE).wrapping_mul(size)))?;
+        let state = entry.inner("u3")?.inner("e1")?.uint("PageLocation")?;
+        Ok(LISTS.get(state as usize).copied().flatten())
     }
 
     fn owned_by(&self, task: &Task<'_>, frames: &[PhysAddr], watch: &Watch, owners: &mut Owners) -> Result<AddressSpace, ReadError> {

@@ -7,9 +7,7 @@ mod yara;
 use super::job::Job;
 use super::{Error, Session, Space, System, find_table};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::facts::{
-    Answer, Feed, Hit, Known, Owners, PageOrigin, Protection, ReadError, Record, Region, Rows, Scope, Sink, Watch,
-};
+use crate::facts::{Answer, Feed, Hit, Known, Owners, PageOrigin, Protection, ReadError, Record, Region, Rows, Scope, Sink, Watch};
 use crate::paging::AddressSpace;
 use patterns::{Match, Patterns, Piece, What};
 use rayon::prelude::*;
@@ -66,12 +64,7 @@ impl Session {
     }
 
     /// Searches here and now; `started` is handed the growing answer.
-    pub fn search(
-        &self,
-        search: &Search,
-        watch: &Arc<Watch>,
-        started: &mut dyn FnMut(Arc<dyn Feed>),
-    ) -> Result<Arc<dyn Rows>, Error> {
+    pub fn search(&self, search: &Search, watch: &Arc<Watch>, started: &mut dyn FnMut(Arc<dyn Feed>)) -> Result<Arc<dyn Rows>, Error> {
         if let Some(why) = self.image().changed() {
             return Err(Error(format!("{}: {why}", self.name())));
         }
@@ -150,7 +143,7 @@ impl Session {
         owned.sort_by_key(|owner| owner.process.as_ref().map_or((1, 0), |(pid, ..)| (0, *pid)));
         hit.mappings = if whole { Known::Value(owned.len() as u64) } else { Known::Absent };
         let Some((first, others)) = owned.split_first() else {
-            hit.kind = if whole { Known::Value("unmapped") } else { Known::Absent };
+            hit.kind = if whole { Known::Value(owners.state(at.page())) } else { Known::Absent };
             return;
         };
         let address = first.page.offset(at.in_page());

@@ -126,7 +126,8 @@ impl Rules {
         let impatient = *self.impatient.lock().unwrap_or_else(PoisonError::into_inner);
         let names = placeless.iter().cloned().collect::<Vec<_>>().join(", ");
         let placeless = (!placeless.is_empty()).then(|| format!("rules that hold without a string, which have no place to show: {names}"));
-        let impatient = (impatient > 0).then(|| format!("pieces over which the rules took more than {PATIENCE:?}, not finished: {impatient}"));
+        let impatient =
+            (impatient > 0).then(|| format!("pieces over which the rules took more than {PATIENCE:?}, not finished: {impatient}"));
         placeless.into_iter().chain(impatient).collect()
     }
 }
@@ -134,7 +135,8 @@ impl Rules {
 fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        let rule = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("yar") || extension.eq_ignore_ascii_case("yara"));
+        let rule =
+            path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("yar") || extension.eq_ignore_ascii_case("yara"));
         if path.is_dir() && depth > 0 {
             collect(&path, depth - 1, files)?;
         } else if rule && files.len() < MOST_FILES {
