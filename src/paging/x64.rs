@@ -188,7 +188,7 @@ impl Descent<'_> {
         let mut at = start;
         while at < end {
             let next = (at & !(size - 1)).saturating_add(size).min(end);
-            let index = (at / size & 0x1ff) as usize;
+            let index = ((at / size) & 0x1ff) as usize;
             let entry = bytes.as_chunks::<8>().0.get(index).map_or(0, |entry| u64::from_le_bytes(*entry));
             self.entry(entry, level, rights, at, next);
             at = next;
