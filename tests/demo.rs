@@ -1,17 +1,21 @@
-//! The whole engine on the bundled image, whose story is told in assets/README.md: each table holds what really happened.
+//! The whole engine on the bundled images, whose stories are told in assets/: each table holds what really happened.
 #![allow(clippy::unwrap_used)]
 
-use kioku::engine::{Search, Session, Space, find_table};
+use kioku::engine::{Hit, Search, Session, Space, Stretch, find_table};
 use kioku::facts::linux::{Capabilities, LogRecord, Mount, OpenFile, ShellHistory};
 use kioku::facts::*;
 use std::sync::{Arc, LazyLock};
 
 static DEMO: LazyLock<Session> = LazyLock::new(|| Session::demo(Origin::Linux, &Watch::default()).unwrap());
 
-fn rows<T: Record + Clone>() -> Vec<T> {
-    let answer = DEMO.rows::<T>(Scope::Machine).unwrap();
+fn rows_of<T: Record + Clone>(session: &Session) -> Vec<T> {
+    let answer = session.rows::<T>(Scope::Machine).unwrap();
     assert_eq!(answer.state(), State::Complete);
     answer.iter().cloned().collect()
+}
+
+fn rows<T: Record + Clone>() -> Vec<T> {
+    rows_of(&DEMO)
 }
 
 fn known<T: Clone>(value: &Known<T>) -> T {
@@ -142,11 +146,11 @@ fn every_table_answers_and_says_when_it_is_empty() {
     }
 }
 
-fn search(pattern: &str, space: Space) -> Vec<Hit> {
+fn search(pattern: &str, space: Space) -> Vec<Sighting> {
     let search = Search::new(&[pattern.to_owned()], false, space, 100_000).unwrap();
     let rows = DEMO.search(&search, &Arc::default(), &mut |_| ()).unwrap();
     assert_eq!((rows.state(), rows.notes()), (State::Complete, &[] as &[String]));
-    rows.as_any().downcast_ref::<Answer<Hit>>().unwrap().iter().cloned().collect()
+    rows.as_any().downcast_ref::<Answer<Sighting>>().unwrap().iter().cloned().collect()
 }
 
 #[test]
@@ -195,4 +199,129 @@ fn a_search_can_be_cancelled_and_limited() {
     let rows = job.rows().unwrap();
     assert_eq!((rows.state(), rows.len()), (State::Complete, 500));
     assert!(rows.notes().iter().any(|note| note.contains("--limit")), "{:?}", rows.notes());
+}
+
+#[test]
+fn addresses_have_names_and_names_have_addresses() {
+    let watch = Arc::default();
+    let located = DEMO.locate("vmlinux!init_task", None, &watch).unwrap();
+    assert!(located.kernel && located.name == "init_task");
+    assert_eq!(DEMO.landmark(Space::Kernel, located.address.0, &watch).symbol.as_deref(), Some("init_task"));
+    assert!(DEMO.locate("no_such_thing", None, &watch).is_none());
+
+    let cron = rows::<Process>().into_iter().find(|row| row.name == "cron").unwrap();
+    let object = known(&cron.address);
+    let task = DEMO.structure("task_struct").unwrap();
+    let comm = task.fields.iter().find(|field| field.name == "comm").unwrap();
+    let there = DEMO.landmark(Space::Kernel, object.offset(comm.offset.into()).0, &watch);
+    assert!(there.object.as_deref().is_some_and(|object| object.ends_with(".comm")), "{there:?}");
+    assert_eq!(there.text, None, "four letters are no text");
+    assert!(DEMO.structure("no_such_structure").is_err());
+
+    let libraries = DEMO.rows::<Library>(Scope::Process(object)).unwrap();
+    let libc = libraries.iter().find(|row| row.name.starts_with("libc")).unwrap();
+    let inside = DEMO.landmark(Space::Process(object), libc.base.0 + 0x10, &watch);
+    assert_eq!(inside.module, Some(format!("{}+0x10", libc.name)));
+    assert_eq!(DEMO.locate(&libc.name, Some(object), &watch).unwrap().address, libc.base);
+}
+
+#[test]
+fn memory_is_searched_both_ways_and_over_gaps() {
+    let cron = rows::<Process>().into_iter().find(|row| row.name == "cron").unwrap();
+    let space = Space::Process(known(&cron.address));
+    let whole = |forward| Stretch { space, first: 0, last: u64::MAX >> 8, forward };
+    let needle = [b"\x7fELF".to_vec()];
+    let find = |stretch| DEMO.find(stretch, &needle, &Watch::default()).unwrap();
+    let (Hit::At(first, 4), Hit::At(last, 4)) = (find(whole(true)), find(whole(false))) else { panic!("no ELF header is found") };
+    assert!(first < last && first % 4096 == 0, "{first:#x} {last:#x}");
+    assert_eq!(find(Stretch { first: last + 1, ..whole(true) }), Hit::Nowhere);
+    let Hit::At(before, _) = find(Stretch { last: last - 1, ..whole(false) }) else { panic!("there is another one") };
+    assert_eq!(find(Stretch { first: before + 1, ..whole(true) }), Hit::At(last, 4), "the way back is the way there");
+
+    let cross = |at, forward| DEMO.next_stretch(space, at, forward, &Watch::default()).unwrap();
+    let start = cross(0, true).unwrap();
+    assert_eq!(start, first, "a program begins with its header");
+    let next = cross(start, true).unwrap();
+    assert!(next > start && cross(next, false).is_some_and(|before| before < next && before >= start));
+    let (texts, _) = DEMO.texts(Stretch { first: start, ..whole(true) }, 100, &Watch::default()).unwrap();
+    assert!(texts.len() >= 100 && texts.is_sorted_by_key(|text| text.at));
+}
+
+/// The Windows image, which was generated: assets/windows-story.md says what was put in.
+mod windows {
+    use super::{known, rows_of};
+    use kioku::address::VirtAddr;
+    use kioku::engine::{Session, Space};
+    use kioku::facts::windows::*;
+    use kioku::facts::*;
+    use std::sync::{Arc, LazyLock};
+
+    static DEMO: LazyLock<Session> = LazyLock::new(|| Session::demo(Origin::Windows, &Watch::default()).unwrap());
+
+    fn rows<T: Record + Clone>() -> Vec<T> {
+        rows_of(&DEMO)
+    }
+
+    #[test]
+    fn it_says_that_it_was_generated() {
+        assert!(DEMO.name().contains("generated"));
+        let info = DEMO.info();
+        assert_eq!((info.os, info.score()), (Origin::Windows, 100));
+        assert_eq!(known(&info.hostname), "DESKTOP-7Q2LAB");
+        assert!(info.kernel.contains("19041"), "{}", info.kernel);
+    }
+
+    #[test]
+    fn the_hidden_listener_and_the_ended_shell_are_found() {
+        let processes = rows::<Process>();
+        let hidden: Vec<_> = processes.iter().filter(|row| row.state == ProcessState::Hidden).collect();
+        assert_eq!(hidden.iter().map(|row| (row.pid, row.name.as_str())).collect::<Vec<_>>(), [(7112, "scvhost.exe")]);
+        assert!(!hidden[0].sources.contains(&"active_list"));
+        let shell = processes.iter().find(|row| row.pid == 6612).unwrap();
+        assert_eq!((shell.state, shell.ppid.clone()), (ProcessState::Exited, Known::Value(6408)));
+        let sockets = rows::<Socket>();
+        let port = |row: &&Socket| row.local_port == Known::Value(4444);
+        assert_eq!(sockets.iter().filter(port).filter(|row| row.pid == Known::Value(7112)).count(), 2);
+        let beacon = sockets.iter().find(|row| row.remote_port == Known::Value(8443)).unwrap();
+        assert_eq!((known(&beacon.process), known(&beacon.remote_address)), ("rundll32.exe".to_owned(), "203.0.113.77".to_owned()));
+    }
+
+    #[test]
+    fn the_four_regions_that_were_put_in_are_called_injected() {
+        let suspicious = rows::<Suspicious>();
+        let injected = suspicious.iter().filter(|row| row.verdict == Verdict::LikelyInjected);
+        let mut injected: Vec<_> = injected.map(|row| (row.pid, row.start)).collect();
+        injected.sort_unstable();
+        let put_in = [(3588, 0x3a1_0000), (6704, 0x21b_0000_0000), (6980, 0x1d1_0000_0000), (7112, 0x2cc_0000_0000)];
+        assert_eq!(injected, put_in.map(|(pid, start)| (pid, VirtAddr(start))));
+    }
+
+    #[test]
+    fn a_library_and_a_driver_are_on_no_list() {
+        let unlinked: Vec<_> = rows::<Library>().into_iter().filter(|row| row.in_load == Known::Value(false)).collect();
+        assert!(unlinked.iter().any(|row| (row.pid, row.name.as_str()) == (6980, "wininet.dll")), "{unlinked:?}");
+        let hidden: Vec<_> = rows::<Module>().into_iter().filter(|row| row.state == "hidden").map(|row| row.name).collect();
+        assert_eq!(hidden, ["hidr.sys"]);
+        let handles = rows::<Handle>();
+        let lsass = |row: &&Handle| row.pid == 6704 && row.name == Known::Value("lsass.exe Pid 676".to_owned());
+        assert_eq!(handles.iter().find(lsass).unwrap().access, Hex(0x1410));
+    }
+
+    #[test]
+    fn its_page_file_is_attached() {
+        let processes = rows::<Process>();
+        let chrome = processes.iter().find(|row| row.pid == 5016).unwrap();
+        let bytes = DEMO.read(Space::Process(known(&chrome.address)), 0x240_0000_3000, 64);
+        let text = String::from_utf8_lossy(&bytes.unwrap().data).into_owned();
+        assert!(text.contains("page 3 of the paging test region"), "{text:?}");
+    }
+
+    #[test]
+    fn every_table_answers_and_says_when_it_is_empty() {
+        for entry in DEMO.tables() {
+            let rows = DEMO.query(entry, Scope::Machine, &Arc::default()).unwrap();
+            assert_eq!(rows.state(), State::Complete, "{}", entry.table.name);
+            assert!(!rows.is_empty() || !rows.notes().is_empty(), "{} is silently empty", entry.table.name);
+        }
+    }
 }

@@ -27,7 +27,7 @@ pub struct Cli {
 /// What every command takes.
 #[derive(Debug, Args)]
 pub struct Common {
-    /// Symbols: ISF file or folder, vmlinux, System.map or profile. Repeatable; the image itself is used by default.
+    /// Symbols: ISF file or folder, PDB, vmlinux, System.map or profile. Repeatable; the image itself is used by default.
     #[arg(long, value_name = "PATH", global = true)]
     pub symbols: Vec<PathBuf>,
     /// Form of the results.
@@ -45,6 +45,9 @@ pub struct Common {
     /// Event log of the same machine. Repeatable.
     #[arg(long, value_name = "PATH", global = true)]
     pub evtx: Vec<PathBuf>,
+    /// Configuration of Sysmon on the same machine: its XML file, or the bytes of its registry value Rules.
+    #[arg(long, value_name = "PATH", global = true)]
+    pub sysmon_config: Option<PathBuf>,
     /// Say nothing but errors on standard error.
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -72,6 +75,12 @@ pub enum Command {
         image: PathBuf,
         /// Table, by its own name or by Volatility's.
         table: String,
+        /// Registry key to show, as HKLM\SYSTEM\Select.
+        #[arg(long, value_name = "PATH")]
+        key: Option<String>,
+        /// Everything below the key, too.
+        #[arg(long, requires = "key")]
+        recurse: bool,
     },
     /// Print memory as a hex dump: of the kernel, of a process (--pid) or physical memory.
     #[command(after_help = "Numbers are decimal, or hexadecimal with 0x before them.")]
@@ -94,22 +103,15 @@ pub enum Command {
     /// Write memory to files in the folder --output, with a manifest of SHA-256 sums.
     #[command(after_help = "\
 With --pid alone all memory of a process is written, with --start one region of it, with --address and --length any range.
-Holes become zeros and are listed in the manifest. Numbers are decimal, or hexadecimal with 0x before them.")]
+Programs, libraries and modules of Windows become files again: each section where the file has it, ImageBase set to the address where it
+was loaded; where headers cannot be right, memory is written as it lies. A file is written once for each source of its pages. Names match
+whole components from the end of a path; all that match are written. Holes become zeros and are listed in the manifest. Numbers are
+decimal, or hexadecimal with 0x before them.")]
     Dump {
         /// Memory image.
         image: PathBuf,
-        /// The region that holds this address.
-        #[arg(long, value_name = "ADDR", value_parser = number, requires = "pid", conflicts_with_all = ["address", "physical"])]
-        start: Option<u64>,
-        /// First address of a range.
-        #[arg(long, value_name = "A", value_parser = number, requires = "length")]
-        address: Option<u64>,
-        /// Number of bytes of a range.
-        #[arg(long, value_name = "N", value_parser = number, requires = "address")]
-        length: Option<u64>,
-        /// The address is a physical one.
-        #[arg(long, requires = "address", conflicts_with = "pid")]
-        physical: bool,
+        #[command(flatten)]
+        what: What,
     },
     /// Search physical memory, the kernel (--kernel) or a process (--pid) for text, bytes, expressions or YARA rules.
     #[command(after_help = "\
@@ -123,10 +125,63 @@ stands for a file; in physical memory a condition is judged by its strings alone
         #[arg(required = true, value_name = "IMAGE")]
         images: Vec<PathBuf>,
     },
+    /// Print the event records (Sysmon and others) of a log file, or of an image with the logs that --evtx names.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    Events {
+        #[command(subcommand)]
+        command: Option<EventsCommand>,
+        /// Event log (.evtx) or memory image.
+        #[arg(value_name = "FILE|IMAGE", required = true)]
+        source: Option<PathBuf>,
+    },
     /// Say which profile an image needs, list profiles, build one.
     Symbols {
         #[command(subcommand)]
         command: SymbolsCommand,
+    },
+}
+
+/// What to dump.
+#[derive(Debug, Args)]
+pub struct What {
+    /// The region that holds this address.
+    #[arg(long, value_name = "ADDR", value_parser = number, requires = "pid", group = "one")]
+    pub start: Option<u64>,
+    /// First address of a range.
+    #[arg(long, value_name = "A", value_parser = number, requires = "length", group = "one")]
+    pub address: Option<u64>,
+    /// Number of bytes of a range.
+    #[arg(long, value_name = "N", value_parser = number, requires = "address")]
+    pub length: Option<u64>,
+    /// The address is a physical one.
+    #[arg(long, requires = "address", conflicts_with = "pid")]
+    pub physical: bool,
+    /// The program of the process.
+    #[arg(long, requires = "pid", group = "one")]
+    pub executable: bool,
+    /// Libraries of the process by name or path, or whatever executable is at an address of it.
+    #[arg(long, value_name = "NAME|BASE", requires = "pid", group = "one")]
+    pub library: Option<String>,
+    /// Kernel modules by name, path or base.
+    #[arg(long, value_name = "NAME|BASE", group = "one", conflicts_with = "pid")]
+    pub module: Option<String>,
+    /// Files that are cached in memory, by path or by the address of a file object.
+    #[arg(long, value_name = "PATH|ADDR", group = "one", conflicts_with = "pid")]
+    pub file: Option<String>,
+    /// Leave programs, libraries and modules in the order that they have in memory.
+    #[arg(long, conflicts_with_all = ["start", "address", "file"])]
+    pub memory_layout: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EventsCommand {
+    /// Say how far back a log reaches, and how large it must be for a number of days.
+    Retention {
+        /// Event log (.evtx).
+        file: PathBuf,
+        /// Days that it should reach back.
+        #[arg(long, value_name = "N", default_value = "90")]
+        days: u64,
     },
 }
 
@@ -174,6 +229,8 @@ pub enum Shape {
     Json,
     Jsonl,
     Csv,
+    /// JSON Lines for a timeline in Timesketch
+    Timesketch,
 }
 
 impl From<Shape> for Format {
@@ -183,12 +240,13 @@ impl From<Shape> for Format {
             Shape::Json => Self::Json,
             Shape::Jsonl => Self::Jsonl,
             Shape::Csv => Self::Csv,
+            Shape::Timesketch => Self::Timesketch,
         }
     }
 }
 
 /// Digits alone never mean hexadecimal: an address copied without its 0x must not be taken for another one in silence.
-fn number(text: &str) -> Result<u64, String> {
+pub fn number(text: &str) -> Result<u64, String> {
     let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(digits) if !digits.starts_with('+') => u64::from_str_radix(digits, 16),
         _ => text.parse(),
@@ -223,5 +281,12 @@ mod tests {
         assert!(matches!(parse(&["--quiet", "info", "memory.lime"]), Ok(Cli { command: Some(Command::Info { .. }), .. })));
         assert!(matches!(parse(&[]), Ok(Cli { command: None, image: None, .. })));
         assert!(parse(&["memory.lime", "more"]).is_err());
+        assert!(parse(&["events"]).is_err());
+        assert!(matches!(
+            parse(&["events", "log.evtx"]),
+            Ok(Cli { command: Some(Command::Events { command: None, source: Some(_) }), .. })
+        ));
+        let retention = parse(&["events", "retention", "log.evtx", "--days", "30", "--format", "json"]);
+        assert!(matches!(retention, Ok(Cli { command: Some(Command::Events { command: Some(_), source: None }), .. })));
     }
 }

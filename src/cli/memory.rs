@@ -1,9 +1,10 @@
 //! `kioku read` and `kioku dump`.
 
+use super::args::{What, number};
 use super::console::Stop;
 use super::{Run, exists};
 use crate::address::VirtAddr;
-use crate::engine::{Bytes, Extent, MOST_BYTES, Session, Space};
+use crate::engine::{Bytes, Extent, MOST_BYTES, Session, Space, Which};
 use crate::facts::{Dumped, Known, Memory, PageOrigin, Sink};
 use crate::report::{self, Format, HexDump};
 use std::io::{self, IsTerminal, Write};
@@ -83,22 +84,36 @@ impl Run {
         }
     }
 
-    pub(super) fn dump(&self, image: &Path, at: Option<u64>, range: Option<(u64, u64)>, physical: bool) -> Result<(), Stop> {
+    pub(super) fn dump(&self, image: &Path, what: &What) -> Result<(), Stop> {
         let Some(folder) = &self.common.output else {
             return Err(Stop::Usage("dump needs --output FOLDER".to_owned()));
         };
-        if self.common.pid.is_none() && range.is_none() {
-            return Err(Stop::Usage("say what to dump: --pid P, --pid P --start ADDR, or --address A --length N".to_owned()));
+        let range = what.address.zip(what.length);
+        if self.common.pid.is_none() && range.is_none() && what.module.is_none() && what.file.is_none() {
+            let ways = "--pid P, --pid P --start ADDR, --pid P --executable, --pid P --library NAME, --module NAME, --file PATH, or --address A --length N";
+            return Err(Stop::Usage(format!("say what to dump: {ways}")));
+        }
+        let as_mapped = what.memory_layout;
+        if as_mapped && !what.executable && what.library.is_none() && what.module.is_none() {
+            return Err(Stop::Usage("--memory-layout goes with --executable, --library or --module".to_owned()));
         }
         let session = self.open(image)?;
         let process = self.common.pid.map(|pid| self.process(&session, pid)).transpose()?;
-        let extent = match (&process, at, range) {
-            (None, _, Some((start, length))) if physical => Extent::Physical { start, length },
-            (None, _, Some((start, length))) => Extent::Kernel { start, length },
-            (Some(process), _, Some((start, length))) => Extent::Range { process, start, length },
-            (Some(process), Some(at), None) => Extent::Region { process, at: VirtAddr(at) },
-            (Some(process), None, None) => Extent::Process(process),
-            (None, _, None) => return Err(Stop::Usage("say what to dump".to_owned())),
+        let extent = match (&process, range) {
+            (None, Some((start, length))) if what.physical => Extent::Physical { start, length },
+            (None, Some((start, length))) => Extent::Kernel { start, length },
+            (Some(process), Some((start, length))) => Extent::Range { process, start, length },
+            (Some(process), None) => match (what.start, &what.library) {
+                (Some(at), _) => Extent::Region { process, at: VirtAddr(at) },
+                (_, Some(library)) => Extent::Library { process, which: which(library), as_mapped },
+                _ if what.executable => Extent::Executable { process, as_mapped },
+                _ => Extent::Process(process),
+            },
+            (None, None) => match (&what.module, &what.file) {
+                (Some(module), _) => Extent::Module { which: which(module), as_mapped },
+                (_, Some(file)) => Extent::CachedFile(which(file)),
+                _ => return Err(Stop::Usage("say what to dump".to_owned())),
+            },
         };
         let progress = self.progress(format!("writing to {}", folder.display()));
         let dump = session.dump(extent, folder, &self.interrupts.watch)?;
@@ -115,7 +130,7 @@ impl Run {
         })?;
         self.note(&format!("{}: where every byte comes from", dump.manifest.display()));
         if left_out > 0 {
-            self.note(&format!("regions left out: {left_out}; the manifest says why"));
+            self.note(&format!("left out: {left_out}; the manifest says why"));
         }
         if missing > 0 {
             self.note(&format!("{missing} bytes are not in the image; they are zero in the files and listed in the manifest"));
@@ -135,6 +150,11 @@ impl Run {
             _ => Stop::Failed(format!("{}: {why}", path.display())),
         })
     }
+}
+
+/// What is a number is an address, anything else a name.
+fn which(text: &str) -> Which<'_> {
+    number(text).map_or(Which::Named(text), |address| Which::At(VirtAddr(address)))
 }
 
 /// As `sha256sum -c` reads them.

@@ -2,13 +2,15 @@
 
 mod args;
 mod console;
+mod events;
 mod memory;
 mod search;
 mod symbols;
 mod triage;
 
 use crate::engine::{Entry, Options, Session, catalog, find_table};
-use crate::facts::{Origin, Process, ProcessState, Rows, Scope, State};
+use crate::facts::windows::RegistryEntry;
+use crate::facts::{Origin, Process, ProcessState, Record, Rows, Scope, State};
 use crate::{report, tui};
 use args::{Cli, Command, Common};
 use clap::Parser;
@@ -90,17 +92,17 @@ impl Run {
                 self.write(|out| report::write_info(session.info(), self.format(), out))
             }
             Command::Tables { image } => self.tables(image.as_deref()),
-            Command::Query { image, table } => self.query(&image, &table),
+            Command::Query { image, table, key, recurse } => self.query(&image, &table, key.as_deref(), recurse),
             Command::Read { image, address, length, physical, raw } => self.read(&image, address, length, physical, raw),
-            Command::Dump { image, start, address, length, physical } => self.dump(&image, start, address.zip(length), physical),
+            Command::Dump { image, what } => self.dump(&image, &what),
             Command::Search(search) => self.search(&search),
             Command::Triage { images } => self.triage(&images),
+            Command::Events { command, source } => self.events(command, source.as_deref()),
             Command::Symbols { command } => self.symbols(command),
         }
     }
 
     fn explore(&self, image: Option<&Path>, demo: Option<args::System>) -> Result<(), Stop> {
-        self.tell_unused();
         let system = demo.unwrap_or(args::System::Linux);
         let name = image.map_or_else(|| "demo".to_owned(), |image| image.display().to_string());
         let (image, options) = (image.map(Path::to_owned), self.options());
@@ -129,13 +131,17 @@ impl Run {
         self.write(|out| report::write_tables(&tables, self.format(), out))
     }
 
-    fn query(&self, image: &Path, table: &str) -> Result<(), Stop> {
+    fn query(&self, image: &Path, table: &str, key: Option<&str>, recurse: bool) -> Result<(), Stop> {
         let Some(entry) = find_table(table) else {
             return Err(Stop::Usage(format!("there is no table {table}; `kioku tables` lists them")));
         };
-        let session = self.open(image)?;
         let name = entry.table.name;
+        if key.is_some() && name != RegistryEntry::TABLE.name {
+            return Err(Stop::Usage(format!("--key belongs to the table {}, not to {name}", RegistryEntry::TABLE.name)));
+        }
+        let session = self.open(image)?;
         let scope = match self.common.pid {
+            _ if let Some(path) = key => session.registry_key(path, recurse)?,
             Some(pid) if entry.table.column("pid").is_some() => Scope::Pid(pid),
             Some(_) => {
                 self.note(&format!("{name} has no processes to choose from: --pid is not used"));
@@ -168,7 +174,6 @@ impl Run {
 
     /// Opens an image and tells what it makes of it.
     fn open(&self, image: &Path) -> Result<Session, Stop> {
-        self.tell_unused();
         self.refuse_existing_output()?;
         let started = Instant::now();
         let progress = self.progress(format!("opening {}", image.display()));
@@ -198,13 +203,11 @@ impl Run {
     }
 
     fn options(&self) -> Options {
-        Options { symbols: self.common.symbols.clone(), pagefiles: self.common.pagefile.clone() }
-    }
-
-    /// An option that does nothing is said to do nothing.
-    fn tell_unused(&self) {
-        for path in &self.common.evtx {
-            self.note(&format!("--evtx {}: not used, this version does not read such files", path.display()));
+        Options {
+            symbols: self.common.symbols.clone(),
+            pagefiles: self.common.pagefile.clone(),
+            logs: self.common.evtx.clone(),
+            sysmon_config: self.common.sysmon_config.clone(),
         }
     }
 

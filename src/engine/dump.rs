@@ -1,13 +1,22 @@
 //! Memory written to files, with a manifest that says where every byte comes from.
 //!
-//! File names are made of numbers alone: no text from an image decides where something is written. Files are always new, never
+//! File names are made of numbers and words of the program's own: no text from an image decides where something is written. Files are always new, never
 //! executable, and readable for their owner only, since they hold whatever the machine held.
 
-use super::{Error, Session, Space, find_table};
-use crate::address::VirtAddr;
+use super::{Error, Session, System, find_table};
+use crate::address::{PAGE_SIZE, VirtAddr};
+use crate::facts::linux::OpenFile;
 use crate::facts::text::{printable, size};
-use crate::facts::{Answer, Cell, Dumped, Hole, Known, Process, ReadError, Record, Region, Scope, State, Time, ToCell, Watch};
+use crate::facts::windows::FileObject;
+use crate::facts::{
+    Answer, Cell, Content, Dumped, Hole, Known, Library, Module, Origin, PageOrigin, Part, Place, Process, ReadError, Record, Region,
+    Scope, State, Time, ToCell, Watch,
+};
+use crate::linux::Linux;
+use crate::paging::AddressSpace;
+use crate::windows;
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -38,6 +47,31 @@ pub enum Extent<'a> {
     },
     /// All regions, a file each.
     Process(&'a Process),
+    /// The program of a process, as a file again; `as_mapped` leaves it in the order that it has in memory.
+    Executable {
+        process: &'a Process,
+        as_mapped: bool,
+    },
+    /// Libraries of a process, or any executable at an address of it.
+    Library {
+        process: &'a Process,
+        which: Which<'a>,
+        as_mapped: bool,
+    },
+    /// Kernel modules.
+    Module {
+        which: Which<'a>,
+        as_mapped: bool,
+    },
+    /// What memory holds of files: on Windows by their file objects.
+    CachedFile(Which<'a>),
+}
+
+/// Something by its address, or all that have a name, or a path that ends with it.
+#[derive(Clone, Copy, Debug)]
+pub enum Which<'a> {
+    At(VirtAddr),
+    Named(&'a str),
 }
 
 /// What was written.
@@ -51,22 +85,94 @@ pub struct Dump {
 
 const STEP: usize = 1 << 20;
 
-/// Programs reserve terabytes that they never touch; more virtual memory than this in one piece is asked for in smaller ranges.
-const MOST_VIRTUAL: u64 = 64 << 30;
+/// Programs reserve terabytes that they never touch, and sizes may lie: what is longer is asked for in smaller ranges, or cut.
+const MOST_LENGTH: u64 = 64 << 30;
+/// A file that ends further behind the last page of it that there is ends with that page.
+const MOST_TAIL: u64 = 1 << 30;
+/// Page tables can map one page at a million addresses: so many times the machine's memory is written at most.
+const MOST_COPIES: u64 = 4;
+const LEAST_BUDGET: u64 = 1 << 30;
+/// Holes of one file that are listed one by one.
+const MOST_HOLES: usize = 1 << 16;
 
-/// A stretch to be written to one file.
-struct Stretch {
-    space: Space,
-    start: u64,
-    length: u64,
-    region: Option<Region>,
+/// A file to be written.
+struct Target {
+    name: String,
+    space: Arc<AddressSpace>,
+    content: Content,
+    row: Dumped,
+    /// Why nothing is written.
+    left_out: Option<String>,
+}
+
+impl Target {
+    fn new(name: String, space: &Arc<AddressSpace>, content: Content) -> Self {
+        let mut row = Dumped {
+            kind: Known::Value(content.kind.to_owned()),
+            source: content.source.clone(),
+            layout: content.layout.clone(),
+            size: content.size.clone(),
+            changes: content.changes.clone(),
+            problems: content.problems.clone(),
+            ..Dumped::default()
+        };
+        row.start = match content.parts().first() {
+            Some(Part { offset: 0, place: Place::Memory(at) | Place::Changed(at, _), .. }) if content.kind != "cache_map" => {
+                Known::Value(*at)
+            }
+            _ => Known::Absent,
+        };
+        let end = content.end();
+        let whole = content.size.value().copied().unwrap_or(end);
+        row.length = if whole > end.saturating_add(MOST_TAIL) { end } else { whole }.min(MOST_LENGTH);
+        if row.length < whole {
+            row.problems.push(format!(
+                "cut at {:#x} of {whole:#x} bytes: {}",
+                row.length,
+                match row.length < end {
+                    true => "more is not written as one file",
+                    false => "nothing behind is in memory",
+                }
+            ));
+        }
+        let left_out = content.parts().is_empty().then(|| "no page of it is in memory".to_owned());
+        Self { name, space: Arc::clone(space), content, row, left_out }
+    }
+
+    /// Plain memory.
+    fn stretch(prefix: &str, space: &Arc<AddressSpace>, start: u64, length: u64) -> Self {
+        // The last byte of a space is the last that can be meant.
+        let length = length.min((u64::MAX - start).saturating_add(1));
+        let last = start.saturating_add(length.saturating_sub(1));
+        let part = Part { offset: 0, length, place: Place::Memory(VirtAddr(start)) };
+        let mut target = Self::new(format!("{prefix}-{start:#x}-{last:#x}"), space, Content::new("", vec![part]));
+        target.row.kind = Known::Absent;
+        target.row.start = Known::Value(VirtAddr(start));
+        target
+    }
+
+    /// The same, in one piece or not at all.
+    fn bounded(self) -> Result<Vec<Self>, Error> {
+        match self.content.end() {
+            length if length > MOST_LENGTH => Err(Error(too_long(length))),
+            _ => Ok(vec![self]),
+        }
+    }
+}
+
+fn too_long(length: u64) -> String {
+    format!("{} in one piece is more than is written; name a smaller range", size(length))
 }
 
 impl Extent<'_> {
     fn process(&self) -> Option<&Process> {
         match self {
-            Self::Physical { .. } | Self::Kernel { .. } => None,
-            Self::Range { process, .. } | Self::Region { process, .. } | Self::Process(process) => Some(process),
+            Self::Physical { .. } | Self::Kernel { .. } | Self::Module { .. } | Self::CachedFile(_) => None,
+            Self::Range { process, .. }
+            | Self::Region { process, .. }
+            | Self::Process(process)
+            | Self::Executable { process, .. }
+            | Self::Library { process, .. } => Some(process),
         }
     }
     fn what(&self) -> &'static str {
@@ -76,14 +182,10 @@ impl Extent<'_> {
             Self::Range { .. } => "memory of a process",
             Self::Region { .. } => "region of a process",
             Self::Process(_) => "all regions of a process",
-        }
-    }
-    /// What the names of its files begin with.
-    fn prefix(&self) -> String {
-        match self {
-            Self::Physical { .. } => "physical".to_owned(),
-            Self::Kernel { .. } => "kernel".to_owned(),
-            _ => format!("pid-{}", self.process().map_or(0, |process| process.pid)),
+            Self::Executable { .. } => "program of a process",
+            Self::Library { .. } => "libraries of a process",
+            Self::Module { .. } => "kernel modules",
+            Self::CachedFile(_) => "files in memory",
         }
     }
 }
@@ -91,141 +193,417 @@ impl Extent<'_> {
 impl Session {
     /// Writes memory into a folder, which is made if it is not there.
     pub fn dump(&self, extent: Extent<'_>, folder: &Path, watch: &Arc<Watch>) -> Result<Dump, Error> {
-        let stretches = self.stretches(extent, watch)?;
-        // What was asked for by itself is either written or refused; of a whole process the rest is still worth having.
-        if let (Extent::Region { at, .. }, [only]) = (extent, &stretches[..])
-            && let Some(why) = left_out(only)
-        {
+        let targets = self.targets(extent, watch)?;
+        // What was asked for by itself is either written or refused; of several the rest is still worth having.
+        if let (Extent::Region { at, .. }, [Target { left_out: Some(why), .. }]) = (extent, &targets[..]) {
             return Err(Error(format!("{}: region that holds {at}: {why}", self.name())));
         }
-        let prefix = extent.prefix();
-        let stem = match (extent, stretches.first()) {
-            (Extent::Process(process), _) => format!("{prefix}-{}", process.address.value().copied().unwrap_or_default()),
-            (_, Some(one)) => named(&prefix, one),
-            (_, None) => prefix.clone(),
+        let stem = match (extent, targets.first()) {
+            (Extent::Process(process), _) => format!("pid-{}-{}", process.pid, process.address.value().copied().unwrap_or_default()),
+            (Extent::CachedFile(_), Some(one)) => format!("file-{}", one.row.object.value().copied().unwrap_or_default()),
+            (_, Some(one)) => one.name.clone(),
+            (_, None) => "nothing".to_owned(),
         };
         std::fs::create_dir_all(folder).map_err(|why| failed(folder, &why))?;
         let manifest = folder.join(format!("{stem}.json"));
         // Made before anything else, so that a dump which was made already is not begun again.
         let mut told = create(&manifest)?;
 
-        let total = stretches.iter().fold(0, |sum: u64, stretch| sum.saturating_add(stretch.length));
-        let mut done = 0;
+        let length = |target: &Target| if target.left_out.is_some() { 0 } else { target.row.length };
+        let total = targets.iter().fold(0, |sum: u64, target| sum.saturating_add(length(target)));
+        let memory = self.info().memory.iter().fold(0, |sum: u64, run| sum.saturating_add(run.length));
+        let mut budget = memory.saturating_mul(MOST_COPIES).max(LEAST_BUDGET);
+        let mut done: u64 = 0;
         let mut files = Vec::new();
         let mut complete = true;
-        for stretch in &stretches {
+        let mut outcome = Ok(());
+        for mut target in targets {
             if watch.cancelled() {
                 complete = false;
                 break;
             }
-            let mut row = Dumped { start: VirtAddr(stretch.start), length: stretch.length, ..Dumped::default() };
-            if let Some(region) = &stretch.region {
-                row.kind = Known::Value(region.kind.to_owned());
-                row.protection = Known::Value(region.protection);
-                row.mapped_file = region.file.clone().map(|path| printable(&path).into_owned());
-            }
-            match left_out(stretch) {
-                Some(why) => row.problems.push(why),
+            let length = length(&target);
+            match target.left_out.take() {
+                Some(why) => target.row.problems.push(why),
                 None => {
-                    let name = format!("{}.bin", named(&prefix, stretch));
+                    let name = format!("{}.bin", target.name);
                     let path = folder.join(&name);
-                    row.file = Known::Value(name);
-                    complete &= self.write(stretch, &path, &mut row, &mut |step| watch.progress(done + step, total), watch)?;
+                    match self.write(&mut target, &path, &mut budget, &mut |step| watch.progress(done.saturating_add(step), total), watch) {
+                        Ok(whole) => complete &= whole,
+                        Err(why) => {
+                            target.row.problems.push(why.to_string());
+                            outcome = Err(why);
+                        }
+                    }
+                    target.row.file = if outcome.is_ok() { Known::Value(name) } else { Known::Absent };
                 }
             }
-            done += stretch.length;
-            files.push(row);
+            done = done.saturating_add(length);
+            files.push(target.row);
+            if outcome.is_err() {
+                complete = false;
+                break;
+            }
         }
         let text = self.manifest(extent, &files, complete);
         told.write_all(text.as_bytes()).map_err(|why| failed(&manifest, &why))?;
-        Ok(Dump { manifest, files, complete })
+        outcome.map(|()| Dump { manifest, files, complete })
     }
 
-    fn stretches(&self, extent: Extent<'_>, watch: &Arc<Watch>) -> Result<Vec<Stretch>, Error> {
-        let space = |process: &Process| match process.address.value() {
-            Some(address) => Ok(Space::Process(*address)),
-            None => Err(Error(format!("PID {}: its process object has no virtual address, so its memory cannot be found", process.pid))),
-        };
-        let stretch = |space, start: u64, length: u64, region| {
-            // The last byte of a space is the last that can be meant.
-            Stretch { space, start, length: length.min((u64::MAX - start).saturating_add(1)), region }
-        };
-        let (process, at) = match extent {
+    fn targets(&self, extent: Extent<'_>, watch: &Arc<Watch>) -> Result<Vec<Target>, Error> {
+        let kernel = self.system().space();
+        match extent {
             Extent::Physical { start, length } => {
                 let end = self.info().memory.last().map_or(0, |range| range.end().0);
                 if start >= end {
                     return Err(Error(format!("{}: physical memory ends at {end:#x}", self.name())));
                 }
-                return Ok(vec![stretch(Space::Physical, start, length.min(end - start), None)]);
+                Ok(vec![Target::stretch("physical", &Arc::new(kernel.physical()), start, length.min(end - start))])
             }
-            Extent::Kernel { start, length } => return bounded(stretch(Space::Kernel, start, length, None)),
-            Extent::Range { process, start, length } => return bounded(stretch(space(process)?, start, length, None)),
-            Extent::Region { process, at } => (process, Some(at)),
-            Extent::Process(process) => (process, None),
+            Extent::Kernel { start, length } => {
+                Target::stretch("kernel", &Arc::new(kernel.with_root(kernel.root())), start, length).bounded()
+            }
+            Extent::Range { process, start, length } => {
+                Target::stretch(&format!("pid-{}", process.pid), &self.memory_of(process)?.1, start, length).bounded()
+            }
+            Extent::Region { process, at } => self.regions(process, Some(at), watch),
+            Extent::Process(process) => self.regions(process, None, watch),
+            Extent::Executable { process, as_mapped } => self.program(process, as_mapped, watch),
+            Extent::Library { process, which, as_mapped } => self.libraries(process, which, as_mapped, watch),
+            Extent::Module { which, as_mapped } => self.modules(which, as_mapped, watch),
+            Extent::CachedFile(which) => self.cached_files(which, watch),
+        }
+    }
+
+    /// The process object and its memory.
+    fn memory_of(&self, process: &Process) -> Result<(VirtAddr, Arc<AddressSpace>), Error> {
+        let Known::Value(address) = process.address else {
+            return Err(Error(format!("PID {}: its process object has no virtual address, so its memory cannot be found", process.pid)));
         };
-        let space = space(process)?;
-        let Space::Process(address) = space else { return Ok(Vec::new()) };
-        let entry = find_table(Region::TABLE.name).ok_or_else(|| Error("there is no table of regions".into()))?;
-        let rows = self.query(entry, Scope::Process(address), watch)?;
+        let space = self.system().process_space(address).map_err(|why| Error(format!("process {address}: {why}")))?;
+        Ok((address, Arc::new(space)))
+    }
+
+    /// The rows of a table, and the first of its notes.
+    fn listed<T: Record + Clone>(&self, scope: Scope, watch: &Arc<Watch>) -> Result<(Vec<T>, Option<String>), Error> {
+        let entry = find_table(T::TABLE.name).ok_or_else(|| Error(format!("there is no table {}", T::TABLE.name)))?;
+        let rows = self.query(entry, scope, watch)?;
         if rows.state() == State::Cancelled {
             return Err(Error("stopped before anything was written".into()));
         }
-        let regions = rows.as_any().downcast_ref::<Answer<Region>>().into_iter().flat_map(Answer::iter);
-        let wanted = regions.filter(|region| at.is_none_or(|at| region.start <= at && at <= region.end));
-        let stretches: Vec<_> = wanted
-            .map(|region| {
-                let length = region.end.0.saturating_sub(region.start.0).saturating_add(1);
-                stretch(space, region.start.0, length, Some(region.clone()))
-            })
-            .collect();
-        if stretches.is_empty() {
-            let (pid, why) = (process.pid, rows.notes().first().map_or("`kioku query` lists its regions", String::as_str));
+        let listed = rows.as_any().downcast_ref::<Answer<T>>().into_iter().flat_map(Answer::iter).cloned().collect();
+        Ok((listed, rows.notes().first().cloned()))
+    }
+
+    fn regions(&self, process: &Process, at: Option<VirtAddr>, watch: &Arc<Watch>) -> Result<Vec<Target>, Error> {
+        let (address, space) = self.memory_of(process)?;
+        let (mut regions, note) = self.listed::<Region>(Scope::Process(address), watch)?;
+        regions.retain(|region| at.is_none_or(|at| region.start <= at && at <= region.end));
+        if regions.is_empty() {
+            let (pid, why) = (process.pid, note.unwrap_or_else(|| "`kioku query` lists its regions".to_owned()));
             return Err(Error(match at {
                 Some(at) => format!("{}: PID {pid} has no region that holds {at}; {why}", self.name()),
                 None => format!("{}: PID {pid} has no regions; {why}", self.name()),
             }));
         }
-        Ok(stretches)
+        let target = |region: Region| {
+            let length = region.end.0.saturating_sub(region.start.0).saturating_add(1);
+            let mut target = Target::stretch(&format!("pid-{}", process.pid), &space, region.start.0, length);
+            target.row = Dumped {
+                kind: Known::Value(region.kind.to_owned()),
+                path: shown(region.file),
+                object: Known::Value(region.address),
+                protection: Known::Value(region.protection),
+                ..target.row
+            };
+            target.left_out = match region.resident_pages {
+                _ if length > MOST_LENGTH => Some(too_long(length)),
+                Known::Value(0) => Some("no page of it is in the image".to_owned()),
+                _ => None,
+            };
+            target
+        };
+        Ok(regions.into_iter().map(target).collect())
     }
 
-    /// Writes one stretch and fills its row. False where it was stopped by the user; the file then ends early.
-    fn write(&self, stretch: &Stretch, path: &Path, row: &mut Dumped, progress: &mut dyn FnMut(u64), watch: &Watch) -> Result<bool, Error> {
-        let mut file = create(path)?;
-        let mut sum = Sha256::new();
-        let mut done = 0;
-        while done < stretch.length && !watch.cancelled() {
-            let step = usize::try_from(stretch.length - done).unwrap_or(STEP).min(STEP);
-            let bytes = self.read(stretch.space, stretch.start + done, step)?;
-            let mut present = 0;
-            for piece in &bytes.pieces {
-                match piece.origin {
-                    Ok(_) => present += piece.length as u64,
-                    Err(why) => hole(&mut row.holes, piece.address, piece.length as u64, why),
+    fn program(&self, process: &Process, as_mapped: bool, watch: &Arc<Watch>) -> Result<Vec<Target>, Error> {
+        let (address, _) = self.memory_of(process)?;
+        let windows = match self.system() {
+            System::Windows(windows) => windows,
+            System::Linux(linux) => return Ok(vec![self.mapped_file(linux, process, None, as_mapped, watch)?]),
+        };
+        let (base, told) = windows.program_base(address).map_err(|why| Error(format!("process {address}: {why}")))?;
+        let mut target = self.mapped(process, base, as_mapped, "executable", watch)?;
+        if let Some(told) = told.filter(|told| *told != base) {
+            target.row.problems.push(format!("the process itself says that its program is at {told}: --library {told} writes that"));
+        }
+        target.row.path = shown(process.path.clone());
+        target.row.object = Known::Value(address);
+        Ok(vec![target])
+    }
+
+    /// A program or library of Linux: the one that begins at an address, or the program.
+    fn mapped_file(
+        &self,
+        linux: &Linux,
+        process: &Process,
+        base: Option<VirtAddr>,
+        as_mapped: bool,
+        watch: &Arc<Watch>,
+    ) -> Result<Target, Error> {
+        let (address, space) = self.memory_of(process)?;
+        let (image, pid) = (self.name(), process.pid);
+        if as_mapped {
+            return Err(Error(format!("{image}: Linux maps files in pieces that have no layout of their own; dump the regions instead")));
+        }
+        let found = linux.mapped_file(address, base, watch).map_err(|why| Error(format!("{image}: PID {pid}: {why}")))?;
+        let Some(mut found) = found else {
+            return Err(Error(match base {
+                Some(base) => {
+                    format!("{image}: PID {pid} has no file mapped as code that begins at {base}; `kioku query` lists its libraries")
                 }
+                None => format!("{image}: PID {pid} has no program of its own: it is a kernel thread, or has unmapped it"),
+            }));
+        };
+        found.content.kind = if base.is_some() { "library" } else { "executable" };
+        let mut target = Target::new(format!("pid-{pid}-{}-{}", found.content.kind, found.base), &space, found.content);
+        target.row.path = shown(found.path);
+        target.row.start = Known::Value(found.base);
+        target.row.object = Known::Value(address);
+        Ok(target)
+    }
+
+    fn libraries(&self, process: &Process, which: Which<'_>, as_mapped: bool, watch: &Arc<Watch>) -> Result<Vec<Target>, Error> {
+        let (address, _) = self.memory_of(process)?;
+        let (mut libraries, _) = self.listed::<Library>(Scope::Process(address), watch)?;
+        libraries.retain(|library| match which {
+            Which::At(base) => library.base == base,
+            Which::Named(name) => {
+                let paths = [Some(&library.name), Some(&library.path), library.mapped_file.value()];
+                paths.into_iter().flatten().any(|path| self.is_named(path, name))
             }
-            sum.update(&bytes.data);
-            let length = bytes.data.len() as u64;
-            // What is missing altogether takes no room on the disk.
-            let written = if present == 0 {
-                i64::try_from(length).map_err(io::Error::other).and_then(|length| file.seek(SeekFrom::Current(length))).map(drop)
-            } else {
-                file.write_all(&bytes.data)
-            };
-            written.map_err(|why| failed(path, &why))?;
-            row.present += present;
-            done += length;
-            progress(done);
-            if bytes.data.is_empty() {
-                break;
+        });
+        match (which, &libraries[..]) {
+            // What no list knows is what one looks for.
+            (Which::At(base), []) => Ok(vec![self.mapped(process, base, as_mapped, "library", watch)?]),
+            (Which::Named(name), []) => {
+                Err(Error(format!("{}: PID {} has no library {}; `kioku query` lists them", self.name(), process.pid, printable(name))))
+            }
+            _ => {
+                let target = |library: &Library| {
+                    let mut target = self.mapped(process, library.base, as_mapped, "library", watch)?;
+                    target.row.path = shown(Known::Value(library.path.clone()));
+                    Ok(target)
+                };
+                libraries.iter().map(target).collect()
             }
         }
+    }
+
+    /// An executable at an address of a process.
+    fn mapped(&self, process: &Process, base: VirtAddr, as_mapped: bool, kind: &'static str, watch: &Arc<Watch>) -> Result<Target, Error> {
+        let (address, space) = self.memory_of(process)?;
+        if let System::Linux(linux) = self.system() {
+            return self.mapped_file(linux, process, Some(base), as_mapped, watch);
+        }
+        let (regions, _) = self.listed::<Region>(Scope::Process(address), watch)?;
+        let Some(region) = regions.into_iter().find(|region| region.start <= base && base <= region.end) else {
+            return Err(Error(format!("{}: PID {} has no region that holds {base}", self.name(), process.pid)));
+        };
+        let length = (region.end.0 - base.0).saturating_add(1);
+        let extent = if region.kind == "image" { windows::Extent::mapped(base, length) } else { windows::Extent::loose(base, length) };
+        let content = windows::rebuilt(&space, extent, as_mapped, kind);
+        let mut target = Target::new(format!("pid-{}-{kind}-{base}", process.pid), &space, content);
+        target.row.path = shown(region.file);
+        target.row.object = Known::Value(region.address);
+        target.row.protection = Known::Value(region.protection);
+        Ok(target)
+    }
+
+    fn modules(&self, which: Which<'_>, as_mapped: bool, watch: &Arc<Watch>) -> Result<Vec<Target>, Error> {
+        let (mut modules, _) = self.listed::<Module>(Scope::Machine, watch)?;
+        modules.retain(|module| match which {
+            Which::At(base) => module.base == Known::Value(base),
+            Which::Named(name) => [Some(&module.name), module.path.value()].into_iter().flatten().any(|path| self.is_named(path, name)),
+        });
+        if modules.is_empty() {
+            return match (which, self.system()) {
+                (Which::At(base), System::Windows(windows)) if base.is_kernel() => {
+                    let space = Arc::new(windows.space_of_module(base));
+                    match space.bytes::<2>(base) {
+                        Ok(mz) if mz == *b"MZ" => {
+                            let content = windows::rebuilt(&space, windows::Extent::loose(base, PAGE_SIZE), as_mapped, "module");
+                            Ok(vec![Target::new(format!("module-{base}"), &space, content)])
+                        }
+                        Ok(_) => Err(Error(format!("{}: no module and no executable begins at {base}", self.name()))),
+                        Err(why) => Err(Error(format!("{}: no module begins at {base}: {why}", self.name()))),
+                    }
+                }
+                (Which::At(base), _) => Err(Error(format!("{}: no module begins at {base}; `kioku query` lists them", self.name()))),
+                (Which::Named(name), _) => {
+                    Err(Error(format!("{}: there is no module named {}; `kioku query` lists them", self.name(), printable(name))))
+                }
+            };
+        }
+        let target = |module: &Module| {
+            let (Known::Value(base), Known::Value(size)) = (&module.base, &module.size) else {
+                return Err(Error(format!("{}: module at {}: its base or size cannot be read", self.name(), module.address)));
+            };
+            let kernel = self.system().space();
+            let (space, content) = match self.system() {
+                System::Windows(windows) => {
+                    let space = windows.space_of_module(*base);
+                    let content = windows::rebuilt(&space, windows::Extent::mapped(*base, *size), as_mapped, "module");
+                    (space, content)
+                }
+                // The kernel lays sections out as it likes, and drops headers.
+                System::Linux(_) => {
+                    let part = Part { offset: 0, length: *size, place: Place::Memory(*base) };
+                    let layout = Known::Value("memory");
+                    (kernel.with_root(kernel.root()), Content { layout, ..Content::new("module", vec![part]) })
+                }
+            };
+            let mut target = Target::new(format!("module-{base}"), &Arc::new(space), content);
+            target.row.path = match &module.path {
+                Known::Value(path) => shown(Known::Value(path.clone())),
+                _ => shown(Known::Value(module.name.clone())),
+            };
+            target.row.object = Known::Value(module.address);
+            Ok(target)
+        };
+        modules.iter().map(target).collect()
+    }
+
+    fn cached_files(&self, which: Which<'_>, watch: &Arc<Watch>) -> Result<Vec<Target>, Error> {
+        let objects = match which {
+            Which::At(address) => vec![address],
+            Which::Named(name) => self.files_named(name, watch)?,
+        };
+        if let (Which::Named(name), []) = (which, &objects[..]) {
+            let table = if self.info().os == Origin::Windows { "file_objects" } else { "open_files" };
+            let (image, name) = (self.name(), printable(name));
+            return Err(Error(format!("{image}: no file's path is or ends with {name}; `kioku query {image} {table}` lists what is open")));
+        }
+        let kernel = self.system().space();
+        let space = Arc::new(kernel.with_root(kernel.root()));
+        let mut targets = Vec::new();
+        // Several file objects may share what is cached of one file.
+        let mut written: HashMap<(&'static str, VirtAddr), String> = HashMap::new();
+        for object in objects {
+            if watch.cancelled() {
+                return Err(Error("stopped before anything was written".into()));
+            }
+            let found = match self.system() {
+                System::Windows(windows) => windows.cached_file(object, watch),
+                System::Linux(linux) => linux.cached_file(object, watch).map(|(path, content)| (path, vec![content])),
+            };
+            let (path, contents) = match (found, which) {
+                (Ok(found), _) => found,
+                (Err(why), Which::At(_)) => return Err(Error(format!("{}: file object {object}: {why}", self.name()))),
+                (Err(why), Which::Named(_)) => (Known::Unreadable(why), Vec::new()),
+            };
+            let mut push = |mut target: Target| {
+                target.row.path = shown(path.clone());
+                target.row.object = Known::Value(object);
+                targets.push(target);
+            };
+            if contents.is_empty() {
+                let mut target = Target::new(format!("file-{object}"), &space, Content::default());
+                target.row.kind = Known::Absent;
+                target.left_out = Some("it has no section and no cache map: nothing of it is cached".to_owned());
+                push(target);
+            }
+            for content in contents {
+                let name = format!("file-{object}-{}", content.kind.replace('_', "-"));
+                let key = (content.kind, content.source.value().copied().unwrap_or_default());
+                let mut target = Target::new(name.clone(), &space, content);
+                if target.left_out.is_none() {
+                    let first = written.entry(key).or_insert_with(|| name.clone());
+                    target.left_out = (*first != name).then(|| format!("its pages are those of {first}.bin"));
+                }
+                push(target);
+            }
+        }
+        Ok(targets)
+    }
+
+    /// Addresses of file objects, or of struct files, by path; each once.
+    fn files_named(&self, name: &str, watch: &Arc<Watch>) -> Result<Vec<VirtAddr>, Error> {
+        let mut found: Vec<VirtAddr> = match self.system() {
+            System::Windows(_) => {
+                let (files, _) = self.listed::<FileObject>(Scope::Machine, watch)?;
+                let named = |file: &&FileObject| file.path.value().is_some_and(|path| self.is_named(path, name));
+                files.iter().filter(named).map(|file| file.address).collect()
+            }
+            System::Linux(linux) => {
+                let (open, _) = self.listed::<OpenFile>(Scope::Machine, watch)?;
+                let (regions, _) = self.listed::<Region>(Scope::Machine, watch)?;
+                let named = |path: &Known<String>| path.value().is_some_and(|path| self.is_named(path, name));
+                let open = open.iter().filter(|file| named(&file.path)).map(|file| file.address);
+                let mapped = regions.iter().filter(|region| named(&region.file));
+                open.chain(mapped.filter_map(|region| linux.file_of_region(region.address))).collect()
+            }
+        };
+        found.sort();
+        found.dedup();
+        Ok(found)
+    }
+
+    /// Whether a path is what was asked for or ends with it, component by component.
+    fn is_named(&self, path: &str, wanted: &str) -> bool {
+        is_named(path, wanted, self.info().os == Origin::Windows)
+    }
+
+    /// Writes one file and fills its row. False where it was stopped by the user; the file then ends early.
+    fn write(
+        &self,
+        target: &mut Target,
+        path: &Path,
+        budget: &mut u64,
+        progress: &mut dyn FnMut(u64),
+        watch: &Watch,
+    ) -> Result<bool, Error> {
+        let mut file = create(path)?;
+        let length = target.row.length;
+        let mut sum = Sha256::new();
+        let mut done = 0;
+        let mut bytes = Vec::new();
+        let mut reader = Reader { system: self.system(), space: &target.space, content: &target.content, row: &mut target.row };
+        reader.locate();
+        let mut cut = false;
+        while done < length && !watch.cancelled() {
+            bytes.clear();
+            bytes.resize(usize::try_from(length - done).unwrap_or(STEP).min(STEP), 0);
+            reader.fill(done, &mut bytes);
+            // What is zero takes no room on the disk.
+            let blank = bytes.iter().all(|byte| *byte == 0);
+            if !blank && *budget < bytes.len() as u64 {
+                cut = true;
+                break;
+            }
+            sum.update(&bytes);
+            let written = if blank {
+                i64::try_from(bytes.len()).map_err(io::Error::other).and_then(|length| file.seek(SeekFrom::Current(length))).map(drop)
+            } else {
+                *budget -= bytes.len() as u64;
+                file.write_all(&bytes)
+            };
+            written.map_err(|why| failed(path, &why))?;
+            done += bytes.len() as u64;
+            progress(done);
+        }
         file.set_len(done).map_err(|why| failed(path, &why))?;
+        let row = &mut target.row;
+        if cut {
+            row.problems
+                .push(format!("cut at {done:#x}: more than the machine's memory holds was written already; pages are mapped many times"));
+        }
         row.length = done;
         row.sha256 = Known::Value(sum.finalize().iter().fold(String::new(), |mut text, byte| {
             _ = write!(text, "{byte:02x}");
             text
         }));
-        Ok(done == stretch.length)
+        Ok(done == length || cut)
     }
 
     fn manifest(&self, extent: Extent<'_>, files: &[Dumped], complete: bool) -> String {
@@ -242,10 +620,6 @@ impl Session {
         ];
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let created = i64::try_from(since.as_secs()).ok().and_then(Time::from_seconds);
-        let row = |row: &'_ Dumped| -> Cell<'static> {
-            let columns = Dumped::TABLE.columns.iter().enumerate();
-            Cell::Object(columns.map(|(index, column)| (column.name, owned(row.cell(index)))).collect())
-        };
         let manifest = Cell::Object(vec![
             ("tool", text(concat!("kioku ", env!("CARGO_PKG_VERSION")))),
             ("created", created.map_or(Cell::Absent, Cell::Time)),
@@ -261,48 +635,148 @@ impl Session {
     }
 }
 
-/// A cell that outlives its row.
-fn owned(cell: Cell<'_>) -> Cell<'static> {
-    match cell {
-        Cell::Absent => Cell::Absent,
-        Cell::Unreadable(why) => Cell::Unreadable(why),
-        Cell::Bool(value) => Cell::Bool(value),
-        Cell::Number(value) => Cell::Number(value),
-        Cell::Hex(value) => Cell::Hex(value),
-        Cell::Time(value) => Cell::Time(value),
-        Cell::Text(text) => Cell::Text(text.into_owned().into()),
-        Cell::Bytes(_) => Cell::Text(cell.to_string().into()),
-        Cell::List(items) => Cell::List(items.into_iter().map(owned).collect()),
-        Cell::Object(fields) => Cell::Object(fields.into_iter().map(|(name, value)| (name, owned(value))).collect()),
+/// A row as an object.
+fn row(row: &Dumped) -> Cell<'_> {
+    let columns = Dumped::TABLE.columns.iter().enumerate();
+    Cell::Object(columns.map(|(index, column)| (column.name, row.cell(index))).collect())
+}
+
+/// Text from the image as a manifest shows it.
+fn shown(text: Known<String>) -> Known<String> {
+    text.map(|text| printable(&text).into_owned())
+}
+
+/// Windows does not tell letters by their case; a path that begins with a drive is one on any volume.
+fn is_named(path: &str, wanted: &str, windows: bool) -> bool {
+    let (path, wanted) = if windows {
+        let plain = |text: &str| text.to_lowercase().replace('/', "\\");
+        (plain(path), plain(wanted))
+    } else {
+        (path.strip_suffix(" (deleted)").unwrap_or(path).to_owned(), wanted.to_owned())
+    };
+    let mark = if windows { '\\' } else { '/' };
+    let rest = match wanted.as_bytes() {
+        [letter, b':', b'\\', ..] if windows && letter.is_ascii_alphabetic() => &wanted[2..],
+        _ => wanted.as_str(),
+    };
+    let rest = rest.trim_start_matches(mark);
+    !rest.is_empty() && path.strip_suffix(rest).is_some_and(|before| before.is_empty() || before.ends_with(mark))
+}
+
+/// Brings the bytes of a file together and notes what is missing.
+struct Reader<'a> {
+    system: &'a System,
+    space: &'a AddressSpace,
+    content: &'a Content,
+    row: &'a mut Dumped,
+}
+
+impl Reader<'_> {
+    /// Says where the first byte lies in physical memory.
+    fn locate(&mut self) {
+        let Some(Part { offset: 0, place, .. }) = self.content.parts().first() else { return };
+        let found = match place {
+            Place::Memory(at) | Place::Changed(at, _) => self.space.backing(*at).map(|page| page.offset(at.in_page())),
+            Place::Entries(entry) => self.shared(*entry),
+            Place::Frames(at) => Ok(PageOrigin::Ram(*at)),
+        };
+        self.row.physical_address = found.ok().and_then(PageOrigin::physical).into();
     }
-}
 
-fn bounded(stretch: Stretch) -> Result<Vec<Stretch>, Error> {
-    match left_out(&stretch) {
-        Some(why) => Err(Error(format!("{:#x}: {why}", stretch.start))),
-        None => Ok(vec![stretch]),
+    fn shared(&self, entry: VirtAddr) -> Result<PageOrigin, ReadError> {
+        match self.system {
+            System::Windows(windows) => windows.shared_page(entry),
+            System::Linux(_) => Err(ReadError::NotMapped(entry)),
+        }
     }
-}
 
-/// Why a stretch is not written.
-fn left_out(stretch: &Stretch) -> Option<String> {
-    if stretch.space != Space::Physical && stretch.length > MOST_VIRTUAL {
-        return Some(format!("{} in one piece is more than is written; name a smaller range", size(stretch.length)));
+    /// Fills `out` with the bytes from an offset on; those that are missing stay zero.
+    fn fill(&mut self, start: u64, out: &mut [u8]) {
+        let end = start + out.len() as u64;
+        let mut at = start;
+        let parts = self.content.parts();
+        let first = parts.partition_point(|part| part.end() <= start);
+        for part in parts.iter().skip(first).take_while(|part| part.offset < end) {
+            self.gap(at, part.offset);
+            at = at.max(part.offset);
+            while at < part.end().min(end) {
+                let rest = out.get_mut((at - start) as usize..(part.end().min(end) - start) as usize).unwrap_or_default();
+                at += self.piece(part, at, rest).max(1);
+            }
+        }
+        self.gap(at, end);
     }
-    let untouched = stretch.region.as_ref().is_some_and(|region| region.resident_pages == Known::Value(0));
-    untouched.then(|| "no page of it is in the image".to_owned())
-}
 
-fn named(prefix: &str, stretch: &Stretch) -> String {
-    let last = stretch.start.saturating_add(stretch.length.saturating_sub(1));
-    format!("{prefix}-{:#x}-{last:#x}", stretch.start)
-}
+    /// Reads what one page has of a part; its length.
+    fn piece(&mut self, part: &Part, at: u64, out: &mut [u8]) -> u64 {
+        let into = at - part.offset;
+        let page = |address: u64, out: &[u8]| ((PAGE_SIZE - address % PAGE_SIZE) as usize).min(out.len());
+        let (length, address, read) = match &part.place {
+            Place::Memory(first) => {
+                let address = first.offset(into);
+                let length = page(address.0, out);
+                (length, Some(address.0), self.space.read_in_page(address, &mut out[..length]).map_err(|why| why.to_string()))
+            }
+            Place::Frames(first) => {
+                let address = first.offset(into);
+                let length = page(address.0, out);
+                let read = self.space.read_backing(PageOrigin::Ram(address), VirtAddr(0), &mut out[..length]);
+                (length, None, read.map_err(|why| why.to_string()))
+            }
+            Place::Entries(first) => {
+                let entry = first.offset(into / PAGE_SIZE * 8);
+                let length = page(into, out);
+                let found = self.shared(entry);
+                let read = found.and_then(|found| self.space.read_backing(found, VirtAddr(into % PAGE_SIZE), &mut out[..length]));
+                let told = |why| match why {
+                    ReadError::NotMapped(_) | ReadError::InMappedFile(_) => format!("not in memory; its prototype entry is at {entry}"),
+                    other => other.to_string(),
+                };
+                (length, None, read.map_err(told))
+            }
+            Place::Changed(first, bytes) => {
+                let bytes = usize::try_from(into).ok().and_then(|into| bytes.get(into..)).unwrap_or_default();
+                let length = bytes.len().min(out.len());
+                out[..length].copy_from_slice(&bytes[..length]);
+                let read = if length > 0 { Ok(PageOrigin::Zero) } else { Err("never read".to_owned()) };
+                (length.max(1), Some(first.offset(into).0), read)
+            }
+        };
+        match read {
+            Ok(_) => self.row.present += length as u64,
+            Err(why) => {
+                out[..length].fill(0);
+                self.hole(at, length as u64, address, why);
+            }
+        }
+        length as u64
+    }
 
-/// Notes a hole, or lets the last one grow.
-fn hole(holes: &mut Vec<Hole>, start: u64, length: u64, why: ReadError) {
-    match holes.last_mut() {
-        Some(last) if last.start.wrapping_add(last.length) == start => last.length += length,
-        _ => holes.push(Hole { start, length, reason: why.to_string() }),
+    /// What no part covers.
+    fn gap(&mut self, from: u64, to: u64) {
+        if from < to {
+            let why = match self.content.kind {
+                "executable" | "library" | "module" => "a part of the file that is never mapped",
+                _ => "not in memory",
+            };
+            self.hole(from, to - from, None, why.to_owned());
+        }
+    }
+
+    /// Notes a hole, or lets the last one grow.
+    fn hole(&mut self, offset: u64, length: u64, start: Option<u64>, reason: String) {
+        let holes = &mut self.row.holes;
+        let many = holes.len() >= MOST_HOLES;
+        match holes.last_mut() {
+            Some(last) if last.offset + last.length == offset => last.length += length,
+            Some(_) if many => {
+                let more = "more holes than are listed";
+                if !self.row.problems.iter().any(|problem| problem == more) {
+                    self.row.problems.push(more.to_owned());
+                }
+            }
+            _ => holes.push(Hole { offset, length, start, reason }),
+        }
     }
 }
 
@@ -320,4 +794,79 @@ fn create(path: &Path) -> Result<File, Error> {
 
 fn failed(path: &Path, why: &io::Error) -> Error {
     Error(format!("{}: {why}", path.display()))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::address::PhysAddr;
+
+    #[test]
+    fn names_match_whole_components() {
+        let path = "\\Device\\HarddiskVolume3\\Users\\Mara\\todo.txt";
+        for wanted in
+            ["todo.txt", "TODO.TXT", "mara\\todo.txt", "\\Users\\mara\\todo.txt", "C:\\Users\\mara\\todo.txt", "mara/todo.txt", path]
+        {
+            assert!(is_named(path, wanted, true), "{wanted}");
+        }
+        for wanted in ["", "\\", "C:\\", "odo.txt", "ra\\todo.txt", "todo", "Users\\mara", "é"] {
+            assert!(!is_named(path, wanted, true), "{wanted}");
+        }
+        assert!(is_named("/usr/bin/sh (deleted)", "bin/sh", false) && !is_named("/usr/bin/sh", "bin/SH", false));
+    }
+
+    /// The bundled image, with a file made of it.
+    fn dumped(content: Content, budget: u64) -> (Dumped, Vec<u8>, u64) {
+        let session = Session::demo(Origin::Linux, &Watch::default()).unwrap();
+        let space = Arc::new(session.system().space().physical());
+        let mut target = Target::new("one".to_owned(), &space, content);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("one.bin");
+        let mut left = budget;
+        assert!(session.write(&mut target, &path, &mut left, &mut |_| (), &Watch::default()).unwrap());
+        assert!(session.write(&mut target, &path, &mut left, &mut |_| (), &Watch::default()).is_err(), "written over");
+        let bytes = std::fs::read(&path).unwrap();
+        (target.row, bytes, left)
+    }
+
+    #[test]
+    fn files_are_cut_where_sizes_lie_and_memory_is_mapped_many_times() {
+        let start = VirtAddr(0);
+        let part = |offset, length, place| Part { offset, length, place };
+        let changed = || Place::Changed(start, vec![7; 16]);
+        let wild = Content {
+            size: Known::Value(1 << 62),
+            ..Content::new("library", vec![part(0, 16, changed()), part(0x1000, 0, Place::Memory(start))])
+        };
+        let (row, bytes, _) = dumped(wild, 1 << 20);
+        assert_eq!((row.length, row.size, row.present, bytes), (16, Known::Value(1 << 62), 16, vec![7; 16]));
+        assert!(row.problems[0].contains("cut"), "{:?}", row.problems);
+
+        let far = Content { size: Known::Value(1 << 62), ..Content::new("data_section", vec![part(1 << 61, 16, changed())]) };
+        let space = Arc::new(Session::demo(Origin::Linux, &Watch::default()).unwrap().system().space().physical());
+        assert_eq!(Target::new("far".to_owned(), &space, far).row.length, MOST_LENGTH);
+
+        let frames = (0..64).map(|index| part(index << 16, 16, changed())).collect();
+        let (row, bytes, left) = dumped(Content::new("cache_map", frames), 3 << 20);
+        assert!(row.length == 3 << 20 && bytes.len() == 3 << 20 && left == 0, "{:#x} {left:#x}", row.length);
+        assert!(row.problems[0].contains("mapped many times"), "{:?}", row.problems);
+    }
+
+    #[test]
+    fn holes_are_told_with_their_places() {
+        let nowhere = PhysAddr(1 << 50);
+        let parts = vec![
+            Part { offset: 0x10, length: 0x10, place: Place::Changed(VirtAddr(0x5000), vec![1; 0x10]) },
+            Part { offset: 0x1000, length: 0x1800, place: Place::Frames(nowhere) },
+            Part { offset: 0x4000, length: 0x1000, place: Place::Memory(VirtAddr(1 << 50)) },
+            Part { offset: 0x5000, length: 8, place: Place::Entries(VirtAddr(0x100)) },
+        ];
+        let (row, bytes, _) = dumped(Content { size: Known::Value(0x6000), ..Content::new("library", parts) }, 1 << 20);
+        assert_eq!((bytes.len(), row.present), (0x6000, 0x10));
+        let holes: Vec<_> = row.holes.iter().map(|hole| (hole.offset, hole.length, hole.start)).collect();
+        assert_eq!(holes, [(0, 0x10, None), (0x20, 0x5fe0, None)]);
+        assert!(row.holes[1].reason.contains("never mapped"));
+        assert_eq!(row.holes.iter().map(|hole| hole.length).sum::<u64>() + row.present, row.length);
+    }
 }

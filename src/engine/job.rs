@@ -28,6 +28,9 @@ impl<T: Send + 'static> Task<T> {
     pub fn watch(&self) -> &Watch {
         &self.0.watch
     }
+    pub fn finished(&self) -> bool {
+        lock(&self.0.result).is_some()
+    }
     /// The result, once; None while it is not there.
     pub fn take(&self) -> Option<Result<T, String>> {
         lock(&self.0.result).take()

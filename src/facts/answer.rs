@@ -16,6 +16,8 @@ pub enum Scope {
     Pid(u32),
     /// One process object.
     Process(VirtAddr),
+    /// A registry key, by the address of its hive and its cell, with its subkeys or with all below it.
+    Key { hive: VirtAddr, cell: u32, deep: bool },
 }
 
 impl Scope {
@@ -24,6 +26,7 @@ impl Scope {
             Self::Machine => true,
             Self::Pid(wanted) => wanted == pid,
             Self::Process(wanted) => wanted == process,
+            Self::Key { .. } => false,
         }
     }
 }

@@ -107,7 +107,7 @@ record! {
 
 record! {
     /// System service tables (SSDT): the functions behind the system calls.
-    Service = "ssdt" {
+    SystemService = "ssdt" {
         /// nt or win32k.
         table: &'static str,
         /// Place in the table.

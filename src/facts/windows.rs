@@ -121,3 +121,111 @@ record! {
         sources: Vec<&'static str>,
     }
 }
+
+record! {
+    /// Registry hives in memory.
+    Hive = "registry_hives" {
+        /// Where it hangs in the registry, as \REGISTRY\MACHINE\SOFTWARE; null for one that hangs nowhere.
+        name: Known<String>,
+        /// Its file.
+        file: Known<String>,
+        /// Address of the _CMHIVE.
+        address: VirtAddr,
+        /// Bytes that are kept in the file.
+        stable_size: u32,
+        /// Bytes that live in memory only.
+        volatile_size: u32,
+        /// Whether the base block has its signature.
+        signature_valid: Known<bool>,
+        /// Last write to the file.
+        last_write: Known<Time>,
+        /// Sequence number at the start of the last write.
+        sequence1: Known<u32>,
+        /// Sequence number at its end; another one means that the write was not finished.
+        sequence2: Known<u32>,
+        /// Whether the root key can be read.
+        root_readable: bool,
+        /// What led to it: list, pool_scan.
+        sources: Vec<&'static str>,
+    }
+}
+
+record! {
+    /// Registry keys and values in memory: the top of every hive, or one key and what is below it.
+    RegistryEntry = "registry" {
+        /// Path of the key, or of the key that has the value.
+        path: String,
+        /// Name of the value, empty for a key's default value; null for a key.
+        name: Known<String>,
+        /// key, link (a key that stands for another) or value.
+        kind: &'static str,
+        /// Type of the value: REG_SZ, REG_DWORD, ...
+        r#type: Known<String>,
+        /// Data of the value: text, a number, or the first bytes in hexadecimal.
+        data: Known<String>,
+        /// Bytes of data that the value has.
+        size: Known<u32>,
+        /// Last write to the key.
+        last_write: Known<Time>,
+        /// Lives in memory only.
+        volatile: bool,
+        /// Address of the cell; of a hive that is mapped in the Registry process, one in that process.
+        address: VirtAddr,
+        /// Address of the hive's _CMHIVE.
+        hive: VirtAddr,
+    }
+}
+
+record! {
+    /// Services and drivers as the service control manager keeps them.
+    Service = "services" {
+        /// Number in the service database.
+        order: u32,
+        /// Process ID of the service; null where no process runs for it.
+        pid: Known<u32>,
+        /// Name.
+        name: String,
+        /// Name for people.
+        display_name: Known<String>,
+        /// SERVICE_KERNEL_DRIVER, SERVICE_WIN32_OWN_PROCESS, ...; several are joined with |.
+        r#type: String,
+        /// SERVICE_RUNNING, SERVICE_STOPPED, ...
+        state: &'static str,
+        /// SERVICE_AUTO_START, SERVICE_DEMAND_START, ...
+        start: &'static str,
+        /// Command line of its process or name of its driver; null for one that is stopped.
+        binary: Known<String>,
+        /// ImagePath in the registry.
+        registry_binary: Known<String>,
+        /// ServiceDll in the registry: what runs inside svchost.exe.
+        dll: Known<String>,
+        /// Address of the record, in the memory of the service control manager.
+        address: VirtAddr,
+        /// Address of the service control manager's process object.
+        process_address: VirtAddr,
+        /// What led to it: list, tag_scan.
+        sources: Vec<&'static str>,
+    }
+}
+
+record! {
+    /// Sessions and the processes in each.
+    SessionMember = "sessions" {
+        /// Number of the session; null for processes outside of any.
+        session: Known<u32>,
+        /// Station as the process's environment names it: Console, RDP-Tcp#0, ...
+        session_type: Known<String>,
+        /// Process ID.
+        pid: u32,
+        /// Name of the process.
+        process: String,
+        /// User of the process's token.
+        user: Known<String>,
+        /// User as the process's environment names it, which the process itself can change.
+        environment_user: Known<String>,
+        /// Start time.
+        create_time: Known<Time>,
+        /// Address of the process object.
+        process_address: VirtAddr,
+    }
+}

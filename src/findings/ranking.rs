@@ -4,7 +4,7 @@ use super::case::Case;
 use super::processes::{Suspect, is_offline, is_shell, is_system, judge, judge_linux, judge_windows, program};
 use super::{rules, suspicious};
 use crate::address::VirtAddr;
-use crate::facts::drivers::{Callback, DriverFunction, Service};
+use crate::facts::drivers::{Callback, DriverFunction, SystemService};
 use crate::facts::linux::{LogRecord, OpenFile, ShellHistory};
 use crate::facts::windows::{Handle, Privilege, Sid};
 use crate::facts::{
@@ -91,11 +91,11 @@ pub fn of_windows(windows: &Windows, scope: Scope, out: &mut Sink<Finding>) {
             list.hook(what, target(row.address, &row.module), &DriverFunction::TABLE, row.driver_address);
         }
     }
-    for row in rows::<Service>(out, |sink| windows::ssdt(windows, Scope::Machine, sink)).iter().filter(|row| strange(&row.module)) {
+    for row in rows::<SystemService>(out, |sink| windows::ssdt(windows, Scope::Machine, sink)).iter().filter(|row| strange(&row.module)) {
         list.hook(
             format!("system call {:#x} of {}", row.number.0, row.table),
             target(row.function, &row.module),
-            &Service::TABLE,
+            &SystemService::TABLE,
             row.address,
         );
     }

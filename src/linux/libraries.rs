@@ -30,10 +30,10 @@ const DT_NULL: u64 = 0;
 const DT_DEBUG: u64 = 21;
 
 /// A file mapped as code: all of its mappings that belong together.
-struct Image<'a> {
-    start: VirtAddr,
-    end: VirtAddr,
-    file: Object<'a>,
+pub struct Image<'a> {
+    pub start: VirtAddr,
+    pub end: VirtAddr,
+    pub file: Object<'a>,
     /// Page of the file at which the last mapping begins.
     page: u64,
     executable: bool,
@@ -79,7 +79,7 @@ fn of_task(linux: &Linux, task: &Task<'_>, out: &mut Sink<Library>) -> Result<()
 
 /// The files that are mapped as code, each with its data. `mappings` are in the order of their addresses; a file's parts are mapped
 /// in the order in which they stand in the file, so that one which begins earlier in it begins a second copy.
-fn images<'a>(mappings: &[maps::Mapping<'a>]) -> Vec<Image<'a>> {
+pub fn images<'a>(mappings: &[maps::Mapping<'a>]) -> Vec<Image<'a>> {
     let mut images: Vec<Image<'a>> = Vec::new();
     let mut latest: HashMap<VirtAddr, usize> = HashMap::new();
     for mapping in mappings {

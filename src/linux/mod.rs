@@ -8,6 +8,7 @@ mod exhibits;
 mod files;
 mod kernel_log;
 mod libraries;
+mod mapped_files;
 mod maps;
 mod modules;
 mod mounts;
@@ -64,6 +65,9 @@ impl Linux {
     }
     pub fn space(&self) -> &AddressSpace {
         &self.space
+    }
+    pub fn profile(&self) -> &Profile {
+        &self.profile
     }
     /// How people name an address of the kernel.
     pub fn name_at(&self, at: VirtAddr) -> Option<String> {

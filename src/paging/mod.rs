@@ -75,6 +75,11 @@ impl AddressSpace {
         x64::walk(self, at)
     }
 
+    /// The size of the largest empty stretch around an unmapped page, which is aligned to its size.
+    pub fn gap(&self, at: VirtAddr) -> u64 {
+        x64::gap(self, at)
+    }
+
     /// Calls `found` with each mapped page of a range: its address, the page, and how much of it lies in the range.
     pub fn mapped(&self, start: VirtAddr, end: VirtAddr, found: &mut dyn FnMut(VirtAddr, Leaf, u64)) {
         x64::mapped(self, start, end, found);
@@ -148,7 +153,12 @@ impl AddressSpace {
 
     /// Reads within one page; tells where its first byte comes from.
     pub fn read_in_page(&self, at: VirtAddr, out: &mut [u8]) -> Result<PageOrigin, ReadError> {
-        let backing = self.backing(at)?.offset(at.in_page());
+        self.read_backing(self.backing(at)?, at, out)
+    }
+
+    /// The same for a page that was found by another road; `at` tells the place within it.
+    pub fn read_backing(&self, page: PageOrigin, at: VirtAddr, out: &mut [u8]) -> Result<PageOrigin, ReadError> {
+        let backing = page.offset(at.in_page());
         match backing {
             PageOrigin::Ram(physical) | PageOrigin::Transition(physical) | PageOrigin::Prototype(physical) => {
                 self.image.read(physical, out)?

@@ -170,6 +170,22 @@ pub fn mapped(space: &AddressSpace, start: VirtAddr, end: VirtAddr, found: &mut 
     }
 }
 
+/// The size of the largest empty stretch around an unmapped page, which is aligned to its size.
+pub fn gap(space: &AddressSpace, at: VirtAddr) -> u64 {
+    let mut table = space.root.0;
+    for level in (0..space.levels.number()).rev() {
+        let size = PAGE_SIZE << (9 * level);
+        match entry(space, table, level, at) {
+            Ok(entry) if entry & (PRESENT | LARGE) == PRESENT && level > 0 => table = entry & FRAME,
+            Ok(entry) if entry & PRESENT == 0 && level > 0 && space.software.table(at, entry).is_ok() => {
+                table = space.software.table(at, entry).map_or(0, |table| table.0 & FRAME);
+            }
+            _ => return size,
+        }
+    }
+    PAGE_SIZE
+}
+
 /// All that a range maps, each table read once.
 struct Descent<'a> {
     space: &'a AddressSpace,

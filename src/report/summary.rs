@@ -3,7 +3,7 @@
 use super::text::{grid, shown};
 use crate::engine::{Error, Session, find_table};
 use crate::facts::text::{printable, size};
-use crate::facts::{Answer, Cell, Known, Module, Process, ProcessState, Record, Scope, Socket, State, Suspicious, ToCell, Verdict, Watch};
+use crate::facts::{Answer, Cell, Finding, Indicator, Known, Module, Process, ProcessState, Record, Scope, Socket, State, ToCell, Watch};
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
@@ -15,9 +15,9 @@ const MOST: usize = 40;
 pub fn write_summary(session: &Session, watch: &Arc<Watch>, to: &mut dyn Write) -> io::Result<()> {
     let mut out = BufWriter::new(to);
     system(session, &mut out)?;
+    section(session, watch, "Findings", findings, &mut out)?;
     section(session, watch, "Processes", processes, &mut out)?;
     section(session, watch, "Sockets", sockets, &mut out)?;
-    section(session, watch, "Suspicious regions", suspicious, &mut out)?;
     section(session, watch, "Kernel modules", modules, &mut out)?;
     let info = session.info();
     if !info.warnings.is_empty() {
@@ -153,18 +153,21 @@ fn place(address: &Known<String>, port: &Known<u16>) -> String {
     if address.contains(':') { format!("[{address}]:{}", text(port)) } else { format!("{address}:{}", text(port)) }
 }
 
-fn suspicious(answer: &Answer<Suspicious>) -> Section {
-    let head = counts(answer.iter().map(|region| region.verdict), |verdict| verdict.word());
-    let mut shown: Vec<_> = answer.iter().filter(|region| region.verdict != Verdict::LikelyBenign).collect();
-    shown.sort_by_key(|region| std::cmp::Reverse(region.score));
-    let item = |region: &&Suspicious| {
-        let owner = format!("{} {}", region.process, region.pid);
-        let place = format!("{} {}", region.start, text(&region.protection));
-        let verdict = region.verdict.word().replace('_', " ");
-        let file = region.file.value().map_or("no file", String::as_str).to_owned();
-        let columns = vec![region.score.to_string(), verdict, owner, place, file];
-        let reasons = region.indicators.iter().map(|reason| format!("{}: {}", reason.rule.id, reason.detail)).collect();
-        Item { columns, reasons }
+/// From here on a finding is worth a line of the page.
+const WORTH: u8 = 30;
+
+fn findings(answer: &Answer<Finding>) -> Section {
+    let (shown, others): (Vec<_>, Vec<_>) = answer.iter().partition(|finding| finding.score >= WORTH);
+    let head = match (shown.len(), others.len()) {
+        (0, 0) => "none".to_owned(),
+        (shown, 0) => format!("{shown}, the gravest first"),
+        (shown, others) => format!("{shown}, the gravest first; {others} of less than {WORTH} points are left out"),
+    };
+    let item = |finding: &&Finding| {
+        let columns = vec![finding.score.to_string(), finding.kind.word().to_owned(), finding.subject.clone()];
+        let reason = |reason: &Indicator| format!("{:+} {}: {}", reason.rule.points, reason.rule.id, reason.detail);
+        let next = (!finding.next.is_empty()).then(|| format!("next: {}", finding.next));
+        Item { columns, reasons: finding.indicators.iter().map(reason).chain(next).collect() }
     };
     (head, shown.iter().map(item).collect())
 }

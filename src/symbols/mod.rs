@@ -17,6 +17,7 @@ mod packed;
 mod pdb;
 pub mod profile;
 mod source;
+mod structure;
 pub mod system_map;
 mod table;
 mod vmcoreinfo;
@@ -114,6 +115,10 @@ impl Profile {
     /// The layout of a structure which a field holds or points to.
     pub fn layout_of(&self, id: TypeId) -> Option<Arc<Layout>> {
         once(&self.by_id, id, || Layout::of(&*self.types, id).map(Arc::new))
+    }
+    /// A structure by whatever name somebody typed, as people read it.
+    pub fn structure(&self, name: &str) -> Option<crate::facts::Structure> {
+        structure::describe(&*self.types, name)
     }
     pub fn has(&self, structure: &'static str, field: &'static str) -> bool {
         self.layout(structure).is_ok_and(|layout| layout.field(field).is_ok())

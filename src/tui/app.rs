@@ -1,20 +1,24 @@
 //! The explorer's state, and how it changes. Draws nothing, reads no image: it answers messages, and asks for work by effects.
 
-use super::commands::{self, COMMANDS, Command, Key, Pane};
-use super::panes::arrange::{Arranged, Ask, resemblance};
-use super::panes::hex::{HexView, Needle, Target, Wish, parse_target};
-use super::panes::overlay::{Line, Overlay};
-use super::panes::process_tree::ProcessTree;
-use super::panes::record;
-use super::panes::table::{Link, TableView, Where};
+mod questions;
+mod texts;
+mod travel;
+
+use super::commands::{self, Command, Key, Pane};
+use super::panes::arrange::{Arranged, Ask};
+use super::panes::bytes::{BytesView, Mode, Told, Want};
+use super::panes::link::Link;
+use super::panes::overlay::Overlay;
+use super::panes::process_tree::{Order, ProcessTree};
+use super::panes::table::TableView;
 use super::text::counted;
 use super::theme::{Look, Role};
 use super::widgets::palette::Item;
 use crate::address::VirtAddr;
-use crate::engine::{Bytes, Entry, Space};
-use crate::facts::{Info, Rows, Scope};
+use crate::engine::{Entry, Hit, Space, Stretch};
+use crate::facts::{Info, Located, Rows, Scope, State};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
-use fuzzy_matcher::FuzzyMatcher;
+use questions::{Prompt, Question};
 use ratatui::layout::Rect;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,13 +47,22 @@ pub enum Message {
         generation: u32,
         arranged: Arranged,
     },
-    Bytes {
-        wish: Wish,
-        result: Result<Bytes, String>,
+    /// What the view of bytes wanted to know.
+    Told {
+        want: Want,
+        told: Told,
     },
     Found {
         serial: u32,
+        result: Result<Hit, String>,
+    },
+    Crossed {
+        serial: u32,
         result: Result<Option<u64>, String>,
+    },
+    Located {
+        serial: u32,
+        found: Option<Located>,
     },
     /// Time has passed while work goes on.
     Tick,
@@ -59,13 +72,16 @@ pub enum Message {
 pub struct Opened {
     pub info: Info,
     pub tree: &'static Entry,
+    /// Where the tree's scores come from.
+    pub scores: Option<&'static Entry>,
     pub tables: Vec<&'static Entry>,
 }
 
-/// Whose rows: the tree's, or those of one of the tables.
+/// Whose rows: the tree's, its scores, or those of one of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Slot {
     Tree,
+    Scores,
     Table(usize),
 }
 
@@ -81,14 +97,25 @@ pub enum Effect {
         generation: u32,
         ask: Ask,
     },
-    Read(Wish),
+    Learn(Want),
     Find {
         serial: u32,
-        space: Space,
-        from: u64,
-        last: u64,
-        needle: Vec<u8>,
+        stretch: Stretch,
+        needle: Vec<Vec<u8>>,
     },
+    /// Find the next memory behind a gap.
+    Cross {
+        serial: u32,
+        space: Space,
+        at: u64,
+        forward: bool,
+    },
+    Locate {
+        serial: u32,
+        name: String,
+        process: Option<VirtAddr>,
+    },
+    StopFinding,
     /// Stop all that runs; what has been found so far stays.
     Cancel,
     Suspend,
@@ -111,28 +138,14 @@ pub enum Focus {
     Tables,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Question {
-    Search,
-    Filter,
-    Goto,
-    Command,
-}
-
-/// What can be chosen by name.
-#[derive(Clone, Copy)]
+/// What can be chosen from a list.
+#[derive(Clone)]
 enum Choice {
     Command(&'static Command),
     Table(usize),
-}
-
-struct Prompt {
-    question: Question,
-    answer: String,
-    /// The answer before it was changed, to which Esc returns.
-    before: String,
-    /// Which of the choices is selected, where there are any.
-    choice: usize,
+    Link(Link),
+    Travel(isize),
+    Order(Order),
 }
 
 /// Where things were last drawn, for the mouse.
@@ -146,8 +159,6 @@ pub struct Places {
 
 /// Rows of another process are shown no longer than this.
 const STALE: Duration = Duration::from_millis(120);
-/// How far a search goes in a space without end.
-const FARTHEST: u64 = 4 << 30;
 /// Below this width one pane has the screen.
 pub const TWO_PANES: u16 = 110;
 
@@ -163,13 +174,18 @@ pub struct App {
     pub active: usize,
     /// Tables of the whole machine rather than of the selected process.
     pub all: bool,
-    pub hex: Vec<HexView>,
+    pub bytes: Option<BytesView>,
+    travels: travel::Travels,
     pub overlay: Option<Overlay>,
     prompt: Option<Prompt>,
     pub notice: Option<(Role, String)>,
     pub work: Option<Work>,
     pub places: Places,
-    finding: Option<u32>,
+    /// What is under way: a search and a leap over a gap with their directions, a name with what is to be added to its address.
+    finding: Option<(u32, bool)>,
+    crossing: Option<(u32, bool)>,
+    locating: Option<(u32, String, i128)>,
+    scores: Option<&'static Entry>,
     serial: u32,
     interrupted: bool,
     effects: Vec<Effect>,
@@ -190,13 +206,17 @@ impl App {
             tables: Vec::new(),
             active: 0,
             all: false,
-            hex: Vec::new(),
+            bytes: None,
+            travels: travel::Travels::default(),
             overlay: None,
             prompt: None,
             notice: None,
             work: None,
             places: Places::default(),
             finding: None,
+            crossing: None,
+            locating: None,
+            scores: None,
             serial: 0,
             interrupted: false,
             effects: Vec::new(),
@@ -232,12 +252,14 @@ impl App {
                     }
                 }
             }
-            Message::Bytes { wish, result } => {
-                for view in &mut self.hex {
-                    view.take(wish, result.clone());
+            Message::Told { want, told } => {
+                if let Some(view) = &mut self.bytes {
+                    view.take(want, told);
                 }
             }
             Message::Found { serial, result } => self.found(serial, result),
+            Message::Crossed { serial, result } => self.crossed(serial, result),
+            Message::Located { serial, found } => self.located(serial, found),
             Message::Tick => {
                 for view in &mut self.tables {
                     if view.stale.is_some_and(|since| since.elapsed() > STALE) {
@@ -253,7 +275,10 @@ impl App {
 
     fn opened(&mut self, opened: Opened) {
         self.effects.push(Effect::Query { slot: Slot::Tree, entry: opened.tree, scope: Scope::Machine });
-        self.tables = opened.tables.into_iter().map(TableView::new).collect();
+        let os = opened.info.os;
+        self.scores = opened.scores;
+        self.tree.set_system(os);
+        self.tables = opened.tables.into_iter().map(|entry| TableView::new(entry, os)).collect();
         let warnings = &opened.info.warnings;
         if let Some(first) = warnings.first() {
             let more = if warnings.len() > 1 { format!(" (+{}, i shows all)", warnings.len() - 1) } else { String::new() };
@@ -264,7 +289,15 @@ impl App {
 
     fn rows(&mut self, slot: Slot, scope: Scope, rows: Arc<dyn Rows>) {
         match slot {
-            Slot::Tree => self.tree.load(rows, &self.look),
+            Slot::Tree => {
+                let whole = rows.state() != State::Running;
+                self.tree.load(rows, &self.look);
+                // Judging all processes takes a while: it waits until there is a tree to show the scores in.
+                if let Some(entry) = self.scores.take_if(|_| whole) {
+                    self.effects.push(Effect::Query { slot: Slot::Scores, entry, scope: Scope::Machine });
+                }
+            }
+            Slot::Scores => self.tree.judge(rows.as_ref(), &self.look),
             Slot::Table(table) => {
                 if let Some(view) = self.tables.get_mut(table).filter(|view| view.asked == Some(scope)) {
                     view.load(rows);
@@ -277,6 +310,7 @@ impl App {
     fn failed(&mut self, slot: Slot, scope: Scope, why: String) {
         match slot {
             Slot::Tree => self.tree.failure = Some(why),
+            Slot::Scores => self.notice = Some((Role::Warning, format!("the processes could not be judged: {why}"))),
             Slot::Table(table) => {
                 if let Some(view) = self.tables.get_mut(table).filter(|view| view.asked == Some(scope)) {
                     view.forget();
@@ -313,8 +347,10 @@ impl App {
                 }
             }
         }
-        if let Some(wish) = self.hex.last_mut().and_then(HexView::wish) {
-            self.effects.push(Effect::Read(wish));
+        if self.shows_tables()
+            && let Some(view) = &mut self.bytes
+        {
+            self.effects.extend(view.wants().into_iter().map(Effect::Learn));
         }
     }
 
@@ -337,8 +373,8 @@ impl App {
         match self.focus {
             _ if self.overlay.is_some() => Pane::Overlay,
             Focus::Tree => Pane::Tree,
-            Focus::Tables if self.hex.is_empty() => Pane::Table,
-            Focus::Tables => Pane::Hex,
+            Focus::Tables if self.bytes.is_none() => Pane::Table,
+            Focus::Tables => Pane::Bytes,
         }
     }
     pub fn table(&mut self) -> Option<&mut TableView> {
@@ -382,8 +418,8 @@ impl App {
                 } else if over(self.places.tree) {
                     self.tree.wheel(rows);
                 } else if over(self.places.right) {
-                    match self.hex.last_mut() {
-                        Some(view) => view.wheel(rows),
+                    match &mut self.bytes {
+                        Some(view) => view.by_rows(rows),
                         None => {
                             if let Some(view) = self.tables.get_mut(self.active) {
                                 let shown = view.shown();
@@ -400,7 +436,7 @@ impl App {
                 }
                 if let Some((_, view)) = self.places.views.iter().find(|(area, _)| over(*area)) {
                     return match *view {
-                        Some(table) => self.show_table(table),
+                        Some(table) => self.switch_to(table),
                         None => self.focus_tree(),
                     };
                 }
@@ -417,7 +453,7 @@ impl App {
     }
 
     fn click_right(&mut self, x: u16, y: u16) {
-        if let Some(view) = self.hex.last_mut() {
+        if let Some(view) = &mut self.bytes {
             view.click(x, y);
             return;
         }
@@ -436,233 +472,13 @@ impl App {
         }
     }
 
-    // The open question.
-
-    pub fn prompt(&self) -> Option<(String, String)> {
-        let prompt = self.prompt.as_ref()?;
-        let question = match (prompt.question, self.pane()) {
-            (Question::Search, Pane::Hex) => "search text or bytes:",
-            (Question::Search, _) => "search:",
-            (Question::Filter, _) => "filter:",
-            (Question::Goto, _) => "go to address:",
-            (Question::Command, _) => ":",
-        };
-        Some((question.to_owned(), prompt.answer.clone()))
-    }
-
-    fn prompt_key(&mut self, key: Key) {
-        match key.code {
-            KeyCode::Enter => self.accept(),
-            KeyCode::Esc => self.reject(),
-            KeyCode::Char('c') if key.control => self.reject(),
-            KeyCode::Char('u') if key.control => self.answer(String::clear),
-            KeyCode::Char('w') if key.control => self.answer(|answer| {
-                let kept = answer.trim_end().rfind(' ').map_or(0, |at| at + 1);
-                answer.truncate(kept);
-            }),
-            KeyCode::Backspace | KeyCode::Char('h') if key.code == KeyCode::Backspace || key.control => {
-                let empty = self.prompt.as_ref().is_some_and(|prompt| prompt.answer.is_empty());
-                if empty {
-                    self.reject()
-                } else {
-                    self.answer(|answer| {
-                        answer.pop();
-                    })
-                }
-            }
-            KeyCode::Char('g') if self.prompt.as_ref().is_some_and(|it| it.question == Question::Goto && it.answer.is_empty()) => {
-                self.prompt = None;
-                self.jump(false);
-            }
-            KeyCode::Char(c) if !key.control && !c.is_control() => self.answer(|answer| answer.push(c)),
-            KeyCode::Down | KeyCode::Up | KeyCode::Tab if self.asks_command() => {
-                let last = self.choices().len().saturating_sub(1);
-                if let Some(prompt) = &mut self.prompt {
-                    let up = key.code == KeyCode::Up;
-                    prompt.choice = if up { prompt.choice.saturating_sub(1) } else { (prompt.choice + 1).min(last) };
-                }
-            }
-            KeyCode::Down | KeyCode::Up if self.pane() != Pane::Hex => self.by_rows(if key.code == KeyCode::Down { 1 } else { -1 }),
-            _ => (),
-        }
-    }
-
-    /// Longer questions than any of ours are a mistake, or meant to cost time.
-    fn answer(&mut self, change: impl FnOnce(&mut String)) {
-        const LONGEST: usize = 200;
-        if let Some(prompt) = &mut self.prompt {
-            change(&mut prompt.answer);
-            prompt.choice = 0;
-            while prompt.answer.len() > LONGEST {
-                prompt.answer.pop();
-            }
-            let (question, answer) = (prompt.question, prompt.answer.clone());
-            self.apply(question, answer);
-        }
-    }
-
-    /// Search and filter take effect while they are typed.
-    fn apply(&mut self, question: Question, answer: String) {
-        match (question, self.pane()) {
-            (Question::Search, Pane::Tree) => {
-                self.tree.search = answer;
-                self.tree.arrange(&self.look);
-                self.tree.first_hit();
-            }
-            (Question::Filter, Pane::Tree) => {
-                self.tree.filter = answer;
-                self.tree.arrange(&self.look);
-            }
-            (Question::Search | Question::Filter, Pane::Table) => {
-                let table = self.active;
-                if let Some(view) = self.table() {
-                    if question == Question::Search {
-                        view.search = answer
-                    } else {
-                        view.filter = answer
-                    }
-                    self.arrange(table);
-                }
-            }
-            _ => (),
-        }
-    }
-
-    fn ask(&mut self, question: Question, before: String) {
-        let answer = if question == Question::Filter { before.clone() } else { String::new() };
-        self.prompt = Some(Prompt { question, answer, before, choice: 0 });
-    }
-    pub fn ask_command(&mut self) {
-        self.ask(Question::Command, String::new());
-    }
-    fn asks_command(&self) -> bool {
-        self.prompt.as_ref().is_some_and(|prompt| prompt.question == Question::Command)
-    }
-
-    /// The commands of this pane and the tables whose names resemble what was typed, the best first.
-    fn choices(&self) -> Vec<Choice> {
-        let Some(prompt) = self.prompt.as_ref().filter(|_| self.asks_command()) else { return Vec::new() };
-        let pane = self.pane();
-        let commands = COMMANDS.iter().filter(|command| command.panes.contains(&pane) && command.name != "command");
-        let all = commands.map(Choice::Command).chain((0..self.tables.len()).map(Choice::Table));
-        let typed = prompt.answer.trim();
-        if typed.is_empty() {
-            return all.collect();
-        }
-        let matcher = resemblance();
-        let score = |choice: Choice| {
-            let name = self.choice_name(choice);
-            // What begins with the letters is meant before what merely contains them.
-            let bonus = if name.starts_with(&typed.to_lowercase()) { 1000 } else { 0 };
-            Some((matcher.fuzzy_match(&name, typed)? + bonus, choice))
-        };
-        let mut scored: Vec<(i64, Choice)> = all.filter_map(score).collect();
-        scored.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
-        scored.into_iter().map(|(_, choice)| choice).collect()
-    }
-    fn choice_name(&self, choice: Choice) -> String {
-        match choice {
-            Choice::Command(command) => command.name.to_owned(),
-            Choice::Table(table) => self.tables.get(table).map(|view| view.title.to_lowercase()).unwrap_or_default(),
-        }
-    }
-
-    /// What is to be chosen from, and which of it is selected.
-    pub fn palette(&self) -> (Vec<Item>, usize) {
-        let item = |choice: Choice| {
-            let (keys, help) = match choice {
-                Choice::Command(command) => (commands::keys(command), command.help.to_owned()),
-                Choice::Table(table) => {
-                    let keys = if table < 9 { (table + 1).to_string() } else { String::new() };
-                    let doc = self.tables.get(table).map_or("", |view| view.entry.table.doc.trim());
-                    (keys, doc.to_owned())
-                }
-            };
-            Item { name: self.choice_name(choice), keys, help }
-        };
-        let selected = self.prompt.as_ref().map_or(0, |prompt| prompt.choice);
-        (self.choices().into_iter().map(item).collect(), selected)
-    }
-    pub fn ask_search(&mut self) {
-        let before = match self.pane() {
-            Pane::Tree => self.tree.search.clone(),
-            Pane::Hex => String::new(),
-            _ => self.table().map(|view| view.search.clone()).unwrap_or_default(),
-        };
-        self.ask(Question::Search, before);
-    }
-    pub fn ask_filter(&mut self) {
-        let before = match self.pane() {
-            Pane::Tree => self.tree.filter.clone(),
-            _ => self.table().map(|view| view.filter.clone()).unwrap_or_default(),
-        };
-        self.ask(Question::Filter, before);
-    }
-    pub fn ask_goto(&mut self) {
-        self.ask(Question::Goto, String::new());
-    }
-
-    fn reject(&mut self) {
-        if let Some(prompt) = self.prompt.take() {
-            self.apply(prompt.question, prompt.before);
-        }
-    }
-
-    fn accept(&mut self) {
-        let choice = self.prompt.as_ref().and_then(|prompt| self.choices().get(prompt.choice).copied());
-        let Some(prompt) = self.prompt.take() else { return };
-        match (prompt.question, self.pane()) {
-            (Question::Command, _) => match choice {
-                Some(Choice::Command(command)) => {
-                    if let Some(key) = command.keys.first() {
-                        (command.run)(self, *key);
-                    }
-                }
-                Some(Choice::Table(table)) => self.show_table(table),
-                None => self.notice = Some((Role::Warning, format!("there is no command like {}", prompt.answer))),
-            },
-            (Question::Search, Pane::Hex) => match Needle::parse(&prompt.answer) {
-                _ if prompt.answer.is_empty() => self.next_match(true),
-                Ok(needle) => {
-                    if let Some(view) = self.hex.last_mut() {
-                        view.needle = needle;
-                        view.found = None;
-                    }
-                    self.find(0);
-                }
-                Err(why) => self.notice = Some((Role::Warning, why)),
-            },
-            // As in less: an empty search repeats the last one.
-            (Question::Search, _) if prompt.answer.is_empty() => {
-                self.apply(Question::Search, prompt.before);
-                self.next_match(true);
-            }
-            (Question::Search, _) => {
-                let found = match self.pane() {
-                    Pane::Tree => self.tree.has_hits(),
-                    // A table that is still being searched says so itself.
-                    _ => true,
-                };
-                if !found {
-                    self.notice = Some((Role::Warning, format!("\"{}\" is not in the tree", prompt.answer)));
-                }
-            }
-            (Question::Filter, _) => (),
-            (Question::Goto, _) if prompt.answer.trim().is_empty() => (),
-            (Question::Goto, _) => match parse_target(&prompt.answer) {
-                Ok(target) => self.go_to(target),
-                Err(why) => self.notice = Some((Role::Warning, why)),
-            },
-        }
-    }
-
     // Moves.
 
     pub fn by_rows(&mut self, rows: isize) {
         match self.pane() {
             Pane::Overlay => drop(self.overlay.as_mut().map(|overlay| overlay.by(rows))),
             Pane::Tree => self.tree.by(rows),
-            Pane::Hex => drop(self.hex.last_mut().map(|view| view.by_rows(rows))),
+            Pane::Bytes => drop(self.bytes.as_mut().map(|view| view.by_rows(rows))),
             Pane::Table => {
                 if let Some(view) = self.table() {
                     let shown = view.shown();
@@ -675,7 +491,7 @@ impl App {
         let page = match self.pane() {
             Pane::Overlay => self.overlay.as_ref().map(Overlay::page),
             Pane::Tree => Some(self.tree.page()),
-            Pane::Hex => self.hex.last().map(HexView::page),
+            Pane::Bytes => self.bytes.as_ref().map(BytesView::page),
             Pane::Table => self.table().map(|view| view.list.page()),
         };
         let rows = (page.unwrap_or(1) / part).max(1);
@@ -683,8 +499,8 @@ impl App {
     }
     pub fn jump(&mut self, bottom: bool) {
         match self.pane() {
-            Pane::Hex => {
-                if let Some(view) = self.hex.last_mut() {
+            Pane::Bytes => {
+                if let Some(view) = &mut self.bytes {
                     view.to(if bottom { view.last } else { view.first });
                 }
             }
@@ -692,7 +508,7 @@ impl App {
         }
     }
     pub fn by_bytes(&mut self, bytes: i128) {
-        if let Some(view) = self.hex.last_mut() {
+        if let Some(view) = &mut self.bytes {
             view.by(bytes);
         }
     }
@@ -712,42 +528,63 @@ impl App {
     // Views.
 
     pub fn focus_tree(&mut self) {
+        self.browse(Focus::Tree, 0);
         self.focus = Focus::Tree;
     }
     fn show_table(&mut self, table: usize) {
         if table < self.tables.len() {
             self.active = table;
-            self.hex.clear();
+            self.bytes = None;
             self.focus = Focus::Tables;
         }
+    }
+    fn switch_to(&mut self, table: usize) {
+        self.browse(Focus::Tables, table);
+        self.show_table(table);
     }
     pub fn view_of(&mut self, key: Key) {
         if let KeyCode::Char(digit) = key.code
             && let Some(number) = digit.to_digit(10)
         {
-            self.show_table((number as usize).saturating_sub(1));
+            self.switch_to((number as usize).saturating_sub(1));
         }
     }
     /// Through the tree and all tables, around. From the tree the table that is in sight comes first.
     pub fn next_view(&mut self, forward: bool) {
         let last = self.tables.len().saturating_sub(1);
         match (self.focus, forward) {
-            (Focus::Tree, true) => self.focus = Focus::Tables,
-            (Focus::Tree, false) => self.show_table(last),
-            // The bytes are a step into a table: leaving sideways goes back to the tree and keeps them.
-            (Focus::Tables, _) if !self.hex.is_empty() => self.focus = Focus::Tree,
-            (Focus::Tables, true) if self.active >= last => {
-                self.active = 0;
-                self.focus = Focus::Tree;
+            (Focus::Tree, true) => {
+                self.browse(Focus::Tables, self.active);
+                self.focus = Focus::Tables;
             }
-            (Focus::Tables, false) if self.active == 0 => self.focus = Focus::Tree,
-            (Focus::Tables, true) => self.show_table(self.active + 1),
-            (Focus::Tables, false) => self.show_table(self.active - 1),
+            (Focus::Tree, false) => self.switch_to(last),
+            // The bytes are a step into a table: leaving sideways goes back to the tree and keeps them.
+            (Focus::Tables, _) if self.bytes.is_some() => self.focus_tree(),
+            (Focus::Tables, true) if self.active >= last => {
+                self.focus_tree();
+                self.active = 0;
+            }
+            (Focus::Tables, false) if self.active == 0 => self.focus_tree(),
+            (Focus::Tables, true) => self.switch_to(self.active + 1),
+            (Focus::Tables, false) => self.switch_to(self.active - 1),
         }
     }
     pub fn next_table(&mut self, forward: bool) {
         let count = self.tables.len().max(1);
-        self.show_table((self.active + if forward { 1 } else { count - 1 }) % count);
+        self.switch_to((self.active + if forward { 1 } else { count - 1 }) % count);
+    }
+    /// Reads the bytes in another way.
+    pub fn read_as(&mut self, mode: Mode) {
+        let Some(view) = &mut self.bytes else { return };
+        match (mode, &view.fields) {
+            (Mode::Fields, None) => self.ask_structure(),
+            _ => view.toggle(mode),
+        }
+    }
+    pub fn inspect(&mut self) {
+        if let Some(view) = &mut self.bytes {
+            view.inspects = !view.inspects;
+        }
     }
     pub fn zoom(&mut self) {
         self.zoomed = !self.zoomed;
@@ -763,15 +600,13 @@ impl App {
     pub fn back(&mut self) {
         match self.pane() {
             Pane::Overlay => self.overlay = None,
-            Pane::Hex => {
-                self.hex.pop();
-                self.stop_finding();
-            }
+            Pane::Bytes if self.finding.is_some() => self.stop_finding(),
+            Pane::Bytes => self.step_out(),
             Pane::Table => {
                 let table = self.active;
                 let Some(view) = self.table() else { return };
                 if view.filter.is_empty() && view.search.is_empty() {
-                    self.focus = Focus::Tree;
+                    self.step_out();
                 } else {
                     if view.search.is_empty() {
                         view.filter.clear()
@@ -779,6 +614,11 @@ impl App {
                         view.search.clear()
                     }
                     self.arrange(table);
+                }
+            }
+            Pane::Tree if self.tree.search.is_empty() && self.tree.filter.is_empty() => {
+                if self.may_go_back() {
+                    self.travel(-1);
                 }
             }
             Pane::Tree => {
@@ -791,118 +631,15 @@ impl App {
             }
         }
     }
-    pub fn enter(&mut self) {
-        match self.pane() {
-            Pane::Tree => self.focus = Focus::Tables,
-            Pane::Table => self.follow(false),
-            Pane::Hex => match self.hex.last().and_then(HexView::pointer) {
-                Some(pointer) => self.go_to(Target::Virtual(pointer)),
-                None => self.notice = Some((Role::Warning, "no whole pointer here: bytes are missing".to_owned())),
-            },
-            Pane::Overlay => self.overlay = None,
-        }
-    }
-    pub fn object(&mut self) {
-        if self.pane() == Pane::Table {
-            return self.follow(true);
-        }
-        let Some(process) = self.tree.current() else { return };
-        match process.address.value() {
-            Some(&VirtAddr(at)) => {
-                let what = format!("process object of {} {}", self.look.clean(&process.name), process.pid);
-                self.hex = vec![HexView::new(Space::Kernel, what, String::new(), 0, u64::MAX, at)];
-                self.focus = Focus::Tables;
-            }
-            None => self.notice = Some((Role::Warning, "this process object has no virtual address".to_owned())),
-        }
-    }
-
-    fn follow(&mut self, object: bool) {
-        let link = self.tables.get(self.active).and_then(|view| view.link(object));
-        match link {
-            Some(Link::Bytes { space, first, last, at, what }) => match self.space_of(space) {
-                Some(space) => {
-                    let owner = self.owner(space);
-                    self.hex.push(HexView::new(space, self.look.clean(&what), owner, first, last, at));
-                }
-                None => self.notice = Some((Role::Warning, "the row's process is not in the tree".to_owned())),
-            },
-            Some(Link::Process { address, pid }) => self.reveal(address, pid),
-            None => {
-                let empty = self.tables.get(self.active).is_none_or(|view| view.selected().is_none());
-                let text = if empty { "no row is selected" } else { "this row has no address to go to; v shows all of it" };
-                self.notice = Some((Role::Dim, text.to_owned()));
+    /// To where one came from.
+    fn step_out(&mut self) {
+        match self.may_go_back() {
+            true => self.travel(-1),
+            false => {
+                self.bytes = None;
+                self.focus = Focus::Tree;
             }
         }
-    }
-    fn space_of(&self, place: Where) -> Option<Space> {
-        match place {
-            Where::Space(space) => Some(space),
-            Where::OfPid(pid) => self.tree.find(None, Some(pid))?.address.value().map(|address| Space::Process(*address)),
-        }
-    }
-    fn owner(&self, space: Space) -> String {
-        match space {
-            Space::Process(address) => self
-                .tree
-                .find(Some(address), None)
-                .map_or(address.to_string(), |process| format!("{} {}", self.look.clean(&process.name), process.pid)),
-            Space::Kernel | Space::Physical => String::new(),
-        }
-    }
-    pub fn go_to_process(&mut self) {
-        match self.tables.get(self.active).and_then(TableView::process) {
-            Some(Link::Process { address, pid }) => self.reveal(address, pid),
-            _ => self.notice = Some((Role::Dim, "this row belongs to no process".to_owned())),
-        }
-    }
-    fn reveal(&mut self, address: Option<VirtAddr>, pid: Option<u32>) {
-        if self.tree.reveal(address, pid, &self.look) {
-            self.focus = Focus::Tree;
-        } else {
-            self.notice = Some((Role::Warning, "the row's process is not in the tree".to_owned()));
-        }
-    }
-
-    fn go_to(&mut self, target: Target) {
-        let current = self.hex.last().map(|view| (view.space, view.cursor));
-        let (space, at) = match target {
-            Target::Physical(at) => (Space::Physical, at),
-            Target::Virtual(at) if VirtAddr(at).is_kernel() => (Space::Kernel, at),
-            Target::Virtual(at) => match current {
-                Some((space @ (Space::Process(_) | Space::Physical), _)) => (space, at),
-                _ => match self.tree.current().and_then(|process| process.address.value()) {
-                    Some(address) => (Space::Process(*address), at),
-                    None => (Space::Kernel, at),
-                },
-            },
-            Target::Relative(by) => match current.map(|(space, cursor)| (space, u64::try_from(i128::from(cursor) + by))) {
-                Some((space, Ok(at))) => (space, at),
-                Some((_, Err(_))) => return self.notice = Some((Role::Warning, "that is outside of the address space".to_owned())),
-                None => {
-                    return self.notice = Some((Role::Warning, "+ and - count from the cursor of the bytes; open some first".to_owned()));
-                }
-            },
-        };
-        // Inside what is shown the cursor moves; beyond it a new view opens, from which Esc returns.
-        match self.hex.last_mut() {
-            Some(view) if view.space == space && (view.first..=view.last).contains(&at) => view.to(at),
-            _ => {
-                let owner = self.owner(space);
-                let last = match (space, &self.info) {
-                    (Space::Physical, Some(info)) => {
-                        info.memory.iter().map(|range| range.end().0).max().map_or(u64::MAX, |end| end.saturating_sub(1))
-                    }
-                    _ => u64::MAX,
-                };
-                if at > last {
-                    self.notice = Some((Role::Warning, format!("{at:#x} lies behind the last physical page, {last:#x}")));
-                    return;
-                }
-                self.hex.push(HexView::new(space, format!("{at:#x}"), owner, 0, last, at));
-            }
-        }
-        self.focus = Focus::Tables;
     }
 
     // Searching on.
@@ -911,52 +648,11 @@ impl App {
         let found = match self.pane() {
             Pane::Tree => self.tree.next_hit(forward),
             Pane::Table => self.table().is_some_and(|view| view.next_hit(forward)),
-            Pane::Hex => return self.find(1),
+            Pane::Bytes => return self.find(forward, true),
             Pane::Overlay => true,
         };
         if !found {
             self.notice = Some((Role::Dim, "no match; / searches".to_owned()));
-        }
-    }
-
-    fn find(&mut self, skip: u64) {
-        let Some(view) = self.hex.last() else { return };
-        if view.needle.bytes.is_empty() {
-            self.notice = Some((Role::Dim, "nothing to search for; / asks".to_owned()));
-            return;
-        }
-        let Some(from) = view.cursor.checked_add(skip).filter(|from| *from <= view.last) else {
-            self.notice = Some((Role::Dim, "the end".to_owned()));
-            return;
-        };
-        self.serial = self.serial.wrapping_add(1);
-        self.finding = Some(self.serial);
-        // A region is searched to its end; where there is none, no farther than one is ready to wait.
-        let last = if view.bounded() { view.last } else { view.last.min(from.saturating_add(FARTHEST)) };
-        let (space, needle) = (view.space, view.needle.bytes.clone());
-        self.effects.push(Effect::Find { serial: self.serial, space, from, last, needle });
-    }
-    fn stop_finding(&mut self) {
-        if self.finding.take().is_some() {
-            self.effects.push(Effect::Cancel);
-        }
-    }
-    fn found(&mut self, serial: u32, result: Result<Option<u64>, String>) {
-        if self.finding != Some(serial) {
-            return;
-        }
-        self.finding = None;
-        let Some(view) = self.hex.last_mut() else { return };
-        match result {
-            Ok(Some(at)) => {
-                view.found = Some(at);
-                view.to(at);
-            }
-            Ok(None) => {
-                let far = if view.bounded() { "from here to the end" } else { "in the next 4 GiB" };
-                self.notice = Some((Role::Warning, format!("\"{}\" is not found {far}", view.needle.typed)));
-            }
-            Err(why) => self.notice = Some((Role::Warning, why)),
         }
     }
 
@@ -969,104 +665,25 @@ impl App {
             self.arrange(table);
         }
     }
+    /// How the tree can be ordered, to choose from.
+    pub fn ask_order(&mut self) {
+        let item = |order: &Order| Item { name: order.name().to_owned(), keys: String::new(), help: order.help().to_owned() };
+        let choices = Order::ALL.iter().map(|order| (item(order), Choice::Order(*order))).collect();
+        let at = Order::ALL.iter().position(|order| *order == self.tree.order).unwrap_or(0);
+        self.choose("sort by:", choices, at);
+    }
+    fn order_tree(&mut self, order: Order) {
+        self.tree.sort(order, &self.look);
+    }
     pub fn invert(&mut self) {
+        if self.pane() == Pane::Tree {
+            return self.tree.invert(&self.look);
+        }
         let table = self.active;
         match self.table().map(TableView::invert) {
             Some(true) => self.arrange(table),
             _ => self.notice = Some((Role::Dim, "not sorted; s sorts".to_owned())),
         }
-    }
-
-    // Texts over the panes.
-
-    pub fn help(&mut self) {
-        let pane = self.pane();
-        let line = |command: &commands::Command| Line::new(commands::keys(command), command.help, Role::Text);
-        let own = |command: &&commands::Command| command.panes == [pane];
-        let mut lines = vec![Line::heading(pane.name())];
-        lines.extend(COMMANDS.iter().filter(own).map(line));
-        lines.push(Line::heading(""));
-        lines.push(Line::heading("Everywhere"));
-        lines.extend(COMMANDS.iter().filter(|command| !own(command) && command.panes.contains(&pane)).map(line));
-        lines.push(Line::heading(""));
-        lines.push(Line::heading("Marks"));
-        let (exited, dash) = (self.look.symbols.exited, self.look.symbols.dash);
-        let marks = [
-            ("hidden", "alive, yet missing from the list that the system itself shows"),
-            (exited, "exited: the process is over, its object is still there"),
-            ("zombie", "over, and its parent has not asked how it ended"),
-            ("+12", "folded, with so many below"),
-            ("!", "something about the row could not be read or does not agree; v says what"),
-            (dash, "the system has no such value"),
-            ("??", "the value is not in the image; not the same as zero"),
-        ];
-        lines.extend(marks.map(|(mark, meaning)| Line::new(mark, meaning, Role::Text)));
-        lines.push(Line::heading(""));
-        lines.push(Line::new("", "The image is opened read-only; nothing here can change it.", Role::Dim));
-        self.overlay = Some(Overlay::new("Help", lines));
-    }
-
-    pub fn record(&mut self) {
-        let found = match self.pane() {
-            Pane::Tree => self.tree.current_row().map(|(rows, row)| (record(rows, row, &self.look), "process".to_owned())),
-            _ => self.tables.get(self.active).and_then(|view| {
-                let (rows, row) = (view.rows.as_ref()?, view.selected()?);
-                Some((record(rows.as_ref(), row, &self.look), format!("{}, row {}", view.title, row + 1)))
-            }),
-        };
-        match found {
-            Some((lines, title)) => {
-                let lines = lines.into_iter().map(|(name, value, role)| Line::new(name, value, role)).collect();
-                self.overlay = Some(Overlay::new(title, lines));
-            }
-            None => self.notice = Some((Role::Dim, "no row is selected".to_owned())),
-        }
-    }
-
-    pub fn info(&mut self) {
-        let Some(info) = &self.info else { return };
-        let dash = self.look.symbols.dash;
-        let text = |value: Option<String>| value.unwrap_or_else(|| dash.to_owned());
-        let mut lines = Vec::new();
-        let view = match self.pane() {
-            Pane::Tree => ("Process tree".to_owned(), self.tree.notes().to_vec()),
-            _ => self.tables.get(self.active).map_or_else(Default::default, |view| {
-                (view.title.clone(), view.rows.as_ref().map_or_else(Vec::new, |rows| rows.notes().to_vec()))
-            }),
-        };
-        if !view.1.is_empty() {
-            lines.push(Line::heading(&view.0));
-            lines.extend(view.1.into_iter().map(|note| Line::new("note", note, Role::Text)));
-            lines.push(Line::heading(""));
-        }
-        lines.push(Line::heading("Image"));
-        let plain = |label: &str, value: String| Line::new(label, value, Role::Text);
-        lines.push(plain("system", format!("{} {}", info.os.name(), info.architecture)));
-        lines.push(plain("kernel", info.kernel.clone()));
-        lines.push(plain("host", text(info.hostname.value().cloned())));
-        lines.push(plain("booted", text(info.boot_time.value().map(ToString::to_string))));
-        lines.push(plain("captured", text(info.capture_time.value().map(ToString::to_string))));
-        lines.push(plain(
-            "format",
-            format!("{}, {} bytes", info.format, super::text::grouped(usize::try_from(info.size).unwrap_or(usize::MAX))),
-        ));
-        lines.push(plain("paging", format!("{} levels, root {}", info.paging_levels, info.page_table_root)));
-        lines.push(plain("kernel base", info.kernel_base.to_string()));
-        lines.push(plain("symbols", info.symbol_source.clone()));
-        lines.extend(info.memory.iter().map(|range| {
-            let last = range.end().0.saturating_sub(1);
-            plain("memory", format!("{:#x} - {last:#x}", range.start.0))
-        }));
-        lines.extend(info.warnings.iter().map(|warning| Line::new("!", warning.clone(), Role::Warning)));
-        lines.push(Line::heading(""));
-        let passed = info.checks.iter().filter(|check| check.passed).count();
-        lines.push(Line::heading(&format!("Checks: {passed} of {} passed", info.checks.len())));
-        lines.extend(info.checks.iter().map(|check| {
-            let (mark, role) = if check.passed { ("ok", Role::Text) } else { ("failed", Role::Danger) };
-            let detail = if check.detail.is_empty() { String::new() } else { format!(": {}", check.detail) };
-            Line::new(mark, format!("{}{detail}", check.what), role)
-        }));
-        self.overlay = Some(Overlay::new(self.name.clone(), lines));
     }
 
     // The program itself.
@@ -1081,7 +698,7 @@ impl App {
             Some(work) => format!("cancelled: {}; ^C again quits", work.what),
             None => "^C again quits".to_owned(),
         };
-        self.finding = None;
+        (self.finding, self.crossing, self.locating) = (None, None, None);
         self.effects.push(Effect::Cancel);
         self.overlay = None;
         self.notice = Some((Role::Warning, text));
@@ -1104,6 +721,10 @@ impl App {
             crumbs.extend(process);
             return crumbs;
         }
+        if let Some(view) = &self.bytes {
+            crumbs.extend(view.crumbs());
+            return crumbs;
+        }
         if let Some(view) = self.tables.get(self.active) {
             match process {
                 Some(process) if !self.all && !view.machine_only => crumbs.push(process),
@@ -1112,7 +733,6 @@ impl App {
             }
             crumbs.push(view.title.clone());
         }
-        crumbs.extend(self.hex.iter().map(|view| view.what.clone()));
         crumbs
     }
 
@@ -1120,7 +740,7 @@ impl App {
         match self.pane() {
             Pane::Overlay => self.overlay.as_ref().map(Overlay::position).unwrap_or_default(),
             Pane::Tree => self.tree.position_text(),
-            Pane::Hex => self.hex.last().map(HexView::position).unwrap_or_default(),
+            Pane::Bytes => self.bytes.as_ref().map(BytesView::position).unwrap_or_default(),
             Pane::Table => self.tables.get(self.active).map(TableView::position).unwrap_or_default(),
         }
     }

@@ -1,6 +1,7 @@
 //! THE table: what can be done, where, with which key. Key bar, help and dispatch all read it.
 
 use super::app::App;
+use super::panes::bytes::Mode;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use std::fmt;
 
@@ -50,7 +51,7 @@ impl fmt::Display for Key {
 pub enum Pane {
     Tree,
     Table,
-    Hex,
+    Bytes,
     Overlay,
 }
 
@@ -59,7 +60,7 @@ impl Pane {
         match self {
             Self::Tree => "Process tree",
             Self::Table => "Tables",
-            Self::Hex => "Bytes",
+            Self::Bytes => "Bytes",
             Self::Overlay => "Text",
         }
     }
@@ -67,10 +68,11 @@ impl Pane {
 
 const TREE: &[Pane] = &[Pane::Tree];
 const TABLE: &[Pane] = &[Pane::Table];
-const HEX: &[Pane] = &[Pane::Hex];
+const BYTES: &[Pane] = &[Pane::Bytes];
 const LISTS: &[Pane] = &[Pane::Tree, Pane::Table];
-const VIEWS: &[Pane] = &[Pane::Tree, Pane::Table, Pane::Hex];
-const ALL: &[Pane] = &[Pane::Tree, Pane::Table, Pane::Hex, Pane::Overlay];
+const OWNED: &[Pane] = &[Pane::Table, Pane::Bytes];
+const VIEWS: &[Pane] = &[Pane::Tree, Pane::Table, Pane::Bytes];
+const ALL: &[Pane] = &[Pane::Tree, Pane::Table, Pane::Bytes, Pane::Overlay];
 
 pub struct Command {
     /// Its name for the palette and the manual.
@@ -93,9 +95,20 @@ use KeyCode::{BackTab, Down, End, Enter, Esc, F, Home, Left, PageDown, PageUp, R
 
 pub static COMMANDS: &[Command] = &[
     command!(TREE "enter" [key(Enter)] ("go in", 90) "look at the selected process in the tables" => |app, _| app.enter()),
-    command!(TABLE "enter" [key(Enter)] ("bytes", 90) "show the bytes of the selected row: the region, the module, the object" => |app, _| app.enter()),
-    command!(HEX "enter" [key(Enter)] ("follow", 60) "follow the pointer under the cursor" => |app, _| app.enter()),
-    command!(VIEWS "back" [key(Esc)] ("back", 80) "one step out: clear search or filter, leave the bytes, return to the tree" => |app, _| app.back()),
+    command!(TABLE "enter" [key(Enter)] ("follow", 90) "go to what the row is about: bytes of a region, code of a thread, process of a socket" => |app, _| app.enter()),
+    command!(BYTES "enter" [key(Enter)] ("follow", 82) "follow the pointer, jump or call under the cursor" => |app, _| app.enter()),
+    command!(VIEWS "back" [key(Esc)] ("back", 80) "one step out: clear search or filter, then to where you came from" => |app, _| app.back()),
+    command!(VIEWS "previous-place" [char('[')] ("", 0) "back to the place before" => |app, _| app.travel(-1)),
+    command!(VIEWS "next-place" [char(']')] ("", 0) "forward again" => |app, _| app.travel(1)),
+    command!(VIEWS "places" [char('J')] ("places", 11) "all places you came by, to choose from" => |app, _| app.ask_travel()),
+    command!(LISTS "links" [char('o')] ("open", 65) "everything the row leads to, to choose from" => |app, _| app.ask_links()),
+    command!(BYTES "code" [char('d')] ("code", 68) "the bytes as instructions, or as bytes again" => |app, _| app.read_as(Mode::Code)),
+    command!(BYTES "strings" [char('s')] ("strings", 66) "the texts from here on, in ASCII and UTF-16" => |app, _| app.read_as(Mode::Texts)),
+    command!(BYTES "structure" [char('o')] ("structure", 64) "the fields of the structure that begins here; O asks for another one" => |app, _| app.read_as(Mode::Fields)),
+    command!(BYTES "overlay" [char('O')] ("", 0) "label the bytes from the cursor on with a structure: _EPROCESS, task_struct" => |app, _| app.ask_structure()),
+    command!(BYTES "inspect" [char('v')] ("values", 62) "everything the bytes under the cursor can mean" => |app, _| app.inspect()),
+    command!(BYTES "next-memory" [char('}')] ("", 0) "over the gap, to the next memory that is there" => |app, _| app.next_stretch(true)),
+    command!(BYTES "previous-memory" [char('{')] ("", 0) "over the gap, to the memory before" => |app, _| app.next_stretch(false)),
     command!(VIEWS "next-view" [key(Tab)] ("views", 70) "next view: the tree, then each table" => |app, _| app.next_view(true)),
     command!(VIEWS "previous-view" [key(BackTab)] ("", 0) "previous view" => |app, _| app.next_view(false)),
     command!(VIEWS "view" [char('1'), char('2'), char('3'), char('4'), char('5'), char('6'), char('7'), char('8'), char('9')] ("", 0)
@@ -103,18 +116,19 @@ pub static COMMANDS: &[Command] = &[
     command!(VIEWS "tree" [char('0')] ("", 0) "the process tree" => |app, _| app.focus_tree()),
     command!(VIEWS "help" [char('?'), key(F(1))] ("help", 100) "all keys, those of this pane first" => |app, _| app.help()),
     command!(LISTS "search" [char('/')] ("search", 60) "search as you type" => |app, _| app.ask_search()),
-    command!(HEX "search" [char('/')] ("search", 70) "search forward for a text, or for bytes: 4c 8b dc" => |app, _| app.ask_search()),
+    command!(BYTES "search" [char('/')] ("search", 70) "search for a text in ASCII or UTF-16 (u: and a: for one of them), or for bytes: 4c 8b dc" => |app, _| app.ask_search()),
     command!(VIEWS "next-match" [char('n')] ("", 0) "next match" => |app, _| app.next_match(true)),
-    command!(LISTS "previous-match" [char('N')] ("", 0) "previous match" => |app, _| app.next_match(false)),
+    command!(VIEWS "previous-match" [char('N')] ("", 0) "previous match" => |app, _| app.next_match(false)),
     command!(LISTS "filter" [char('f')] ("filter", 50) "show only rows with these words; !word leaves out; what resembles is shown if nothing contains them"
         => |app, _| app.ask_filter()),
     command!(TABLE "sort" [char('s')] ("sort", 40) "sort by the next column, after the last not at all" => |app, _| app.sort()),
-    command!(TABLE "invert" [char('I')] ("", 0) "invert the sorting" => |app, _| app.invert()),
+    command!(TREE "sort" [char('s')] ("sort", 42) "tree, or a list by PID, name, start, threads or score" => |app, _| app.ask_order()),
+    command!(LISTS "invert" [char('I')] ("", 0) "invert the sorting" => |app, _| app.invert()),
     command!(VIEWS "all" [char('a')] ("all/this", 30) "tables of all processes, or of the selected one" => |app, _| app.toggle_all()),
-    command!(TABLE "process" [char('p')] ("process", 35) "select the row's process in the tree" => |app, _| app.go_to_process()),
+    command!(OWNED "process" [char('p')] ("process", 35) "select the process of the row, or of the memory, in the tree" => |app, _| app.go_to_process()),
     command!(LISTS "record" [char('v')] ("record", 20) "the whole row, every field and problem" => |app, _| app.record()),
     command!(LISTS "object" [char('x')] ("object", 10) "the bytes of the kernel's object behind the row" => |app, _| app.object()),
-    command!(VIEWS "goto" [char('g')] ("go to", 45) "go to an address: 0x..., p:0x... physical, +0x... from here; g again goes to the top" => |app, _| app.ask_goto()),
+    command!(VIEWS "goto" [char('g')] ("go to", 45) "go to an address (0x...+n, p:0x... physical, +n from here), symbol, driver, library, PID or process name; g again goes to the top" => |app, _| app.ask_goto()),
     command!(VIEWS "command" [char(':')] ("command", 12) "a command or a table by its name, or by what resembles it" => |app, _| app.ask_command()),
     command!(VIEWS "zoom" [char('z')] ("zoom", 25) "give the pane the whole screen, or take it back" => |app, _| app.zoom()),
     command!(VIEWS "info" [char('i')] ("image", 15) "what the image is, how sure that is, and what this view says about itself" => |app, _| app.info()),
@@ -124,8 +138,8 @@ pub static COMMANDS: &[Command] = &[
     command!(TREE "subtree" [char('*')] ("", 0) "fold or open everything below" => |app, _| app.toggle_subtree()),
     command!(TABLE "left" [key(Left), char('h')] ("", 0) "previous table" => |app, _| app.next_table(false)),
     command!(TABLE "right" [key(Right), char('l')] ("", 0) "next table" => |app, _| app.next_table(true)),
-    command!(HEX "left" [key(Left), char('h')] ("", 0) "one byte back" => |app, _| app.by_bytes(-1)),
-    command!(HEX "right" [key(Right), char('l')] ("", 0) "one byte on" => |app, _| app.by_bytes(1)),
+    command!(BYTES "left" [key(Left), char('h')] ("", 0) "one byte back" => |app, _| app.by_bytes(-1)),
+    command!(BYTES "right" [key(Right), char('l')] ("", 0) "one byte on" => |app, _| app.by_bytes(1)),
     command!(ALL "down" [key(Down), char('j')] ("", 0) "one row down" => |app, _| app.by_rows(1)),
     command!(ALL "up" [key(Up), char('k')] ("", 0) "one row up" => |app, _| app.by_rows(-1)),
     command!(ALL "page-down" [key(PageDown), control('f')] ("", 0) "one page down" => |app, _| app.by_pages(1, 1)),

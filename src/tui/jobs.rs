@@ -3,10 +3,10 @@
 
 use super::app::{Effect, Message, Slot, Work};
 use super::panes::arrange::{Arranged, arrange};
-use super::panes::hex::Wish;
-use crate::address::PhysAddr;
-use crate::engine::{Bytes, Entry, Job, Session, Space, Task};
-use crate::facts::{Scope, Watch};
+use super::panes::bytes::{Reading, Survey, Told, Want};
+use crate::address::VirtAddr;
+use crate::engine::{Entry, Hit, Job, Session, Space, Task};
+use crate::facts::{Located, Scope, Watch};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,17 +14,27 @@ use std::time::{Duration, Instant};
 /// How often the rows of a running query are looked at.
 const PARTIAL: Duration = Duration::from_millis(100);
 
-/// Where the bytes that were searched for begin, if they do.
-type Outcome = Result<Option<u64>, String>;
+/// A task under the number that it was asked for with.
+type Numbered<T> = Option<(u32, Task<T>)>;
+
+/// Texts that are looked for at once.
+const TEXTS: usize = 2000;
+
+/// One question after another of one kind; of those that wait only the newest counts.
+#[derive(Default)]
+struct Learning {
+    running: Option<(Want, Task<Told>)>,
+    next: Option<Want>,
+}
 
 pub struct Jobs {
     session: Session,
     lanes: HashMap<Slot, Lane>,
     arranging: HashMap<usize, (u32, Task<Option<Arranged>>)>,
-    reading: Option<(Wish, Task<Result<Bytes, String>>)>,
-    /// A wish that came while another was read; only the newest counts.
-    next_read: Option<Wish>,
-    finding: Option<(u32, Task<Outcome>)>,
+    learning: HashMap<std::mem::Discriminant<Want>, Learning>,
+    finding: Numbered<Result<Hit, String>>,
+    crossing: Numbered<Result<Option<u64>, String>>,
+    locating: Numbered<Option<Located>>,
     began: Option<Instant>,
 }
 
@@ -42,7 +52,16 @@ struct Running {
 
 impl Jobs {
     pub fn new(session: Session) -> Self {
-        Self { session, lanes: HashMap::new(), arranging: HashMap::new(), reading: None, next_read: None, finding: None, began: None }
+        Self {
+            session,
+            lanes: HashMap::new(),
+            arranging: HashMap::new(),
+            learning: HashMap::new(),
+            finding: None,
+            crossing: None,
+            locating: None,
+            began: None,
+        }
     }
 
     /// Begins a piece of work; what belongs to the program rather than to the image is not for us.
@@ -60,19 +79,35 @@ impl Jobs {
                 let task = Task::start(move |watch| arrange(&ask, watch));
                 self.arranging.insert(table, (generation, task));
             }
-            Effect::Read(wish) => {
-                self.next_read = Some(wish);
-                self.start_read();
+            Effect::Learn(want) => {
+                let learning = self.learning.entry(std::mem::discriminant(&want)).or_default();
+                // Looking for texts takes long; nobody waits for those of a place that was left.
+                if let (Want::Texts(_), Some((_, task))) = (&want, &learning.running) {
+                    task.watch().cancel();
+                }
+                learning.next = Some(want);
+                learning.start(&self.session);
             }
-            Effect::Find { serial, space, from, last, needle } => {
+            Effect::Find { serial, stretch, needle } => {
                 let session = self.session.clone();
-                let task = Task::start(move |watch| find(&session, space, from, last, &needle, watch));
+                let task = Task::start(move |watch| session.find(stretch, &needle, watch).map_err(|why| why.0));
                 self.finding = Some((serial, task));
             }
+            Effect::Cross { serial, space, at, forward } => {
+                let session = self.session.clone();
+                let task = Task::start(move |watch| session.next_stretch(space, at, forward, watch).map_err(|why| why.0));
+                self.crossing = Some((serial, task));
+            }
+            Effect::Locate { serial, name, process } => {
+                let session = self.session.clone();
+                let task = Task::start(move |watch| session.locate(&name, process, watch));
+                self.locating = Some((serial, task));
+            }
+            Effect::StopFinding => self.finding = None,
             Effect::Cancel => self.cancel(),
             Effect::Suspend | Effect::Redraw | Effect::Quit => (),
         }
-        self.began = self.busy().then(|| self.began.unwrap_or_else(Instant::now));
+        self.began = self.awaited().then(|| self.began.unwrap_or_else(Instant::now));
     }
 
     pub fn cancel(&mut self) {
@@ -83,17 +118,11 @@ impl Jobs {
             }
         }
         self.arranging.clear();
-        self.finding = None;
-    }
-
-    fn start_read(&mut self) {
-        if self.reading.is_none()
-            && let Some(wish) = self.next_read.take()
-        {
-            let session = self.session.clone();
-            let read = move |_: &Arc<Watch>| session.read(wish.space, wish.start, wish.length).map_err(|why| why.0);
-            self.reading = Some((wish, Task::start(read)));
+        // They answer that they were cancelled, and whoever asked says so.
+        for (_, task) in self.learning.values().filter_map(|learning| learning.running.as_ref()) {
+            task.watch().cancel();
         }
+        (self.finding, self.crossing, self.locating) = (None, None, None);
     }
 
     /// What has come of it since the last look.
@@ -111,42 +140,66 @@ impl Jobs {
                 false
             }
         });
-        if let Some((wish, result)) = self.reading.as_ref().and_then(|(wish, task)| Some((*wish, task.take()?))) {
-            self.reading = None;
-            messages.push(Message::Bytes { wish, result: result.and_then(|read| read) });
-            self.start_read();
+        for learning in self.learning.values_mut() {
+            if let Some((want, result)) =
+                learning.running.take_if(|(_, task)| task.finished()).and_then(|(want, task)| Some((want, task.take()?)))
+            {
+                messages.extend(result.ok().map(|told| Message::Told { want, told }));
+                learning.start(&self.session);
+            }
         }
-        if let Some((serial, result)) = self.finding.as_ref().and_then(|(serial, task)| Some((*serial, task.take()?))) {
-            self.finding = None;
+        if let Some((serial, result)) = done(&mut self.finding) {
             messages.push(Message::Found { serial, result: result.and_then(|found| found) });
         }
-        if !self.busy() {
+        if let Some((serial, result)) = done(&mut self.crossing) {
+            messages.push(Message::Crossed { serial, result: result.and_then(|found| found) });
+        }
+        if let Some((serial, result)) = done(&mut self.locating) {
+            messages.push(Message::Located { serial, found: result.ok().flatten() });
+        }
+        if !self.awaited() {
             self.began = None;
         }
         messages
     }
 
     pub fn busy(&self) -> bool {
-        self.lanes.values().any(|lane| lane.running.is_some())
+        self.awaited() || self.lanes.values().any(|lane| lane.running.is_some())
+    }
+    /// Whether somebody waits for it; the scores come when they come.
+    fn awaited(&self) -> bool {
+        self.lanes.iter().any(|(slot, lane)| *slot != Slot::Scores && lane.running.is_some())
             || !self.arranging.is_empty()
-            || self.reading.is_some()
+            || self.learning.values().any(|learning| learning.running.is_some())
             || self.finding.is_some()
+            || self.crossing.is_some()
+            || self.locating.is_some()
+    }
+
+    /// Whether what is awaited may come any moment.
+    pub fn quick(&self) -> bool {
+        self.began.is_some_and(|began| began.elapsed() < Duration::from_millis(150))
     }
 
     /// What goes on, once it has gone on long enough to be worth a word.
     pub fn work(&self) -> Option<Work> {
-        let elapsed = self.began?.elapsed();
-        if elapsed < Duration::from_millis(150) {
-            return None;
-        }
-        let query = self.lanes.values().find_map(|lane| lane.running.as_ref());
-        let (what, (done, total)) = match (query, &self.finding) {
-            (_, Some((_, task))) => ("search", task.watch().reading()),
-            (Some(running), _) => (running.job.table.name, running.job.watch().reading()),
-            _ => match self.arranging.values().next() {
-                Some((_, task)) => ("sorting", task.watch().reading()),
-                None => ("reading", (0, 0)),
-            },
+        let running = |scores: bool| {
+            let lane = self.lanes.iter().find(|(slot, lane)| (**slot == Slot::Scores) == scores && lane.running.is_some());
+            lane.and_then(|(_, lane)| lane.running.as_ref())
+        };
+        let of_job = |what, job: &Job| (what, job.watch().reading(), job.elapsed());
+        let (what, (done, total), elapsed) = match (self.began.filter(|_| !self.quick()), running(true)) {
+            (Some(began), _) => {
+                let (what, reading) = match (running(false), &self.finding, self.arranging.values().next()) {
+                    (_, Some((_, task)), _) => ("search", task.watch().reading()),
+                    (Some(running), ..) => (running.job.table.name, running.job.watch().reading()),
+                    (.., Some((_, task))) => ("sorting", task.watch().reading()),
+                    _ => ("reading", (0, 0)),
+                };
+                (what, reading, began.elapsed())
+            }
+            (None, Some(scores)) => of_job("judging", &scores.job),
+            (None, None) => return None,
         };
         let percent = (total > 0).then(|| u8::try_from(u128::from(done.min(total)) * 100 / u128::from(total)).unwrap_or(100));
         let turn = usize::try_from(elapsed.as_millis() / 250).unwrap_or(0);
@@ -191,34 +244,40 @@ impl Lane {
     }
 }
 
-const STEP: usize = 1 << 20;
+/// The result of a task that has one, with its number.
+fn done<T: Send + 'static>(task: &mut Numbered<T>) -> Option<(u32, Result<T, String>)> {
+    let (serial, task) = task.take_if(|(_, task)| task.finished())?;
+    Some((serial, task.take()?))
+}
 
-/// Looks for bytes in steps, each of which overlaps the one before by almost a needle. Bytes that are missing match nothing.
-fn find(session: &Session, space: Space, from: u64, last: u64, needle: &[u8], watch: &Watch) -> Outcome {
-    let finder = memchr::memmem::Finder::new(needle);
-    let (mut at, total) = (from, last - from);
-    loop {
-        if watch.cancelled() {
-            return Err("search cancelled".to_owned());
+impl Learning {
+    fn start(&mut self, session: &Session) {
+        if self.running.is_none()
+            && let Some(want) = self.next.take()
+        {
+            let (session, asked) = (session.clone(), want.clone());
+            self.running = Some((want, Task::start(move |watch| learn(&session, asked, watch))));
         }
-        watch.progress(at - from, total);
-        // Nothing is in the holes between the pieces of physical memory, and they can be terabytes long.
-        if space == Space::Physical && !session.info().memory.iter().any(|range| range.contains(PhysAddr(at))) {
-            let next = session.info().memory.iter().map(|range| range.start.0).filter(|start| *start > at).min();
-            match next.filter(|next| *next <= last) {
-                Some(next) => at = next,
-                None => return Ok(None),
-            }
+    }
+}
+
+fn learn(session: &Session, want: Want, watch: &Arc<Watch>) -> Told {
+    match want {
+        Want::Bytes(wish) => Told::Bytes(session.read(wish.space, wish.start, wish.length).map_err(|why| why.0).map(|bytes| {
+            let page = |at: u64| at & !0xfff;
+            let rights = bytes.pieces.iter().filter_map(|piece| Some((page(piece.address), session.rights(wish.space, piece.address)?)));
+            Reading { rights: rights.collect(), bytes }
+        })),
+        Want::Survey { space, at, pointer } => {
+            let to = |at: u64| if VirtAddr(at).is_kernel() { Space::Kernel } else { space };
+            Told::Survey(Box::new(Survey {
+                here: session.landmark(space, at, watch),
+                there: pointer.map(|at| session.landmark(to(at), at, watch)),
+                bits: session.code_bits(space, at, watch),
+            }))
         }
-        let length = usize::try_from((last - at).saturating_add(1)).unwrap_or(usize::MAX).min(STEP + needle.len() - 1);
-        let bytes = session.read(space, at, length).map_err(|why| why.0)?;
-        let whole = |found: usize| (0..needle.len()).all(|index| bytes.get(found + index).is_some());
-        if let Some(found) = finder.find_iter(&bytes.data).find(|found| whole(*found)) {
-            return Ok(Some(at + found as u64));
-        }
-        match at.checked_add(STEP as u64) {
-            Some(next) if next <= last && bytes.data.len() > STEP => at = next,
-            _ => return Ok(None),
-        }
+        Want::Names(addresses) => Told::Names(session.symbols_at(&addresses)),
+        Want::Texts(stretch) => Told::Texts(session.texts(stretch, TEXTS, watch).map_err(|why| why.0)),
+        Want::Structure(name) => Told::Structure(session.structure(&name).map_err(|why| why.0)),
     }
 }

@@ -108,7 +108,7 @@ impl Explorer {
         let began = Instant::now();
         loop {
             self.poll(screen);
-            let quick = self.jobs.as_ref().is_some_and(|jobs| jobs.busy() && jobs.work().is_none());
+            let quick = self.jobs.as_ref().is_some_and(Jobs::quick);
             if !self.app.dirty || !quick || began.elapsed() > GRACE || self.ended.is_some() {
                 break;
             }
@@ -163,7 +163,8 @@ impl Explorer {
             self.ended = Some(Err(Error(format!("{}: there is no process tree for this system", session.name()))));
             return;
         };
-        let opened = Opened { info: session.info().clone(), tree, tables: in_order(tables) };
+        let scores = tables.iter().copied().find(|entry| entry.table.name == "suspicious");
+        let opened = Opened { info: session.info().clone(), tree, scores, tables: in_order(tables) };
         self.app.name = session.name().to_owned();
         self.jobs = Some(Jobs::new(session));
         self.message(Message::Opened(Box::new(opened)), screen);
@@ -225,10 +226,13 @@ fn in_order(tables: Vec<&'static crate::engine::Entry>) -> Vec<&'static crate::e
         "regions",
         "suspicious",
         "threads",
+        "handles",
         "open_files",
         "libraries",
         "environment",
         "capabilities",
+        "privileges",
+        "sids",
         "modules",
         "mounts",
         "kernel_log",

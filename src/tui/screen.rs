@@ -90,7 +90,7 @@ fn draw_tree(app: &mut App, area: Rect, buffer: &mut Buffer) {
 fn draw_right(app: &mut App, area: Rect, buffer: &mut Buffer) {
     app.places.right = area;
     let focused = app.focus == Focus::Tables && app.overlay.is_none();
-    if let Some(view) = app.hex.last_mut() {
+    if let Some(view) = &mut app.bytes {
         view.draw(area, buffer, focused, &app.look);
         return;
     }

@@ -2,12 +2,13 @@
 
 use super::app::{App, Effect, Message, Opened, Slot};
 use super::panes::arrange::arrange;
+use super::panes::bytes::{Reading, Survey, Told, Want};
 use super::screen;
 use super::terminal::{Capabilities, Depth, Painter};
 use super::text::Charset;
 use super::theme::Look;
 use crate::address::{PhysAddr, PhysRange, VirtAddr};
-use crate::engine::{Bytes, Piece, find_table};
+use crate::engine::{Bytes, FoundText, Hit, Piece, find_table};
 use crate::facts::*;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::backend::TestBackend;
@@ -181,6 +182,54 @@ fn info() -> Info {
     }
 }
 
+/// What the image of the desk says when a view of bytes asks.
+fn learn(want: &Want) -> Told {
+    match want {
+        Want::Bytes(wish) => {
+            // The third page of anything is missing.
+            let text = b"\x7fELF\0\0/bin/sh\0\xff\xc3 secret ";
+            let data: Vec<u8> =
+                (0..wish.length as u64).map(|index| text[(wish.start.wrapping_add(index) % text.len() as u64) as usize]).collect();
+            let (mut pieces, mut rights) = (Vec::new(), Vec::new());
+            let mut at = wish.start;
+            let mut left = wish.length as u64;
+            while left > 0 {
+                let length = (4096 - at % 4096).min(left);
+                left -= length;
+                let missing = (at >> 12) % 8 == 6;
+                let origin = if missing { Err(ReadError::NotMapped(VirtAddr(at))) } else { Ok(PageOrigin::Ram(PhysAddr(at & 0xff_ffff))) };
+                pieces.push(Piece { address: at, length: length as usize, origin });
+                if !missing {
+                    rights.push((at & !0xfff, Protection { read: true, execute: true, ..Protection::default() }));
+                }
+                at = at.wrapping_add(length);
+            }
+            Told::Bytes(Ok(Reading { bytes: Bytes { start: wish.start, data, pieces }, rights }))
+        }
+        Want::Survey { pointer, .. } => {
+            let here = Landmark { module: Some("libc.so.6+0x10".into()), readable: true, ..Landmark::default() };
+            Told::Survey(Box::new(Survey { here, there: pointer.map(|_| Landmark::default()), bits: 64 }))
+        }
+        Want::Names(of) => Told::Names(of.iter().map(|_| Some("schedule".to_owned())).collect()),
+        Want::Texts(stretch) => {
+            let text = |at, wide, text: &str| FoundText { at: stretch.first + at, wide, text: text.to_owned() };
+            Told::Texts(Ok((vec![text(6, false, "/bin/sh"), text(0x40, true, "C:\\Windows")], None)))
+        }
+        Want::Structure(name) if name == "task_struct" => {
+            let field =
+                |name: &str, offset, size, holds| StructField { name: name.into(), r#type: "t".into(), offset, size, bits: None, holds };
+            let fields = vec![
+                field("__state", 0, 4, Holds::Number { signed: false }),
+                field("stack", 8, 8, Holds::Pointer(None)),
+                field("real_parent", 16, 8, Holds::Pointer(Some("task_struct".into()))),
+                field("comm", 24, 16, Holds::Bytes),
+            ];
+            Told::Structure(Ok(Structure { name: name.clone(), size: 40, fields }))
+        }
+        Want::Structure(name) => Told::Structure(Err(format!("the profile of this kernel has no structure {name}"))),
+    }
+}
+
 /// The app with somebody who does its work at once.
 struct Desk {
     app: App,
@@ -197,7 +246,12 @@ impl Desk {
         let mut desk = Self { app, terminal, million: false, quit: false, queries: Vec::new() };
         let names = ["sockets", "regions", "suspicious", "threads", "modules", "kernel_log"];
         let tables = names.iter().map(|name| find_table(name).unwrap()).collect();
-        desk.send(Message::Opened(Box::new(Opened { info: info(), tree: find_table("pstree").unwrap(), tables })));
+        desk.send(Message::Opened(Box::new(Opened {
+            info: info(),
+            tree: find_table("pstree").unwrap(),
+            scores: find_table("suspicious"),
+            tables,
+        })));
         desk.draw();
         desk
     }
@@ -218,6 +272,7 @@ impl Desk {
                 let of_bash = matches!(scope, Scope::Machine) || scope == Scope::Process(object(812));
                 let rows = match (slot, entry.table.name) {
                     (Slot::Tree, _) => answer(processes(), &[]),
+                    (Slot::Scores, _) => answer(suspicious(), &[]),
                     (_, "regions") if self.million => answer(
                         (0..1_000_000).map(|index| Region { start: VirtAddr(index << 12), ..regions(812)[4].clone() }).collect(),
                         &[],
@@ -235,29 +290,28 @@ impl Desk {
                 let arranged = arrange(&ask, &Watch::default()).unwrap();
                 Some(Message::Arranged { table, generation, arranged })
             }
-            Effect::Read(wish) => {
-                // The third page of anything is missing.
-                let text = b"\x7fELF\0\0/bin/sh\0\xff\xc3 secret ";
-                let data: Vec<u8> =
-                    (0..wish.length as u64).map(|index| text[((wish.start + index) % text.len() as u64) as usize]).collect();
-                let mut pieces = Vec::new();
-                let mut at = wish.start;
-                while at < wish.start + wish.length as u64 {
-                    let length = (4096 - at % 4096).min(wish.start + wish.length as u64 - at);
-                    let missing = (at >> 12) % 8 == 6;
-                    let origin =
-                        if missing { Err(ReadError::NotMapped(VirtAddr(at))) } else { Ok(PageOrigin::Ram(PhysAddr(at & 0xff_ffff))) };
-                    pieces.push(Piece { address: at, length: length as usize, origin });
-                    at += length;
-                }
-                Some(Message::Bytes { wish, result: Ok(Bytes { start: wish.start, data, pieces }) })
+            Effect::Learn(want) => {
+                let told = learn(&want);
+                Some(Message::Told { want, told })
             }
-            Effect::Find { serial, from, .. } => Some(Message::Found { serial, result: Ok(Some(from + 0x123)) }),
+            Effect::Find { serial, stretch, .. } => {
+                let at = if stretch.forward { stretch.first + 0x123 } else { stretch.last - 0x23 };
+                Some(Message::Found { serial, result: Ok(Hit::At(at, 6)) })
+            }
+            Effect::Cross { serial, at, forward, .. } => {
+                let to = if forward { (at | 0xfff) + 0x2001 } else { at - 0x2000 };
+                Some(Message::Crossed { serial, result: Ok(Some(to)) })
+            }
+            Effect::Locate { serial, name, .. } => {
+                let found =
+                    (name == "init_task").then(|| Located { address: VirtAddr(0xffff_ffff_82a1_b2c0), kernel: true, name: name.clone() });
+                Some(Message::Located { serial, found })
+            }
             Effect::Quit => {
                 self.quit = true;
                 None
             }
-            Effect::Cancel | Effect::Suspend | Effect::Redraw => None,
+            Effect::StopFinding | Effect::Cancel | Effect::Suspend | Effect::Redraw => None,
         }
     }
 
@@ -278,6 +332,7 @@ impl Desk {
                 "Esc" => Some((KeyCode::Esc, KeyModifiers::NONE)),
                 "Tab" => Some((KeyCode::Tab, KeyModifiers::NONE)),
                 "BackTab" => Some((KeyCode::BackTab, KeyModifiers::SHIFT)),
+                "Up" => Some((KeyCode::Up, KeyModifiers::NONE)),
                 "Down" => Some((KeyCode::Down, KeyModifiers::NONE)),
                 "PgDn" => Some((KeyCode::PageDown, KeyModifiers::NONE)),
                 "End" => Some((KeyCode::End, KeyModifiers::NONE)),
@@ -456,11 +511,11 @@ fn the_tables_follow_the_selection() {
 #[test]
 fn only_what_is_in_sight_is_asked_for() {
     let mut desk = desk();
-    assert_eq!(desk.queries.len(), 1, "the tree alone");
+    assert_eq!(desk.queries.len(), 2, "the tree and its scores");
     desk.keys("j j j");
-    assert_eq!(desk.queries.len(), 1);
-    desk.keys("Tab");
     assert_eq!(desk.queries.len(), 2);
+    desk.keys("Tab");
+    assert_eq!(desk.queries.len(), 3);
 }
 
 #[test]
@@ -510,9 +565,11 @@ fn an_address_can_be_gone_to_from_anywhere() {
     desk.keys("g 0xffffffff81000000 Enter").shows("kernel memory").shows("ffffffff81000000");
     desk.keys("g p:1000 Enter").shows("physical memory");
     desk.keys("g +10 Enter").shows("0x1010");
+    desk.keys("Esc").shows("0x1000 ");
     desk.keys("Esc").shows("ffffffff81000000");
-    desk.keys("Esc").shows("Sockets");
-    desk.keys("g nonsense Enter").shows("not an address");
+    desk.keys("Esc").shows("Processes");
+    desk.keys("g nonsense Enter").shows("no process, symbol, driver or library of this process is called nonsense");
+    desk.keys("g 0xzz Enter").shows("0xzz is no place");
     desk.keys("Esc G gg");
     assert_eq!(desk.process().1, "systemd", "gg is the top, as in vi");
 }
@@ -587,6 +644,99 @@ fn commands_and_tables_are_found_by_name() {
     desk.keys(": Down Down Esc").hides("look at the selected process in the tables");
 }
 
+// Links and places.
+
+#[test]
+fn places_are_gone_back_to_and_forward_again() {
+    let mut desk = desk();
+    desk.keys("f bash Enter Enter 2 Down Down Enter").shows("Bytes · region 0x557504260000 of bash 812");
+    desk.keys("[").shows("Regions bash 812").shows("3/6");
+    desk.keys("[").shows("Sockets bash 812");
+    desk.keys("[");
+    assert_eq!(desk.process().1, "bash");
+    desk.keys("[").shows("this is where you began");
+    desk.keys("] ] ]").shows("Bytes · region 0x557504260000 of bash 812");
+    desk.keys("]").shows("you have not been further");
+    desk.keys("J").shows("bash 812 › region 0x557504260000 › bytes").shows("-3").shows("here");
+    desk.keys("Up Up Enter").shows("Sockets bash 812");
+    desk.keys("0 Esc f systemd Enter 1").shows("this process has no sockets");
+    desk.keys("Esc").shows("Processes");
+}
+
+#[test]
+fn a_place_is_returned_to_with_its_process_and_row() {
+    let mut desk = desk();
+    desk.keys("f bash Enter Enter 2 Down Down p f systemd Enter 2").shows("this process has no regions");
+    desk.keys("Esc Esc Esc").shows("Regions bash 812").shows("3/6");
+    assert_eq!(desk.process().1, "bash");
+}
+
+#[test]
+fn everything_a_row_leads_to_is_offered() {
+    let mut desk = desk();
+    desk.keys("f bash Enter o").shows("open:").shows("regions").shows("parent").shows("object");
+    desk.keys("parent Enter");
+    assert_eq!(desk.process().1, "sshd");
+    desk.keys("Esc o reg Enter").shows("Regions bash 812");
+    desk.keys("o").shows("bytes").shows("process").shows("end").shows("object");
+    desk.keys("obj Enter").shows("the profile of this kernel has no structure vm_area_struct");
+    desk.keys("Esc 1 Down Enter");
+    assert_eq!(desk.process().1, "bash", "a socket leads to its process");
+}
+
+#[test]
+fn names_are_places() {
+    let mut desk = desk();
+    desk.keys("g init_task+10 Enter").shows("kernel memory").shows("init_task+0x10").shows("ffffffff82a1b2d0");
+    desk.keys("g bash Enter");
+    assert_eq!(desk.process().1, "bash");
+    desk.keys("g 800 Enter");
+    assert_eq!(desk.process().1, "sshd");
+    desk.keys("g 77777 Enter").shows("no process has the ID 77777").shows("Bytes · 0x77777");
+    desk.keys("g dropp Enter");
+    assert_eq!(desk.process().1, "dropper", "a beginning is enough");
+}
+
+#[test]
+fn bytes_are_code_strings_and_fields_as_well() {
+    let mut desk = desk();
+    desk.keys("f bash Enter x").shows("task_struct · process object of bash 812").shows("real_parent").shows("stack");
+    desk.keys("/ comm Enter").shows("task_struct");
+    assert_eq!(desk.app.bytes.as_ref().unwrap().cursor, object(812).0 + 24);
+    desk.keys("o").shows("Bytes · process object").shows("task_struct.comm t");
+    desk.keys("d").shows("Code, 64 bit");
+    desk.keys("j j k").shows("Code");
+    desk.keys("s").shows("Strings").shows("/bin/sh").shows("UTF-16 C:\\Windows").shows("2 texts, no more");
+    desk.keys("s O _NOTHING Enter").shows("has no structure _NOTHING");
+    desk.keys("Esc").shows("Processes");
+    desk.keys("a 2 Enter v").shows("GUID").shows("u64 BE");
+    desk.keys("v").hides("GUID");
+}
+
+#[test]
+fn search_goes_both_ways_and_gaps_are_crossed() {
+    let mut desk = desk();
+    desk.keys("a 2 Down Enter / secret Enter n").shows("+0x247");
+    desk.keys("N").shows("+0x223");
+    desk.keys("}").shows("+0x3000");
+    desk.keys("{").shows("+0x1000");
+    desk.keys("p");
+    assert_eq!(desk.process().1, "bash", "whose memory it is");
+}
+
+#[test]
+fn the_tree_is_a_list_in_the_order_that_is_chosen() {
+    let mut desk = desk();
+    desk.shows("!! 93");
+    desk.keys("s score Enter").shows("sort: score ▼");
+    assert_eq!(desk.process().1, "bash");
+    desk.keys("s name Enter").shows("sort: name ▲");
+    assert_eq!(desk.process().1, "bash");
+    desk.keys("I").shows("sort: name ▼");
+    desk.keys("f ssh").hides("dropper").shows("sshd");
+    desk.keys("Esc s tree Enter").hides("sort:").shows("▾ sshd");
+}
+
 // Hostility.
 
 #[test]
@@ -604,9 +754,23 @@ fn nothing_from_the_image_reaches_the_terminal_raw() {
 fn no_size_is_too_small() {
     for (width, height) in [(0, 0), (1, 1), (10, 3), (20, 4), (21, 5), (40, 10), (80, 9), (300, 2), (110, 4), (500, 200)] {
         let mut desk = Desk::new(width, height, &UNICODE);
-        for keys in
-            ["j", "f bash Enter", "1", "2", "Down Enter", "PgDn G", "?", "Down Esc", "v Esc i Esc", "a 3 Esc z 0", "g p:0 Enter", "/ x"]
-        {
+        for keys in [
+            "j",
+            "f bash Enter",
+            "1",
+            "2",
+            "Down Enter",
+            "PgDn G",
+            "?",
+            "Down Esc",
+            "v Esc i Esc",
+            "a 3 Esc z 0",
+            "x j d j k G s j v o",
+            "O x Enter",
+            "o Esc J Esc s Esc",
+            "g p:0 Enter",
+            "/ x",
+        ] {
             desk.keys(keys);
         }
     }
@@ -666,7 +830,14 @@ fn few_bytes_on_the_wire() {
         cost(&mut desk, &mut painter, "Enter");
         let bytes = cost(&mut desk, &mut painter, "j");
         let scrolled = cost(&mut desk, &mut painter, "PgDn");
-        let costs = format!("{name}: first frame {first}, tree {tree}, table {table}, bytes {bytes}, a page of bytes {scrolled}");
+        cost(&mut desk, &mut painter, "Home d");
+        let code = cost(&mut desk, &mut painter, "j");
+        cost(&mut desk, &mut painter, "s");
+        let texts = cost(&mut desk, &mut painter, "j");
+        let costs = format!(
+            "{name}: first frame {first}, tree {tree}, table {table}, bytes {bytes}, a page of bytes {scrolled}, code {code}, strings {texts}"
+        );
+        assert!(code <= 400 && texts <= 300, "{costs}");
         assert!(first < 6000 && tree <= 600 && table <= 400 && bytes <= 200 && scrolled < 4500, "{costs}");
     }
 }

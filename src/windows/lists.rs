@@ -5,8 +5,8 @@ use crate::facts::ReadError;
 use crate::symbols::Context;
 use std::collections::HashSet;
 
-/// More than any list of drivers, modules or callbacks has.
-pub const MOST: usize = 1 << 14;
+/// More than any list of processes, drivers, modules or callbacks has.
+pub const MOST: usize = 1 << 16;
 
 /// The links of a ring, its head left out, and what broke it. Where it does not close forwards, those that lead backwards are added.
 pub fn ring(context: Context<'_>, head: VirtAddr) -> (Vec<VirtAddr>, Option<ReadError>) {

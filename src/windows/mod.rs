@@ -1,15 +1,22 @@
 //! Windows facts: the kernel found in an image, and what its structures say.
 
+mod cached_files;
 mod callbacks;
+mod cells;
 mod detect;
 mod devices;
 mod discover;
 mod drivers;
 mod dump_header;
+mod executables;
 mod exhibits;
 mod fields;
 mod files;
 mod handles;
+#[cfg(test)]
+mod hive_samples;
+mod hives;
+mod identities;
 mod kdbg;
 mod kernel;
 mod libraries;
@@ -24,6 +31,8 @@ mod peb;
 mod pool;
 mod processes;
 mod registry;
+mod services;
+mod sessions;
 mod shared;
 mod sid;
 mod sockets;
@@ -35,18 +44,25 @@ mod threads;
 mod tokens;
 mod vads;
 mod verify;
+mod views;
 
 pub use callbacks::callbacks;
 pub use devices::devices;
 pub use drivers::{driver_functions, drivers};
+pub use executables::{Extent, rebuilt};
 pub use exhibits::exhibits;
 pub use files::file_objects;
 pub use handles::handles;
+pub use hives::hives;
+pub use identities::Identity;
 pub use libraries::libraries;
 pub use modules::modules;
 pub use mutants::mutants;
 pub use peb::environment;
 pub use processes::{processes, pstree};
+pub use registry::registry;
+pub use services::services;
+pub use sessions::sessions;
 pub use sockets::sockets;
 pub use ssdt::ssdt;
 pub use symlinks::symlinks;
@@ -60,7 +76,7 @@ use crate::image::Image;
 use crate::paging::AddressSpace;
 use crate::symbols::pack::Version;
 use crate::symbols::{Context, Object, Profile};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 /// A Windows kernel in an image.
@@ -75,6 +91,10 @@ pub struct Windows {
     version: Version,
     /// Where to look for more symbols.
     files: Vec<PathBuf>,
+    /// Event logs given beside the image.
+    logs: Vec<PathBuf>,
+    /// A configuration of Sysmon given beside the image.
+    sysmon_config: Option<PathBuf>,
     types: Result<objects::Types, ReadError>,
     pools: OnceLock<Arc<pool::Pools>>,
     listed: OnceLock<processes::Roster>,
@@ -90,6 +110,22 @@ impl Windows {
     }
     pub fn space(&self) -> &AddressSpace {
         &self.space
+    }
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+    /// The event logs that were given beside the image.
+    pub fn logs(&self) -> &[PathBuf] {
+        &self.logs
+    }
+    /// The configuration of Sysmon that was given beside the image.
+    pub fn sysmon_config(&self) -> Option<&Path> {
+        self.sysmon_config.as_deref()
+    }
+    pub fn with_logs(mut self, logs: &[PathBuf], sysmon_config: Option<&Path>) -> Self {
+        self.logs = logs.to_vec();
+        self.sysmon_config = sysmon_config.map(Path::to_owned);
+        self
     }
     fn context(&self) -> Context<'_> {
         Context { space: &self.space, profile: &self.profile }

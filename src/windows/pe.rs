@@ -5,7 +5,7 @@ use crate::facts::ReadError;
 use crate::paging::AddressSpace;
 
 /// Larger than any module: a limit for what a header may claim.
-const MOST_IMAGE: u32 = 1 << 30;
+pub const MOST_IMAGE: u32 = 1 << 30;
 const DEBUG_DIRECTORY: usize = 6;
 const MOST_DEBUG_ENTRIES: u64 = 32;
 const CODEVIEW: u64 = 2;

@@ -2,7 +2,7 @@
 
 use super::Windows;
 use crate::address::VirtAddr;
-use crate::facts::drivers::Service;
+use crate::facts::drivers::SystemService;
 use crate::facts::{Hex, Known, ReadError, Scope, Sink};
 use crate::paging::AddressSpace;
 
@@ -14,7 +14,7 @@ const DESCRIPTOR_LIMIT: u64 = 0x10;
 /// An entry is a distance from the table, above four bits for the number of arguments on the stack.
 const ENTRY: u64 = 4;
 
-pub fn ssdt(windows: &Windows, _: Scope, out: &mut Sink<Service>) {
+pub fn ssdt(windows: &Windows, _: Scope, out: &mut Sink<SystemService>) {
     let own = windows.context().symbol("KiServiceTable");
     match windows.descriptor("KeServiceDescriptorTable", 0) {
         Ok((table, limit)) => {
@@ -63,13 +63,13 @@ impl Windows {
     }
 
     /// The kernel's space, or that of a process in a session: win32k is mapped only there.
-    fn space_that_maps(&self, at: VirtAddr, out: &Sink<Service>) -> Option<AddressSpace> {
+    fn space_that_maps(&self, at: VirtAddr, out: &Sink<SystemService>) -> Option<AddressSpace> {
         let tasks = self.tasks(Scope::Machine, out.watch());
         let spaces = tasks.iter().filter_map(|task| self.space_of(&task.object).ok());
         std::iter::once(self.space.with_root(self.space.root())).chain(spaces).find(|space| space.uint(at, 4).is_ok())
     }
 
-    fn table(&self, name: &'static str, space: &AddressSpace, table: VirtAddr, limit: u32, number: u32, out: &mut Sink<Service>) {
+    fn table(&self, name: &'static str, space: &AddressSpace, table: VirtAddr, limit: u32, number: u32, out: &mut Sink<SystemService>) {
         let own = self.place(table, out.watch()).module;
         let mut unread = Vec::new();
         for index in 0..limit {
@@ -89,7 +89,7 @@ impl Windows {
             {
                 problems.push(format!("leads out of {own} into {module}"));
             }
-            out.push(Service {
+            out.push(SystemService {
                 table: name,
                 index,
                 number: Hex(u64::from((number << INDEX_BITS) | index)),

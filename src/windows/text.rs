@@ -1,16 +1,13 @@
 //! Strings and times as Windows keeps them.
 
-use crate::address::VirtAddr;
+use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{ReadError, Time};
 use crate::paging::AddressSpace;
 use crate::symbols::Object;
 
-/// Between 1601 and 1970, in units of 100 ns.
-const EPOCH: i128 = 116_444_736_000_000_000;
-
 /// A FILETIME: 100 ns units since 1601. None for zero, which stands for never.
 pub fn filetime(units: u64) -> Option<Time> {
-    (units != 0).then(|| Time::from_nanoseconds((i128::from(units) - EPOCH) * 100, 7))?
+    Time::from_filetime(units)
 }
 
 /// A _UNICODE_STRING.
@@ -35,6 +32,28 @@ pub fn counted(space: &AddressSpace, string: &Object<'_>) -> Result<String, Read
 pub fn wide(space: &AddressSpace, at: VirtAddr, bytes: usize) -> Result<String, ReadError> {
     let mut text = vec![0; bytes.min(1 << 16)];
     space.read(at, &mut text)?;
-    let units = text.as_chunks::<2>().0.iter().map(|unit| u16::from_le_bytes(*unit));
-    Ok(char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect())
+    Ok(utf16(&text))
+}
+
+/// UTF-16 text up to its first NUL, of `most` units at most; an error where no NUL is among them.
+pub fn terminated(space: &AddressSpace, at: VirtAddr, most: usize) -> Result<String, ReadError> {
+    let mut text = Vec::new();
+    while text.len() < most * 2 {
+        let at = at.offset(text.len() as u64);
+        // The pages after the one with the NUL need not be there. A letter may stand in two.
+        let piece = ((PAGE_SIZE - at.in_page()) as usize).next_multiple_of(2).min(most * 2 - text.len());
+        let start = text.len();
+        text.resize(start + piece, 0);
+        space.read(at, &mut text[start..])?;
+        if let Some(end) = text[start..].chunks_exact(2).position(|unit| unit == [0, 0]) {
+            return Ok(utf16(&text[..start + end * 2]));
+        }
+    }
+    Err(ReadError::Implausible("text without an end"))
+}
+
+/// UTF-16 text; half a letter becomes U+FFFD, an odd byte at the end is left out.
+pub fn utf16(bytes: &[u8]) -> String {
+    let units = bytes.as_chunks::<2>().0.iter().map(|unit| u16::from_le_bytes(*unit));
+    char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
 }

@@ -83,12 +83,15 @@ impl Windows {
 
 /// The user of a token, by name or as a SID.
 pub fn user(token: &Object<'_>) -> Result<Option<String>, ReadError> {
+    Ok(user_sid(token)?.map(|text| sid::name(&text).unwrap_or(text)))
+}
+
+pub fn user_sid(token: &Object<'_>) -> Result<Option<String>, ReadError> {
     if token.uint("UserAndGroupCount")? == 0 {
         return Ok(None);
     }
     let entry = token.context().object("_SID_AND_ATTRIBUTES", token.pointer("UserAndGroups")?)?;
-    let text = sid_of(&entry)?;
-    Ok(Some(sid::name(&text).unwrap_or(text)))
+    sid_of(&entry).map(Some)
 }
 
 pub fn privileges(windows: &Windows, scope: Scope, out: &mut Sink<Privilege>) {

@@ -1,7 +1,8 @@
 //! What fills the screen: state and drawing of each pane.
 
 pub mod arrange;
-pub mod hex;
+pub mod bytes;
+pub mod link;
 pub mod overlay;
 pub mod process_tree;
 pub mod table;

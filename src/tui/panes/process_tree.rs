@@ -1,9 +1,10 @@
 //! The process tree: who started whom. Identified by process object, for PIDs repeat.
 
 use super::arrange::{Terms, next_hit, resemblance};
+use super::link::Link;
 use super::{flow, frame, moment};
 use crate::address::VirtAddr;
-use crate::facts::{Answer, Known, ProcessState, Rows, State, TreeProcess};
+use crate::facts::{Answer, Known, Origin, ProcessState, Rows, State, Suspicious, TreeProcess, Verdict};
 use crate::tui::text::{self, Cut, counted, grouped};
 use crate::tui::theme::{Look, Role};
 use crate::tui::widgets::virtual_table::underline;
@@ -21,6 +22,47 @@ use tui_tree_widget::{Tree, TreeItem, TreeState};
 pub enum Id {
     Object(u64),
     Row(usize),
+}
+
+/// In which order the processes stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    #[default]
+    Tree,
+    Pid,
+    Name,
+    Start,
+    Threads,
+    Score,
+}
+
+impl Order {
+    pub const ALL: [Self; 6] = [Self::Tree, Self::Pid, Self::Name, Self::Start, Self::Threads, Self::Score];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tree => "tree",
+            Self::Pid => "pid",
+            Self::Name => "name",
+            Self::Start => "start",
+            Self::Threads => "threads",
+            Self::Score => "score",
+        }
+    }
+    pub fn help(self) -> &'static str {
+        match self {
+            Self::Tree => "who started whom",
+            Self::Pid => "a list by process ID",
+            Self::Name => "a list by name",
+            Self::Start => "a list by start time, the latest first",
+            Self::Threads => "a list by number of threads, the most first",
+            Self::Score => "a list by the score of the most suspicious region, the highest first",
+        }
+    }
+    /// What one looks for stands on top: the latest, the most, the worst.
+    fn descends(self) -> bool {
+        matches!(self, Self::Start | Self::Threads | Self::Score)
+    }
 }
 
 struct Node {
@@ -49,6 +91,13 @@ pub struct ProcessTree {
     hits: Vec<u32>,
     /// What was open before the filter opened everything.
     before_filter: Option<Vec<Vec<Id>>>,
+    pub order: Order,
+    inverted: bool,
+    os: Origin,
+    /// The worst region of each process, by its object; None until they have been judged.
+    scores: Option<HashMap<u64, (u8, Verdict)>>,
+    /// How far the judging has come.
+    judged: State,
     pub failure: Option<String>,
     /// Where the rows were last drawn, header left out.
     pub body: Rect,
@@ -76,6 +125,11 @@ impl Default for ProcessTree {
             search: String::new(),
             hits: Vec::new(),
             before_filter: None,
+            order: Order::Tree,
+            inverted: false,
+            os: Origin::Linux,
+            scores: None,
+            judged: State::Running,
             failure: None,
             body: Rect::ZERO,
             one_day: true,
@@ -97,6 +151,84 @@ impl ProcessTree {
         if self.selected().is_none() {
             let first = self.roots.first().map(|root| self.path(*root)).unwrap_or_default();
             self.state.select(first);
+        }
+    }
+
+    pub fn set_system(&mut self, os: Origin) {
+        self.os = os;
+    }
+
+    /// Takes the regions that were judged, all of them or those so far.
+    pub fn judge(&mut self, rows: &dyn Rows, look: &Look) {
+        let Some(regions) = rows.as_any().downcast_ref::<Answer<Suspicious>>() else { return };
+        let mut scores: HashMap<u64, (u8, Verdict)> = HashMap::new();
+        for region in regions.iter() {
+            let worst = scores.entry(region.process_address.0).or_insert((region.score, region.verdict));
+            if region.score > worst.0 {
+                *worst = (region.score, region.verdict);
+            }
+        }
+        self.scores = Some(scores);
+        self.judged = rows.state();
+        if self.order == Order::Score {
+            self.arrange(look);
+        }
+    }
+    fn score(&self, process: &TreeProcess) -> Option<(u8, Verdict)> {
+        self.scores.as_ref()?.get(&process.address.value()?.0).copied()
+    }
+
+    pub fn sort(&mut self, order: Order, look: &Look) {
+        (self.order, self.inverted) = (order, false);
+        self.open_new();
+        self.arrange(look);
+        // What stands on top now is what was asked for.
+        if order != Order::Tree {
+            self.by(isize::MIN + 1);
+        }
+    }
+    pub fn invert(&mut self, look: &Look) {
+        self.inverted = self.order != Order::Tree && !self.inverted;
+        self.arrange(look);
+    }
+    /// All nodes in the order that was chosen.
+    fn ordered(&self) -> Vec<usize> {
+        let mut all: Vec<usize> = (0..self.nodes.len()).collect();
+        let process = |index: &usize| self.process(self.node(*index)?.row);
+        let number = |index: &usize| -> Option<i128> {
+            let process = process(index)?;
+            match self.order {
+                Order::Start => process.create_time.value().map(|time| time.nanoseconds()),
+                Order::Threads => process.threads.value().map(|count| i128::from(*count)),
+                Order::Score => self.score(process).map(|(score, _)| i128::from(score)),
+                _ => Some(i128::from(process.pid)),
+            }
+        };
+        let name = |index: &usize| process(index).map(|process| process.name.to_lowercase());
+        let compare = |a: &usize, b: &usize| if self.order == Order::Name { name(a).cmp(&name(b)) } else { number(a).cmp(&number(b)) };
+        let descends = self.order.descends() != self.inverted;
+        all.sort_by(|a, b| if descends { compare(b, a) } else { compare(a, b) });
+        all
+    }
+
+    /// The process of a name, or one whose name begins so.
+    pub fn named(&self, name: &str, whole: bool) -> Option<Link> {
+        let wanted = name.to_lowercase();
+        let is = |process: &&TreeProcess| {
+            let name = process.name.to_lowercase();
+            if whole { name == wanted || name.strip_suffix(".exe") == Some(&wanted) } else { name.starts_with(&wanted) }
+        };
+        let process = self.answer.iter().flat_map(Answer::iter).find(is)?;
+        Some(Link::Process { address: process.address.value().copied(), pid: Some(process.pid) })
+    }
+    /// Selects what was selected before, if it is still there.
+    pub fn select(&mut self, path: Vec<Id>, look: &Look) {
+        if let Some(index) = path.last().and_then(|id| self.index_of(*id)) {
+            if !self.filter.is_empty() && !self.matches(&Terms::parse(&self.filter), self.resembling).get(index).copied().unwrap_or(false) {
+                self.filter.clear();
+                self.arrange(look);
+            }
+            self.show(index);
         }
     }
 
@@ -135,10 +267,11 @@ impl ProcessTree {
         let name = processes().zip(&depths).filter(|(process, _)| process.kernel_thread.value() != Some(&true));
         let name = name.map(|(process, depth)| depth * 2 + wide(&process.name)).max().unwrap_or(0);
         let marked = processes().any(|process| process.state != ProcessState::Running || !process.problems.is_empty());
+        let orphaned = self.nodes.iter().any(|node| self.orphaned(node));
         // Room for the symbol before the name and the count of what is folded after it.
-        self.name_width = u16::try_from(name + 7).unwrap_or(u16::MAX).clamp(16, 44);
+        self.name_width = u16::try_from(name + 7).unwrap_or(u16::MAX).clamp(16, 34);
         self.pid_width = u16::try_from(pid).unwrap_or(10);
-        self.marked = marked;
+        self.marked = marked || orphaned;
     }
 
     fn node(&self, index: usize) -> Option<&Node> {
@@ -147,6 +280,10 @@ impl ProcessTree {
 
     fn path(&self, index: usize) -> Vec<Id> {
         let mut path = Vec::new();
+        if self.order != Order::Tree {
+            path.extend(self.node(index).map(|node| node.id));
+            return path;
+        }
         let mut at = Some(index);
         while let Some(node) = at.and_then(|index| self.node(index)) {
             path.push(node.id);
@@ -165,7 +302,7 @@ impl ProcessTree {
             let folded =
                 is_kernel(node.row) && node.children.iter().all(|child| self.node(*child).is_some_and(|child| is_kernel(child.row)));
             let id = node.id;
-            if children && self.met.insert(id) && !folded {
+            if children && self.order == Order::Tree && self.met.insert(id) && !folded {
                 let path = self.path(index);
                 self.state.open(path);
             }
@@ -176,6 +313,8 @@ impl ProcessTree {
     pub fn arrange(&mut self, look: &Look) {
         let terms = Terms::parse(&self.filter);
         let mut keep: Option<Vec<bool>> = None;
+        // In a list nobody is shown for the sake of descendants.
+        let mut own: Option<Vec<bool>> = None;
         self.resembling = false;
         self.matching = self.nodes.len();
         if !terms.is_empty() {
@@ -185,6 +324,7 @@ impl ProcessTree {
                 self.resembling = kept.contains(&true);
             }
             self.matching = kept.iter().filter(|kept| **kept).count();
+            own = Some(kept.clone());
             // Rows come parents first, hence from the last to the first.
             for index in (0..self.nodes.len()).rev() {
                 if kept.get(index) == Some(&true)
@@ -212,7 +352,13 @@ impl ProcessTree {
                 }
             }
         }
-        self.items = self.roots.clone().into_iter().filter_map(|root| self.item(root, keep.as_deref(), look)).collect();
+        self.items = match self.order {
+            Order::Tree => self.roots.clone().into_iter().filter_map(|root| self.item(root, keep.as_deref(), look)).collect(),
+            _ => {
+                let shown = self.ordered().into_iter().filter(|index| own.as_ref().is_none_or(|own| own.get(*index) == Some(&true)));
+                shown.filter_map(|index| self.leaf(index, look)).collect()
+            }
+        };
         self.hits = Vec::new();
         let sought = Terms::parse(&self.search);
         if !sought.is_empty() {
@@ -257,6 +403,11 @@ impl ProcessTree {
         admitted.collect()
     }
 
+    fn leaf(&self, index: usize, look: &Look) -> Option<TreeItem<'static, Id>> {
+        let node = self.node(index)?;
+        let name = self.process(node.row).map(|process| look.clean(&process.name)).unwrap_or_default();
+        Some(TreeItem::new_leaf(node.id, Text::raw(name)))
+    }
     fn item(&self, index: usize, keep: Option<&[bool]>, look: &Look) -> Option<TreeItem<'static, Id>> {
         if keep.is_some_and(|keep| keep.get(index) != Some(&true)) {
             return None;
@@ -407,7 +558,13 @@ impl ProcessTree {
     pub fn position_text(&self) -> String {
         let all = self.nodes.len();
         let mut text = match self.selected() {
-            Some(index) if self.filter.trim().is_empty() => format!("{}/{}", grouped(index + 1), grouped(all)),
+            Some(index) if self.filter.trim().is_empty() => {
+                let place = match self.order {
+                    Order::Tree => index,
+                    _ => self.items.iter().position(|item| Some(item.identifier()) == self.state.selected().last()).unwrap_or(index),
+                };
+                format!("{}/{}", grouped(place + 1), grouped(all))
+            }
             _ => format!("{} of {}", grouped(self.matching), grouped(all)),
         };
         if !self.search.is_empty() {
@@ -442,19 +599,26 @@ impl ProcessTree {
         }
         if self.is_loading() {
             title.push((Role::Dim, format!("{dot}reading")));
+        } else if self.scores.is_some() && self.judged == State::Running {
+            title.push((Role::Dim, format!("{dot}judging")));
+        } else if self.scores.is_some() && self.judged != State::Complete {
+            title.push((Role::Warning, format!("{dot}not all judged")));
         }
         title.push((Role::Text, " ".to_owned()));
         title
     }
 
     pub fn draw(&mut self, area: Rect, buffer: &mut Buffer, focused: bool, look: &Look, detail: u16) {
-        let conditions = match self.filter.trim() {
-            "" => String::new(),
-            filter => {
-                let about = if self.resembling { "filter, resembling" } else { "filter" };
-                format!(" {about}: {} ", look.fit(filter, 24, Cut::End))
-            }
-        };
+        let mut conditions = Vec::new();
+        if !self.filter.trim().is_empty() {
+            let about = if self.resembling { "filter, resembling" } else { "filter" };
+            conditions.push(format!("{about}: {}", look.fit(self.filter.trim(), 24, Cut::End)));
+        }
+        if self.order != Order::Tree {
+            let arrow = if self.order.descends() != self.inverted { look.symbols.down } else { look.symbols.up };
+            conditions.push(format!("sort: {} {arrow}", self.order.name()));
+        }
+        let conditions = if conditions.is_empty() { String::new() } else { format!(" {} ", conditions.join(look.symbols.dot)) };
         let inner = frame(area, buffer, &self.title(look), &conditions, focused, look);
         if inner.height < 2 || inner.width < 2 {
             return;
@@ -560,6 +724,12 @@ impl ProcessTree {
         }
     }
 
+    /// Its parent is over and gone, though it had one.
+    fn orphaned(&self, node: &Node) -> bool {
+        let had = self.process(node.row).and_then(|process| process.ppid.value().copied()).is_some_and(|ppid| ppid != 0);
+        had && node.parent.is_none()
+    }
+
     fn part(&self, part: Part, node: &Node, process: &TreeProcess, path: &[Id], look: &Look) -> (String, Role) {
         let time = |time: &Known<crate::facts::Time>| match time {
             Known::Value(time) if self.one_day => moment(*time).get(11..).unwrap_or_default().to_owned(),
@@ -570,7 +740,7 @@ impl ProcessTree {
         match part {
             Part::Pid => (process.pid.to_string(), Role::Text),
             Part::Name => {
-                let folded = !node.children.is_empty() && !self.state.opened().contains(path);
+                let folded = self.order == Order::Tree && !node.children.is_empty() && !self.state.opened().contains(path);
                 let count = if folded { format!("+{}", self.descendants(node)) } else { String::new() };
                 let role = match process.state {
                     ProcessState::Hidden => Role::Danger,
@@ -581,11 +751,28 @@ impl ProcessTree {
                 (count, role)
             }
             Part::Mark => match process.state {
-                ProcessState::Running if !process.problems.is_empty() => ("!".to_owned(), Role::Warning),
+                ProcessState::Running if !process.problems.is_empty() => ("~ partly".to_owned(), Role::Warning),
+                ProcessState::Running if self.orphaned(node) => ("orphan".to_owned(), Role::Dim),
                 ProcessState::Running => (String::new(), Role::Text),
                 ProcessState::Exited => (format!("{} exited", look.symbols.exited), Role::Dim),
-                ProcessState::Zombie => ("zombie".to_owned(), Role::Warning),
-                ProcessState::Hidden => ("hidden".to_owned(), Role::Danger),
+                ProcessState::Zombie => (format!("{} zombie", look.symbols.exited), Role::Warning),
+                ProcessState::Hidden => ("? hidden".to_owned(), Role::Danger),
+            },
+            Part::Score => match self.score(process) {
+                Some((score, Verdict::LikelyInjected)) => (format!("!! {score:>2}"), Role::Danger),
+                Some((score, Verdict::Suspicious)) => (format!("! {score:>2}"), Role::Warning),
+                Some((score, Verdict::LikelyBenign)) => (format!("{score}"), Role::Dim),
+                None => (String::new(), Role::Text),
+            },
+            Part::Threads => match &process.threads {
+                Known::Value(count) => (count.to_string(), Role::Text),
+                Known::Absent => (look.symbols.dash.to_owned(), Role::Missing),
+                Known::Unreadable(_) => ("??".to_owned(), Role::Missing),
+            },
+            Part::Session => match &process.session {
+                Known::Value(session) => (session.to_string(), Role::Text),
+                Known::Absent => (look.symbols.dash.to_owned(), Role::Missing),
+                Known::Unreadable(_) => ("??".to_owned(), Role::Missing),
             },
             Part::Start => (time(&process.create_time), Role::Dim),
             Part::Uid => match &process.uid {
@@ -620,11 +807,19 @@ impl ProcessTree {
         let fixed_name = room.min(name);
         room -= fixed_name;
         let mut parts = vec![(Part::Pid, "PID", pid, true)];
+        let owner = if self.os == Origin::Linux { (Part::Uid, "UID", 5, true) } else { (Part::Session, "SESS", 4, true) };
+        // The most important first, then in the order of the screen.
+        let wanted = [
+            (Part::Mark, "", mark, false),
+            (Part::Score, "SCORE", 5, true),
+            (Part::Start, "START", start, false),
+            owner,
+            (Part::Threads, "THR", 4, true),
+        ];
         let mut after = Vec::new();
-        for (part, title, width, right) in
-            [(Part::Mark, "", mark, false), (Part::Start, "START", start, false), (Part::Uid, "UID", 5, true)]
-        {
-            if room > width {
+        for (part, title, width, right) in wanted {
+            let pointless = part == Part::Score && self.scores.is_none() && self.order != Order::Score;
+            if room > width && !pointless {
                 room -= width + 1;
                 after.push((part, title, width, right));
             }
@@ -669,10 +864,15 @@ impl ProcessTree {
         parts.push(("parent", self.parent_in_words(process), Role::Text));
         let role = if process.state == ProcessState::Hidden { Role::Danger } else { Role::Text };
         parts.push(("state", state_in_words(process.state).to_owned(), role));
+        if let Some((score, verdict)) = self.score(process) {
+            let role = if verdict == Verdict::LikelyBenign { Role::Text } else { Role::Danger };
+            parts.push(("score", format!("{score}, {}", verdict.word().replace('_', " ")), role));
+        }
         parts.push(("seen by", process.sources.join(", "), Role::Text));
         let known = |name: &'static str, value: Option<String>| value.map(|value| (name, value, Role::Text));
         parts.extend(known("started", process.create_time.value().map(|time| moment(*time))));
         parts.extend(known("ended", process.exit_time.value().map(|time| moment(*time))));
+        parts.extend(known("session", process.session.value().map(ToString::to_string)));
         parts.extend(known("uid", process.uid.value().map(ToString::to_string)));
         parts.extend(known("threads", process.threads.value().filter(|_| !short).map(ToString::to_string)));
         parts.extend(known("object", process.address.value().map(ToString::to_string)));
@@ -712,8 +912,11 @@ enum Part {
     Pid,
     Name,
     Mark,
+    Score,
     Start,
     Uid,
+    Session,
+    Threads,
     Command,
 }
 

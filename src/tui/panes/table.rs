@@ -1,10 +1,10 @@
 //! The pane of every table: one view over [`Rows`], whatever they are.
 
 use super::arrange::{Arranged, Ask, Sort, next_hit};
+use super::link::{self, Named};
 use super::{flow, frame, record, role_of, signs, value};
-use crate::address::VirtAddr;
-use crate::engine::{Entry, Space};
-use crate::facts::{Cell, Kind, Rows, Scope, State, Table};
+use crate::engine::Entry;
+use crate::facts::{Cell, Kind, Origin, Rows, Scope, State, Table};
 use crate::tui::text::{Cut, counted, grouped};
 use crate::tui::theme::{Look, Role};
 use crate::tui::widgets::virtual_table::{Grid, KEEP, ListState, Painted, VirtualTable, Want, place};
@@ -164,14 +164,14 @@ struct Column {
     widest: u16,
 }
 
-fn columns(table: &'static Table) -> Vec<Column> {
+fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
     let make = |index: usize, joined: Option<usize>, header: String, priority: u8| {
-        let column = table.columns.get(index)?;
+        let column = table.columns.get(index).filter(|column| column.serves.includes(os))?;
         let cut = if matches!(column.name, "path" | "file") { Cut::Start } else { Cut::End };
         let kind = column.kind;
         let long = matches!(column.name, "path" | "file" | "command_line" | "command" | "indicators" | "value" | "text" | "options");
         let comfort = match kind {
-            Kind::Text | Kind::List | Kind::Bytes => Some(if long { 24 } else { 15 }),
+            Kind::Text | Kind::List | Kind::Bytes | Kind::Object => Some(if long { 24 } else { 15 }),
             _ => None,
         };
         let widest = u16::try_from(header.len()).unwrap_or(u16::MAX);
@@ -194,33 +194,10 @@ fn columns(table: &'static Table) -> Vec<Column> {
     }
 }
 
-/// What `Enter` and its kin lead to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Link {
-    /// Bytes: where, first and last address, and what they are.
-    Bytes {
-        space: Where,
-        first: u64,
-        last: u64,
-        at: u64,
-        what: String,
-    },
-    Process {
-        address: Option<VirtAddr>,
-        pid: Option<u32>,
-    },
-}
-
-/// The memory that an address belongs to, where the row may not name the process object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Where {
-    Space(Space),
-    OfPid(u32),
-}
-
 /// A table in its pane.
 pub struct TableView {
     pub entry: &'static Entry,
+    os: Origin,
     pub title: String,
     /// Whether the machine as a whole is its only subject.
     pub machine_only: bool,
@@ -235,6 +212,8 @@ pub struct TableView {
     pub search: String,
     pub sort: Option<Sort>,
     pub arranged: Arranged,
+    /// The row to return to when the rows are here.
+    pub wanted: Option<usize>,
     /// Rows that the user has not moved in yet: the cursor stays at the top however they are ordered.
     fresh: bool,
     /// Counts the arrangements asked for, so that a late one is known as such.
@@ -253,7 +232,7 @@ const SAMPLE: usize = 500;
 const WIDEST: u16 = 200;
 
 impl TableView {
-    pub fn new(entry: &'static Entry) -> Self {
+    pub fn new(entry: &'static Entry, os: Origin) -> Self {
         let name = entry.table.name;
         let mut title: String = if name == "processes" { "process list".into() } else { name.replace('_', " ") };
         if let Some(first) = title.get_mut(..1) {
@@ -262,6 +241,7 @@ impl TableView {
         let scoped = entry.table.column("pid").is_some() && !matches!(name, "processes" | "shell_history");
         Self {
             entry,
+            os,
             title,
             machine_only: !scoped,
             asked: None,
@@ -273,10 +253,11 @@ impl TableView {
             search: String::new(),
             sort: first_order(entry.table),
             arranged: Arranged::default(),
+            wanted: None,
             fresh: true,
             generation: 0,
             hidden: 0,
-            columns: columns(entry.table),
+            columns: columns(entry.table, os),
             measured: 0,
             body: Rect::ZERO,
             placed: Vec::new(),
@@ -290,6 +271,10 @@ impl TableView {
             self.arranged = Arranged::default();
             self.measured = 0;
             self.fresh = true;
+        }
+        if let Some(row) = self.wanted.filter(|row| *row < rows.len()) {
+            self.wanted = None;
+            self.list.cursor = row;
         }
         self.fresh &= self.list.cursor == 0;
         self.failure = None;
@@ -350,17 +335,14 @@ impl TableView {
             None => (place < self.total()).then_some(place),
         }
     }
+    /// Puts the cursor on a row, if it is shown.
+    pub fn select(&mut self, row: usize) {
+        let place = (0..self.shown()).find(|place| self.row_at(*place) == Some(row));
+        self.list.cursor = place.unwrap_or(self.list.cursor);
+    }
     pub fn selected(&self) -> Option<usize> {
         self.row_at(self.list.cursor)
     }
-    fn cell(&self, column: &str) -> Option<Cell<'_>> {
-        let rows = self.rows.as_ref()?;
-        Some(rows.cell(self.selected()?, rows.table().column(column)?))
-    }
-    fn number(&self, column: &str) -> Option<u64> {
-        u64::try_from(self.cell(column)?.number()?).ok()
-    }
-
     /// The work that filter, search and sorting need; None where the rows are shown as they come.
     pub fn ask(&mut self) -> Option<Ask> {
         self.generation = self.generation.wrapping_add(1);
@@ -416,52 +398,12 @@ impl TableView {
         hit.is_some()
     }
 
-    /// The bytes behind the selected row: what the row is about, or the object that it was read from.
-    pub fn link(&self, object: bool) -> Option<Link> {
-        let pid = self.number("pid").and_then(|pid| u32::try_from(pid).ok());
-        let process = self.number("process_address").map(VirtAddr).or(match self.asked {
-            Some(Scope::Process(address)) => Some(address),
-            _ => None,
-        });
-        let space = match (process, pid) {
-            (Some(process), _) => Some(Where::Space(Space::Process(process))),
-            (None, Some(pid)) => Some(Where::OfPid(pid)),
-            _ => None,
-        };
-        let table = self.entry.table.name;
-        let bytes = |space, first: u64, last: u64, what: String| Link::Bytes { space, first, last, at: first, what };
-        let kernel = Where::Space(Space::Kernel);
-        if !object {
-            match table {
-                "regions" | "suspicious" => {
-                    let (first, last) = (self.number("start")?, self.number("end")?);
-                    return Some(bytes(space?, first, last.max(first), format!("region {first:#x}")));
-                }
-                "libraries" => {
-                    let (first, size) = (self.number("base")?, self.number("size")?);
-                    let name = self.cell("name")?.to_string();
-                    return Some(bytes(space?, first, first.saturating_add(size.max(1) - 1), name));
-                }
-                "modules" if self.number("base").is_some() => {
-                    let (first, size) = (self.number("base")?, self.number("size").unwrap_or(1));
-                    let name = self.cell("name")?.to_string();
-                    return Some(bytes(kernel, first, first.saturating_add(size.max(1) - 1), format!("module {name}")));
-                }
-                "processes" => return self.process(),
-                _ => (),
-            }
+    /// Where the selected row leads, what it is about first.
+    pub fn links(&self) -> Vec<Named> {
+        match (&self.rows, self.selected()) {
+            (Some(rows), Some(row)) => link::of_row(rows.as_ref(), row, self.asked, self.os),
+            _ => Vec::new(),
         }
-        let at = self.number("address")?;
-        let what = format!("{} {at:#x}", table.trim_end_matches('s').replace('_', " "));
-        let space = if VirtAddr(at).is_kernel() { kernel } else { space? };
-        Some(Link::Bytes { space, first: 0, last: u64::MAX, at, what })
-    }
-
-    /// The process that the selected row belongs to.
-    pub fn process(&self) -> Option<Link> {
-        let pid = self.number("pid").and_then(|pid| u32::try_from(pid).ok());
-        let address = self.number(if self.entry.table.name == "processes" { "address" } else { "process_address" });
-        (pid.is_some() || address.is_some()).then_some(Link::Process { address: address.map(VirtAddr), pid })
     }
 
     /// The row on the screen line `y`.

@@ -48,7 +48,7 @@ impl Shape {
 pub trait Source {
     fn byte(&self, at: u64) -> Byte;
     /// What the margin says beside the row that begins here.
-    fn margin(&self, at: u64, first: bool) -> Option<String>;
+    fn margin(&self, at: u64, first: bool, room: usize) -> Option<String>;
     fn marked(&self, at: u64) -> bool;
 }
 
@@ -77,7 +77,9 @@ impl HexGrid<'_> {
         }
         let at = |column: usize| area.x.saturating_add(u16::try_from(column).unwrap_or(u16::MAX));
         let room = |column: usize| area.right().saturating_sub(at(column));
-        let address = format!("{start:0width$x}", width = self.shape.digits);
+        // Where there is no room for all digits, the first ones are those of the whole space.
+        let seen = if self.shape.digits < 16 { start & ((1 << (self.shape.digits * 4)) - 1) } else { start };
+        let address = format!("{seen:0width$x}", width = self.shape.digits);
         put(buffer, area.x, area.y, &address, room(0), self.look.style(Role::Dim));
         for (index, byte) in bytes.iter().enumerate() {
             let address = start.wrapping_add(index as u64);
@@ -103,7 +105,7 @@ impl HexGrid<'_> {
             put(buffer, at(right), area.y, character.encode_utf8(&mut [0; 4]), room(right), style);
         }
         if self.shape.margin > 3
-            && let Some(text) = self.source.margin(start, first)
+            && let Some(text) = self.source.margin(start, first, self.shape.margin - 2)
         {
             let column = self.shape.character(self.shape.bytes) + 2;
             put(buffer, at(column), area.y, &text, room(column), self.look.style(Role::Dim));

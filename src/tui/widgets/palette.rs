@@ -14,12 +14,15 @@ pub struct Item {
 }
 
 /// Draws as many choices as there is room for, the selected one always among them, upwards from the bottom of the area.
-pub fn draw(items: &[Item], selected: usize, area: Rect, buffer: &mut Buffer, look: &Look) {
-    const MOST: u16 = 10;
-    let height = u16::try_from(items.len()).unwrap_or(MOST).min(MOST).min(area.height);
+pub fn draw(items: &[&Item], selected: usize, area: Rect, buffer: &mut Buffer, look: &Look) {
+    let most = (area.height / 2).max(10);
+    let height = u16::try_from(items.len()).unwrap_or(most).min(most).min(area.height);
     let first = (selected + 1).saturating_sub(usize::from(height));
-    let widest = |width: fn(&Item) -> usize| u16::try_from(items.iter().map(width).max().unwrap_or(0)).unwrap_or(u16::MAX).min(24);
-    let (names, keys) = (widest(|item| text::width(&item.name)), widest(|item| text::width(&item.keys)));
+    let widest = |width: fn(&Item) -> usize| u16::try_from(items.iter().map(|item| width(item)).max().unwrap_or(0)).unwrap_or(u16::MAX);
+    let keys = widest(|item| text::width(&item.keys)).min(24);
+    // Where nothing is said of the names they have the room.
+    let most = if items.iter().all(|item| item.help.is_empty()) { area.width.saturating_sub(keys + 4) } else { 24 };
+    let names = widest(|item| text::width(&item.name)).min(most);
     for (line, (index, item)) in items.iter().enumerate().skip(first).take(usize::from(height)).enumerate() {
         let row = Rect { y: area.bottom() - height + u16::try_from(line).unwrap_or(0), height: 1, ..area };
         Clear.render(row, buffer);

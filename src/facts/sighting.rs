@@ -47,7 +47,7 @@ impl Owners {
 
 record! {
     /// Where a pattern was found, and who maps that memory.
-    Hit = "search" {
+    Sighting = "search" {
         /// The pattern as it was given, or the name of the YARA rule.
         pattern: String,
         /// utf-8, utf-16le, hex, regex, or the identifier of a YARA rule's string.

@@ -7,7 +7,7 @@ mod yara;
 use super::job::Job;
 use super::{Error, Session, Space, System, find_table};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::facts::{Answer, Feed, Hit, Known, Owners, PageOrigin, Protection, ReadError, Record, Region, Rows, Scope, Sink, Watch};
+use crate::facts::{Answer, Feed, Known, Owners, PageOrigin, Protection, ReadError, Record, Region, Rows, Scope, Sighting, Sink, Watch};
 use crate::paging::AddressSpace;
 use patterns::{Match, Patterns, Piece, What};
 use rayon::prelude::*;
@@ -60,15 +60,15 @@ impl Session {
             Space::Physical | Space::Kernel => Scope::Machine,
         };
         let session = self.clone();
-        Job::start(const { &Hit::TABLE }, scope, move |watch, started| session.search(&search, watch, started))
+        Job::start(const { &Sighting::TABLE }, scope, move |watch, started| session.search(&search, watch, started))
     }
 
     /// Searches here and now; `started` is handed the growing answer.
     pub fn search(&self, search: &Search, watch: &Arc<Watch>, started: &mut dyn FnMut(Arc<dyn Feed>)) -> Result<Arc<dyn Rows>, Error> {
-        if let Some(why) = self.image().changed() {
+        if let Some(why) = self.0.image.changed() {
             return Err(Error(format!("{}: {why}", self.name())));
         }
-        let mut out = Sink::<Hit>::new(Arc::clone(watch));
+        let mut out = Sink::<Sighting>::new(Arc::clone(watch));
         started(out.feed());
         search.patterns.notes().iter().for_each(|note| out.note(note));
         match search.space {
@@ -94,19 +94,19 @@ impl Session {
         Ok(out.finish())
     }
 
-    fn search_memory(&self, search: &Search, out: &mut Sink<Hit>) {
+    fn search_memory(&self, search: &Search, out: &mut Sink<Sighting>) {
         let patterns = &search.patterns;
-        let watch = out.beside::<Hit>();
+        let watch = out.beside::<Sighting>();
         let found = Found::new(search.most, out);
-        let swept = self.image().sweep(CHUNK, patterns.beyond(), watch.watch(), |chunk| {
-            let before = || preceding(chunk.at.0, |at, bytes| self.image().read(PhysAddr(at), bytes));
+        let swept = self.0.image.sweep(CHUNK, patterns.beyond(), watch.watch(), |chunk| {
+            let before = || preceding(chunk.at.0, |at, bytes| self.0.image.read(PhysAddr(at), bytes));
             let piece = Piece { bytes: chunk.bytes, own: chunk.own, before: &before };
             let room = found.room();
             let mut matches = patterns.find(&piece, room, &|| watch.cancelled());
             matches.extend(patterns.judge(piece.bytes, piece.own, false, room));
             found.add(matches.iter().map(|one| {
                 let at = PhysAddr(chunk.at.0 + one.at as u64);
-                Hit { physical_address: Known::Value(at), ..row(patterns, one, &piece) }
+                Sighting { physical_address: Known::Value(at), ..row(patterns, one, &piece) }
             }))
         });
         let mut hits = found.finish();
@@ -120,7 +120,7 @@ impl Session {
                  offsets, modules) is undefined there; with --pid each region stands for a file",
             );
         }
-        let place = |hit: &Hit| hit.physical_address.value().copied().unwrap_or_default();
+        let place = |hit: &Sighting| hit.physical_address.value().copied().unwrap_or_default();
         hits.sort_by(|a, b| (place(a), &a.pattern, &a.form).cmp(&(place(b), &b.pattern, &b.form)));
         if out.cancelled() && !hits.is_empty() {
             out.note("stopped before it was looked up who maps what was found");
@@ -138,7 +138,7 @@ impl Session {
     }
 
     /// Fills in who maps a match.
-    fn owned(&self, hit: &mut Hit, at: PhysAddr, owners: &Owners, whole: bool) {
+    fn owned(&self, hit: &mut Sighting, at: PhysAddr, owners: &Owners, whole: bool) {
         let mut owned: Vec<_> = owners.of(at.page()).iter().collect();
         owned.sort_by_key(|owner| owner.process.as_ref().map_or((1, 0), |(pid, ..)| (0, *pid)));
         hit.mappings = if whole { Known::Value(owned.len() as u64) } else { Known::Absent };
@@ -162,9 +162,9 @@ impl Session {
         hit.also = also.collect();
     }
 
-    fn search_space(&self, search: &Search, space: &AddressSpace, parts: Vec<Part>, out: &mut Sink<Hit>) {
+    fn search_space(&self, search: &Search, space: &AddressSpace, parts: Vec<Part>, out: &mut Sink<Sighting>) {
         let patterns = &search.patterns;
-        let watch = out.beside::<Hit>();
+        let watch = out.beside::<Sighting>();
         let windows: Vec<Window<'_>> = parts.iter().flat_map(|part| part.windows(space, patterns.beyond() as u64, watch.watch())).collect();
         let total = windows.iter().map(|window| window.end.0 - window.start.0).sum();
         let (done, missing) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -179,7 +179,7 @@ impl Session {
             let mut all = Vec::new();
             let mut add = |one: &Match, piece: &Piece<'_>, at: VirtAddr| {
                 let region = window.part.region.as_ref();
-                all.push(Hit {
+                all.push(Sighting {
                     physical_address: match space.translate(at) {
                         Err(ReadError::InPagefile { .. }) => Known::Absent,
                         translated => translated.into(),
@@ -222,7 +222,7 @@ impl Session {
         if windows.is_empty() && !out.cancelled() {
             out.note("nothing is mapped there, so there was nothing to search");
         }
-        let place = |hit: &Hit| hit.address.value().copied().unwrap_or_default();
+        let place = |hit: &Sighting| hit.address.value().copied().unwrap_or_default();
         hits.sort_by(|a, b| (place(a), &a.pattern, &a.form).cmp(&(place(b), &b.pattern, &b.form)));
         show(hits, search.most, out);
     }
@@ -234,7 +234,7 @@ fn rights(space: &AddressSpace, at: VirtAddr) -> Known<Protection> {
 }
 
 /// Replaces what was shown so far by the matches in order.
-fn show(mut hits: Vec<Hit>, most: usize, out: &mut Sink<Hit>) {
+fn show(mut hits: Vec<Sighting>, most: usize, out: &mut Sink<Sighting>) {
     if hits.len() >= most {
         hits.truncate(most);
         out.note(format!("stopped at {most} matches, there may be more; --limit sets the number"));
@@ -246,11 +246,11 @@ fn show(mut hits: Vec<Hit>, most: usize, out: &mut Sink<Hit>) {
 /// Matches as they are found, by all threads.
 struct Found<'a> {
     most: usize,
-    inside: Mutex<(Vec<Hit>, &'a mut Sink<Hit>)>,
+    inside: Mutex<(Vec<Sighting>, &'a mut Sink<Sighting>)>,
 }
 
 impl<'a> Found<'a> {
-    fn new(most: usize, out: &'a mut Sink<Hit>) -> Self {
+    fn new(most: usize, out: &'a mut Sink<Sighting>) -> Self {
         Self { most, inside: Mutex::new((Vec::new(), out)) }
     }
     /// How many more are wanted.
@@ -258,18 +258,18 @@ impl<'a> Found<'a> {
         self.most.saturating_sub(self.inside.lock().unwrap_or_else(PoisonError::into_inner).0.len())
     }
     /// Breaks when there are enough.
-    fn add(&self, hits: impl Iterator<Item = Hit>) -> ControlFlow<()> {
+    fn add(&self, hits: impl Iterator<Item = Sighting>) -> ControlFlow<()> {
         let mut hits = hits.peekable();
         if hits.peek().is_none() {
             return ControlFlow::Continue(());
         }
-        let new: Vec<Hit> = hits.collect();
+        let new: Vec<Sighting> = hits.collect();
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
         inside.1.extend(new.iter().cloned());
         inside.0.extend(new);
         if inside.0.len() < self.most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
-    fn finish(self) -> Vec<Hit> {
+    fn finish(self) -> Vec<Sighting> {
         self.inside.into_inner().unwrap_or_else(PoisonError::into_inner).0
     }
 }
@@ -284,7 +284,7 @@ fn preceding(at: u64, read: impl Fn(u64, &mut [u8]) -> Result<(), ReadError>) ->
 }
 
 /// What a match tells by itself.
-fn row(patterns: &Patterns, one: &Match, piece: &Piece<'_>) -> Hit {
+fn row(patterns: &Patterns, one: &Match, piece: &Piece<'_>) -> Sighting {
     let end = piece.bytes.len().min(one.at.saturating_add(one.length));
     let matched = piece.bytes.get(one.at..end.min(one.at.saturating_add(MOST_TEXT))).unwrap_or_default();
     let from = one.at.saturating_sub(CONTEXT_BEFORE);
@@ -296,7 +296,7 @@ fn row(patterns: &Patterns, one: &Match, piece: &Piece<'_>) -> Hit {
         What::Pattern(number, form) => (patterns.given(*number).to_owned(), (*form).to_owned(), Vec::new()),
         What::Rule { name, string, details } => (name.clone(), string.clone(), details.to_vec()),
     };
-    Hit { pattern, form, length: one.length as u64, text: text(matched), context, before: before as u8, rule, ..Hit::default() }
+    Sighting { pattern, form, length: one.length as u64, text: text(matched), context, before: before as u8, rule, ..Sighting::default() }
 }
 
 /// Bytes as text, UTF-16 where every second byte is 0.

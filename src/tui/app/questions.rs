@@ -1,0 +1,272 @@
+//! What the bottom line asks: a search, a filter, a place, a command; and what can be chosen from.
+
+use super::{App, Choice};
+use crate::tui::commands::{self, COMMANDS, Key, Pane};
+use crate::tui::panes::arrange::resemblance;
+use crate::tui::panes::bytes::{Mode, Needle, Target};
+use crate::tui::theme::Role;
+use crate::tui::widgets::palette::Item;
+use crossterm::event::KeyCode;
+use fuzzy_matcher::FuzzyMatcher;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Question {
+    Search,
+    Filter,
+    Goto,
+    Structure,
+    /// One of some choices, under this heading.
+    Choose(&'static str),
+}
+
+pub struct Prompt {
+    pub question: Question,
+    pub answer: String,
+    /// The answer before it was changed, to which Esc returns.
+    before: String,
+    /// What there is to choose from, and which of what the answer leaves is selected.
+    choices: Vec<(Item, Choice)>,
+    choice: usize,
+}
+
+impl App {
+    pub fn prompt(&self) -> Option<(String, String)> {
+        let prompt = self.prompt.as_ref()?;
+        let question = match (prompt.question, self.pane()) {
+            (Question::Search, Pane::Bytes) if self.bytes.as_ref().is_some_and(|view| view.mode == Mode::Fields) => "search fields:",
+            (Question::Search, Pane::Bytes) => "search text, u:text, or bytes:",
+            (Question::Search, _) => "search:",
+            (Question::Filter, _) => "filter:",
+            (Question::Goto, _) => "go to:",
+            (Question::Structure, _) => "structure:",
+            (Question::Choose(heading), _) => heading,
+        };
+        Some((question.to_owned(), prompt.answer.clone()))
+    }
+
+    pub(super) fn prompt_key(&mut self, key: Key) {
+        match key.code {
+            KeyCode::Enter => self.accept(),
+            KeyCode::Esc => self.reject(),
+            KeyCode::Char('c') if key.control => self.reject(),
+            KeyCode::Char('u') if key.control => self.answer(String::clear),
+            KeyCode::Char('w') if key.control => self.answer(|answer| {
+                let kept = answer.trim_end().rfind(' ').map_or(0, |at| at + 1);
+                answer.truncate(kept);
+            }),
+            KeyCode::Backspace | KeyCode::Char('h') if key.code == KeyCode::Backspace || key.control => {
+                let empty = self.prompt.as_ref().is_some_and(|prompt| prompt.answer.is_empty());
+                if empty {
+                    self.reject()
+                } else {
+                    self.answer(|answer| {
+                        answer.pop();
+                    })
+                }
+            }
+            KeyCode::Char('g') if self.prompt.as_ref().is_some_and(|it| it.question == Question::Goto && it.answer.is_empty()) => {
+                self.prompt = None;
+                self.jump(false);
+            }
+            KeyCode::Char(c) if !key.control && !c.is_control() => self.answer(|answer| answer.push(c)),
+            KeyCode::Down | KeyCode::Up | KeyCode::Tab if self.chooses() => {
+                let last = self.choices().len().saturating_sub(1);
+                if let Some(prompt) = &mut self.prompt {
+                    let up = key.code == KeyCode::Up;
+                    prompt.choice = if up { prompt.choice.saturating_sub(1) } else { (prompt.choice + 1).min(last) };
+                }
+            }
+            KeyCode::Down | KeyCode::Up if self.pane() != Pane::Bytes => self.by_rows(if key.code == KeyCode::Down { 1 } else { -1 }),
+            _ => (),
+        }
+    }
+
+    /// Longer questions than any of ours are a mistake, or meant to cost time.
+    pub(super) fn answer(&mut self, change: impl FnOnce(&mut String)) {
+        const LONGEST: usize = 200;
+        if let Some(prompt) = &mut self.prompt {
+            change(&mut prompt.answer);
+            prompt.choice = 0;
+            while prompt.answer.len() > LONGEST {
+                prompt.answer.pop();
+            }
+            let (question, answer) = (prompt.question, prompt.answer.clone());
+            self.apply(question, answer);
+        }
+    }
+
+    /// Search and filter take effect while they are typed.
+    fn apply(&mut self, question: Question, answer: String) {
+        match (question, self.pane()) {
+            (Question::Search, Pane::Tree) => {
+                self.tree.search = answer;
+                self.tree.arrange(&self.look);
+                self.tree.first_hit();
+            }
+            (Question::Filter, Pane::Tree) => {
+                self.tree.filter = answer;
+                self.tree.arrange(&self.look);
+            }
+            (Question::Search | Question::Filter, Pane::Table) => {
+                let table = self.active;
+                if let Some(view) = self.table() {
+                    if question == Question::Search {
+                        view.search = answer
+                    } else {
+                        view.filter = answer
+                    }
+                    self.arrange(table);
+                }
+            }
+            _ => (),
+        }
+    }
+
+    fn ask(&mut self, question: Question, before: String) {
+        let answer = if question == Question::Filter { before.clone() } else { String::new() };
+        self.prompt = Some(Prompt { question, answer, before, choices: Vec::new(), choice: 0 });
+    }
+    /// Lets one of some things be chosen, by arrows or by letters of its name.
+    pub(super) fn choose(&mut self, heading: &'static str, choices: Vec<(Item, Choice)>, choice: usize) {
+        self.prompt = Some(Prompt { question: Question::Choose(heading), answer: String::new(), before: String::new(), choices, choice });
+    }
+    pub fn ask_command(&mut self) {
+        let pane = self.pane();
+        let commands = COMMANDS.iter().filter(|command| command.panes.contains(&pane) && command.name != "command");
+        let mut all: Vec<(Item, Choice)> = commands
+            .map(|command| {
+                let item = Item { name: command.name.to_owned(), keys: commands::keys(command), help: command.help.to_owned() };
+                (item, Choice::Command(command))
+            })
+            .collect();
+        all.extend(self.tables.iter().enumerate().map(|(table, view)| {
+            let keys = if table < 9 { (table + 1).to_string() } else { String::new() };
+            let help = view.entry.table.doc.trim().to_owned();
+            (Item { name: view.title.to_lowercase(), keys, help }, Choice::Table(table))
+        }));
+        self.choose(":", all, 0);
+    }
+    fn chooses(&self) -> bool {
+        self.prompt.as_ref().is_some_and(|prompt| matches!(prompt.question, Question::Choose(_)))
+    }
+
+    /// What resembles the answer, the best first.
+    fn choices(&self) -> Vec<&(Item, Choice)> {
+        let Some(prompt) = self.prompt.as_ref() else { return Vec::new() };
+        let typed = prompt.answer.trim();
+        if typed.is_empty() {
+            return prompt.choices.iter().collect();
+        }
+        let matcher = resemblance();
+        let score = |choice| {
+            let (item, _): &(Item, Choice) = choice;
+            // What begins with the letters is meant before what merely contains them.
+            let bonus = if item.name.starts_with(&typed.to_lowercase()) { 1000 } else { 0 };
+            Some((matcher.fuzzy_match(&item.name, typed)? + bonus, choice))
+        };
+        let mut scored: Vec<(i64, &(Item, Choice))> = prompt.choices.iter().filter_map(score).collect();
+        scored.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
+        scored.into_iter().map(|(_, choice)| choice).collect()
+    }
+
+    /// What is to be chosen from, and which of it is selected.
+    pub fn palette(&self) -> (Vec<&Item>, usize) {
+        let selected = self.prompt.as_ref().map_or(0, |prompt| prompt.choice);
+        (self.choices().into_iter().map(|(item, _)| item).collect(), selected)
+    }
+    pub fn ask_search(&mut self) {
+        let before = match self.pane() {
+            Pane::Tree => self.tree.search.clone(),
+            Pane::Bytes => String::new(),
+            _ => self.table().map(|view| view.search.clone()).unwrap_or_default(),
+        };
+        self.ask(Question::Search, before);
+    }
+    pub fn ask_filter(&mut self) {
+        let before = match self.pane() {
+            Pane::Tree => self.tree.filter.clone(),
+            _ => self.table().map(|view| view.filter.clone()).unwrap_or_default(),
+        };
+        self.ask(Question::Filter, before);
+    }
+    pub fn ask_goto(&mut self) {
+        self.ask(Question::Goto, String::new());
+    }
+    pub fn ask_structure(&mut self) {
+        self.ask(Question::Structure, String::new());
+    }
+
+    fn reject(&mut self) {
+        if let Some(prompt) = self.prompt.take() {
+            self.apply(prompt.question, prompt.before);
+        }
+    }
+
+    fn accept(&mut self) {
+        let choice = self.prompt.as_ref().and_then(|prompt| self.choices().get(prompt.choice).map(|(_, choice)| choice.clone()));
+        let Some(prompt) = self.prompt.take() else { return };
+        let typed = prompt.answer.trim();
+        match (prompt.question, self.pane()) {
+            (Question::Choose(heading), _) => match choice {
+                Some(choice) => self.chosen(choice),
+                None if heading == ":" => self.warn(format!("there is no command like {}", prompt.answer)),
+                None => self.warn(format!("nothing to choose is like {}", prompt.answer)),
+            },
+            (Question::Search, Pane::Bytes) => match Needle::parse(&prompt.answer) {
+                _ if prompt.answer.is_empty() => self.next_match(true),
+                Ok(needle) => {
+                    if let Some(view) = &mut self.bytes {
+                        view.needle = needle;
+                        view.found = None;
+                    }
+                    self.find(true, false);
+                }
+                Err(why) => self.warn(why),
+            },
+            // As in less: an empty search repeats the last one.
+            (Question::Search, _) if prompt.answer.is_empty() => {
+                self.apply(Question::Search, prompt.before);
+                self.next_match(true);
+            }
+            (Question::Search, _) => {
+                let found = match self.pane() {
+                    Pane::Tree => self.tree.has_hits(),
+                    // A table that is still being searched says so itself.
+                    _ => true,
+                };
+                if !found {
+                    self.warn(format!("\"{}\" is not in the tree", prompt.answer));
+                }
+            }
+            (Question::Filter, _) => (),
+            (Question::Goto | Question::Structure, _) if typed.is_empty() => (),
+            (Question::Goto, _) => match Target::parse(typed) {
+                Ok(target) => self.go_to(target, typed),
+                Err(why) => self.warn(why),
+            },
+            (Question::Structure, _) => {
+                if let Some(view) = &mut self.bytes {
+                    view.overlay(typed.to_owned());
+                }
+            }
+        }
+    }
+
+    fn chosen(&mut self, choice: Choice) {
+        match choice {
+            Choice::Command(command) => {
+                if let Some(key) = command.keys.first() {
+                    (command.run)(self, *key);
+                }
+            }
+            Choice::Table(table) => self.switch_to(table),
+            Choice::Link(link) => self.follow(link),
+            Choice::Travel(steps) => self.travel(steps),
+            Choice::Order(order) => self.order_tree(order),
+        }
+    }
+
+    pub(super) fn warn(&mut self, why: String) {
+        self.notice = Some((Role::Warning, why));
+    }
+}

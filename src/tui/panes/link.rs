@@ -1,0 +1,208 @@
+//! Where a row leads: every address in it, every process, and first of all what the row is about.
+
+use crate::address::VirtAddr;
+use crate::engine::{Session, Space};
+use crate::facts::{Cell, Kind, Origin, Rows, Scope, TreeProcess};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Link {
+    Bytes(Place),
+    Process {
+        address: Option<VirtAddr>,
+        pid: Option<u32>,
+    },
+    /// The table of this name, of the selected process.
+    Table(&'static str),
+}
+
+/// A piece of memory, and what it is read as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub space: Where,
+    pub first: u64,
+    pub last: u64,
+    pub at: u64,
+    pub what: String,
+    pub reads: Reads,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reads {
+    Bytes,
+    Code,
+    Structure(String),
+}
+
+/// The memory that an address belongs to, where the row may not name the process object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Where {
+    Space(Space),
+    OfPid(u32),
+}
+
+/// A link under the name that a menu shows for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    pub name: String,
+    pub says: String,
+    pub link: Link,
+    /// Whether it is the kernel's object behind the row.
+    pub object: bool,
+}
+
+struct Row<'a> {
+    rows: &'a dyn Rows,
+    row: usize,
+    scope: Option<Scope>,
+    os: Origin,
+}
+
+/// The links of a row, the one that `Enter` follows first.
+pub fn of_row(rows: &dyn Rows, row: usize, scope: Option<Scope>, os: Origin) -> Vec<Named> {
+    let row = Row { rows, row, scope, os };
+    let mut links: Vec<Named> = row.subject().into_iter().collect();
+    let process = row.process().map(|link| Named { name: "process".into(), says: row.owner(), link, object: false });
+    let others = process.into_iter().chain((0..rows.table().columns.len()).filter_map(|column| row.column(column)));
+    for other in others {
+        let known = links.iter().any(|known| known.link == other.link && known.object == other.object);
+        if !known {
+            links.push(other);
+        }
+    }
+    links
+}
+
+/// The links of a process in the tree.
+pub fn of_process(process: &TreeProcess, tables: &[&'static str], os: Origin) -> Vec<Named> {
+    let mut links: Vec<Named> = tables
+        .iter()
+        .map(|table| Named { name: table.replace('_', " "), says: "of this process".into(), link: Link::Table(table), object: false })
+        .collect();
+    if let Some(parent) = process.ppid.value().filter(|ppid| **ppid != 0) {
+        let link = Link::Process { address: process.parent.value().copied(), pid: Some(*parent) };
+        links.push(Named { name: "parent".into(), says: parent.to_string(), link, object: false });
+    }
+    links.extend(process.address.value().map(|address| {
+        let what = format!("process object of {} {}", process.name, process.pid);
+        let reads = reads(Session::structure_of(os, "pstree", "address"));
+        let place = Place { space: Where::Space(Space::Kernel), first: 0, last: u64::MAX, at: address.0, what, reads };
+        Named { name: "object".into(), says: address.to_string(), link: Link::Bytes(place), object: true }
+    }));
+    links
+}
+
+fn reads(structure: Option<&str>) -> Reads {
+    structure.map_or(Reads::Bytes, |name| Reads::Structure(name.to_owned()))
+}
+
+impl Row<'_> {
+    fn table(&self) -> &'static str {
+        self.rows.table().name
+    }
+    fn cell(&self, name: &str) -> Option<Cell<'_>> {
+        Some(self.rows.cell(self.row, self.rows.table().column(name)?))
+    }
+    fn number(&self, name: &str) -> Option<u64> {
+        self.cell(name)?.number().and_then(|number| u64::try_from(number).ok())
+    }
+    fn text(&self, name: &str) -> Option<String> {
+        self.cell(name).filter(|cell| !cell.is_null()).map(|cell| cell.to_string())
+    }
+    fn pid(&self) -> Option<u32> {
+        self.number("pid").and_then(|pid| u32::try_from(pid).ok())
+    }
+    fn owner(&self) -> String {
+        let name = if self.table() == "processes" { "name" } else { "process" };
+        [self.text(name), self.text("pid")].into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+
+    /// The process that the row belongs to.
+    fn process(&self) -> Option<Link> {
+        let address = self.number(if self.table() == "processes" { "address" } else { "process_address" });
+        let address = address.map(VirtAddr).or(match (self.scope, self.table()) {
+            (_, "processes") => None,
+            (Some(Scope::Process(address)), _) => Some(address),
+            _ => None,
+        });
+        let pid = self.pid();
+        let owned = self.rows.table().column("pid").is_some();
+        (owned && (pid.is_some() || address.is_some())).then_some(Link::Process { address, pid })
+    }
+
+    /// The space that an address of the row means.
+    fn space(&self, at: u64) -> Option<Where> {
+        if VirtAddr(at).is_kernel() {
+            return Some(Where::Space(Space::Kernel));
+        }
+        match self.process()? {
+            Link::Process { address: Some(address), .. } => Some(Where::Space(Space::Process(address))),
+            Link::Process { pid: Some(pid), .. } => Some(Where::OfPid(pid)),
+            _ => None,
+        }
+    }
+    fn place(&self, (first, last, at): (u64, u64, u64), what: String, reads: Reads) -> Option<Link> {
+        Some(Link::Bytes(Place { space: self.space(at)?, first, last: last.max(first), at, what, reads }))
+    }
+
+    /// What the row is about.
+    fn subject(&self) -> Option<Named> {
+        let range = |first: u64, size: u64| (first, first.saturating_add(size.max(1) - 1), first);
+        let named = |name: &str, says: String, link: Link| Some(Named { name: name.to_owned(), says, link, object: false });
+        match self.table() {
+            "regions" | "suspicious" => {
+                let (first, last) = (self.number("start")?, self.number("end")?);
+                let what = format!("region {first:#x}");
+                named("bytes", what.clone(), self.place((first, last, first), what, Reads::Bytes)?)
+            }
+            "libraries" | "modules" => {
+                let (first, size) = (self.number("base")?, self.number("size").unwrap_or(1));
+                let kind = if self.table() == "modules" { "module " } else { "" };
+                let what = format!("{kind}{}", self.text("name")?);
+                named("bytes", what.clone(), self.place(range(first, size), what, Reads::Bytes)?)
+            }
+            "threads" => {
+                let at = self.number("start_address").filter(|at| *at != 0)?;
+                let what = format!("start of thread {}", self.text("tid")?);
+                named("code", what.clone(), self.place((0, u64::MAX, at), what, Reads::Code)?)
+            }
+            "handles" if self.text("type").as_deref() == Some("Process") => {
+                let link = Link::Process { address: self.number("object").map(VirtAddr), pid: None };
+                named("target", self.text("name").unwrap_or_default(), link)
+            }
+            "handles" => self.rows.table().column("object").and_then(|column| self.column(column)),
+            _ => named("process", self.owner(), self.process()?),
+        }
+    }
+
+    /// Where the value of a column leads.
+    fn column(&self, index: usize) -> Option<Named> {
+        let column = self.rows.table().columns.get(index)?;
+        let value = u64::try_from(self.rows.cell(self.row, index).number()?).ok().filter(|value| *value != 0)?;
+        let name = column.name.replace('_', " ");
+        match (column.name, column.kind) {
+            ("ppid", _) => {
+                let link = Link::Process { address: None, pid: u32::try_from(value).ok() };
+                Some(Named { name: "parent".into(), says: value.to_string(), link, object: false })
+            }
+            ("physical_address", _) => {
+                let what = format!("{name} of {}", self.owner());
+                let space = Where::Space(Space::Physical);
+                let place = Place { space, first: 0, last: u64::MAX, at: value, what, reads: Reads::Bytes };
+                Some(Named { name, says: format!("{value:#x}"), link: Link::Bytes(place), object: false })
+            }
+            (_, Kind::Address) => {
+                let table = self.table();
+                let object = matches!(column.name, "address" | "object");
+                let structure = match (table, column.name) {
+                    ("handles", "object") => self.text("type").and_then(|kind| Session::structure_of_object(&kind)),
+                    (table, column) => Session::structure_of(self.os, table, column),
+                };
+                let about = if object { table.trim_end_matches('s').replace('_', " ") } else { name.clone() };
+                let link = self.place((0, u64::MAX, value), format!("{about} {value:#x}"), reads(structure))?;
+                let name = if object { "object".to_owned() } else { name };
+                Some(Named { name, says: format!("{value:#x}"), link, object })
+            }
+            _ => None,
+        }
+    }
+}
