@@ -1,7 +1,7 @@
 //! The whole engine on the bundled images, whose stories are told in assets/: each table holds what really happened.
 #![allow(clippy::unwrap_used)]
 
-use kioku::engine::{Hit, Session, Space, Stretch, find_table};
+use kioku::engine::{Hit, Search, Session, Space, Stretch, find_table};
 use kioku::facts::linux::{Capabilities, LogRecord, Mount, OpenFile, ShellHistory};
 use kioku::facts::*;
 use std::sync::{Arc, LazyLock};
@@ -146,6 +146,61 @@ fn every_table_answers_and_says_when_it_is_empty() {
     }
 }
 
+fn search(session: &Session, pattern: &str, space: Space) -> Vec<Sighting> {
+    let search = Search::new(&[pattern.to_owned()], false, space, 100_000).unwrap();
+    let rows = session.search(&search, &Arc::default(), &mut |_| ()).unwrap();
+    assert_eq!((rows.state(), rows.notes()), (State::Complete, &[] as &[String]));
+    rows.as_any().downcast_ref::<Answer<Sighting>>().unwrap().iter().cloned().collect()
+}
+
+#[test]
+fn what_is_found_in_memory_is_led_back_to_who_maps_it() {
+    let injected = rows::<Suspicious>().into_iter().find(|row| row.process == "nginx" && row.head.value().is_some()).unwrap();
+    let bytes: String = known(&injected.head).iter().take(32).map(|byte| format!("{byte:02x}")).collect();
+    let hits = search(&DEMO, &format!("hex:{bytes}"), Space::Physical);
+    let hit = hits.iter().find(|hit| hit.pid == Known::Value(injected.pid) && hit.address == Known::Value(injected.start)).unwrap();
+    assert_eq!((&hit.process, &hit.kind), (&Known::Value("nginx".to_owned()), &Known::Value("private")));
+    assert_eq!(known(&hit.protection), Protection { read: true, write: true, execute: true, ..Protection::default() });
+    // The kernel has it too, where its own first code was before it was given back.
+    assert!(hit.length == 32 && (1..3).contains(&known(&hit.mappings)));
+}
+
+#[test]
+fn what_lies_across_pages_is_found_in_the_process() {
+    let shell = rows::<Process>().into_iter().find(|row| row.name == "bash").unwrap();
+    let space = Space::Process(known(&shell.address));
+    let hits = search(&DEMO, "re:[\\x20-\\x7e]{20,60}", space);
+    assert!(hits.len() > 100 && hits.windows(2).all(|pair| pair[0].address.value() < pair[1].address.value()), "each once, in order");
+    let crossing = hits.iter().find(|hit| {
+        let (at, physical) = (known(&hit.address), known(&hit.physical_address));
+        let next = DEMO.read(space, at.page().0 + 4096, 1).unwrap().pieces[0].origin.unwrap().physical();
+        at.in_page() + hit.length > 4096 && next != Some(kioku::address::PhysAddr(physical.page().0 + 4096))
+    });
+    let crossing = crossing.expect("a text across two pages that are not neighbours");
+    let bytes = DEMO.read(space, known(&crossing.address).0, crossing.length as usize).unwrap();
+    assert_eq!(bytes.data, crossing.text.as_bytes());
+    assert_eq!((crossing.pid.value(), crossing.process.value()), (Some(&shell.pid), Some(&shell.name)));
+    // In physical memory it is in pieces.
+    let whole = search(&DEMO, &format!("text:{}", crossing.text), Space::Physical);
+    assert!(whole.iter().all(|hit| hit.physical_address != crossing.physical_address));
+}
+
+#[test]
+fn a_search_can_be_cancelled_and_limited() {
+    let watch = Arc::new(Watch::default());
+    watch.cancel();
+    let every = Search::new(&["re:[a-z]{2}".to_owned()], false, Space::Physical, 500).unwrap();
+    let rows = DEMO.search(&every, &watch, &mut |_| ()).unwrap();
+    assert_eq!((rows.state(), rows.len()), (State::Cancelled, 0));
+    let job = DEMO.submit_search(Arc::new(every));
+    while !job.finished() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let rows = job.rows().unwrap();
+    assert_eq!((rows.state(), rows.len()), (State::Complete, 500));
+    assert!(rows.notes().iter().any(|note| note.contains("--limit")), "{:?}", rows.notes());
+}
+
 #[test]
 fn addresses_have_names_and_names_have_addresses() {
     let watch = Arc::default();
@@ -194,7 +249,7 @@ fn memory_is_searched_both_ways_and_over_gaps() {
 
 /// The Windows image, which was generated: assets/windows-story.md says what was put in.
 mod windows {
-    use super::{known, rows_of};
+    use super::{known, rows_of, search};
     use kioku::address::VirtAddr;
     use kioku::engine::{Session, Space};
     use kioku::facts::windows::*;
@@ -239,6 +294,18 @@ mod windows {
         injected.sort_unstable();
         let put_in = [(3588, 0x3a1_0000), (6704, 0x21b_0000_0000), (6980, 0x1d1_0000_0000), (7112, 0x2cc_0000_0000)];
         assert_eq!(injected, put_in.map(|(pid, start)| (pid, VirtAddr(start))));
+    }
+
+    #[test]
+    fn what_is_found_in_memory_is_led_back_to_who_maps_it() {
+        // A beginning that was wiped is everywhere.
+        let telling = |row: &Suspicious| row.verdict == Verdict::LikelyInjected && known(&row.head).iter().any(|byte| *byte != 0);
+        for region in rows::<Suspicious>().iter().filter(|row| telling(row)) {
+            let bytes: String = known(&region.head).iter().map(|byte| format!("{byte:02x}")).collect();
+            let hits = search(&DEMO, &format!("hex:{bytes}"), Space::Physical);
+            let owned = |hit: &&Sighting| hit.pid == Known::Value(region.pid) && hit.address == Known::Value(region.start);
+            assert_eq!(hits.iter().find(owned).map(|hit| hit.process.clone()), Some(Known::Value(region.process.clone())));
+        }
     }
 
     #[test]

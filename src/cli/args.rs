@@ -113,6 +113,12 @@ decimal, or hexadecimal with 0x before them.")]
         #[command(flatten)]
         what: What,
     },
+    /// Search physical memory, the kernel (--kernel) or a process (--pid) for text, bytes, expressions or YARA rules.
+    #[command(after_help = "\
+Text is matched as UTF-8 and UTF-16. In hex: a ? stands for any half of a byte. Expressions (re:) see bytes: \\w is of ASCII, \\xff a byte.
+A match in physical memory is shown with the process and the region that map it, or as unmapped. For YARA rules each region of a process
+stands for a file; in physical memory a condition is judged by its strings alone. Rules may import pe, elf, dotnet, math, string, time.")]
+    Search(super::search::SearchArgs),
     /// Write every table and a summary of one or many images into the folder --output.
     Triage {
         /// Memory images.

@@ -4,6 +4,7 @@ mod args;
 mod console;
 mod events;
 mod memory;
+mod search;
 mod symbols;
 mod triage;
 
@@ -94,6 +95,7 @@ impl Run {
             Command::Query { image, table, key, recurse } => self.query(&image, &table, key.as_deref(), recurse),
             Command::Read { image, address, length, physical, raw } => self.read(&image, address, length, physical, raw),
             Command::Dump { image, what } => self.dump(&image, &what),
+            Command::Search(search) => self.search(&search),
             Command::Triage { images } => self.triage(&images),
             Command::Events { command, source } => self.events(command, source.as_deref()),
             Command::Symbols { command } => self.symbols(command),

@@ -6,6 +6,7 @@ mod dump;
 mod job;
 mod landmarks;
 mod profiles;
+mod scan;
 mod search;
 
 pub use crate::events::LogFile;
@@ -15,6 +16,7 @@ pub use catalog::{Entry, catalog, find_table};
 pub use dump::{Dump, Extent, Which};
 pub use job::{Job, Task};
 pub use profiles::{build_profile, pack_folder, symbol_files};
+pub use scan::Search;
 pub use search::{FoundText, Hit, Stretch};
 
 use crate::address::VirtAddr;

@@ -22,6 +22,7 @@ mod module;
 mod page_origin;
 mod process;
 mod region;
+mod sighting;
 mod socket;
 mod symbols;
 
@@ -41,6 +42,7 @@ pub use page_origin::PageOrigin;
 pub use process::{Process, ProcessState, Thread, TreeProcess, tree};
 pub use record::{Column, Kind, Record, Serves, Table};
 pub use region::{Protection, Region, Suspicious};
+pub use sighting::{Owner, Owners, Sighting};
 pub use socket::Socket;
 pub use symbols::{SymbolFile, SymbolNeed};
 pub use time::Time;

@@ -192,7 +192,7 @@ impl Jobs {
             (Some(began), _) => {
                 let (what, reading) = match (running(false), &self.finding, self.arranging.values().next()) {
                     (_, Some((_, task)), _) => ("search", task.watch().reading()),
-                    (Some(running), ..) => (running.job.entry.table.name, running.job.watch().reading()),
+                    (Some(running), ..) => (running.job.table.name, running.job.watch().reading()),
                     (.., Some((_, task))) => ("sorting", task.watch().reading()),
                     _ => ("reading", (0, 0)),
                 };

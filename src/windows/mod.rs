@@ -24,6 +24,7 @@ mod lists;
 mod modules;
 mod mutants;
 mod objects;
+mod owners;
 mod pages;
 mod pe;
 mod peb;

@@ -215,6 +215,14 @@ impl Vad<'_> {
         }
     }
 
+    pub fn kind(&self) -> &'static str {
+        match (self.private, self.image) {
+            (true, _) => "private",
+            (_, true) => "image",
+            _ => "mapped",
+        }
+    }
+
     pub fn file_name(&self) -> Result<Option<String>, ReadError> {
         self.file()?.map(|file| own_name(&file)).transpose()
     }
@@ -240,11 +248,7 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Region>) -> Result
             end: vad.end,
             protection: vad.protection,
             native_protection: vad.native_protection.clone(),
-            kind: match (vad.private, vad.image) {
-                (true, _) => "private",
-                (_, true) => "image",
-                _ => "mapped",
-            },
+            kind: vad.kind(),
             file: vad.file_name().into(),
             tag: if LONG.iter().chain(&SHORT).any(|tag| **tag == vad.tag) {
                 Known::Value(vad.tag.iter().map(|byte| char::from(*byte)).collect())
