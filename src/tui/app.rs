@@ -1,5 +1,6 @@
 //! The explorer's state, and how it changes. Draws nothing, reads no image: it answers messages, and asks for work by effects.
 
+mod findings;
 mod questions;
 mod texts;
 mod travel;
@@ -18,6 +19,7 @@ use crate::address::VirtAddr;
 use crate::engine::{Entry, Hit, Space, Stretch};
 use crate::facts::{Info, Located, Rows, Scope, State};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
+pub use findings::FINDINGS;
 use questions::{Prompt, Question};
 use ratatui::layout::Rect;
 use std::sync::Arc;
@@ -285,6 +287,7 @@ impl App {
             self.notice = Some((Role::Warning, format!("! {first}{more}")));
         }
         self.info = Some(opened.info);
+        self.show_findings();
     }
 
     fn rows(&mut self, slot: Slot, scope: Scope, rows: Arc<dyn Rows>) {
@@ -297,11 +300,13 @@ impl App {
                     self.effects.push(Effect::Query { slot: Slot::Scores, entry, scope: Scope::Machine });
                 }
             }
-            Slot::Scores => self.tree.judge(rows.as_ref(), &self.look),
+            Slot::Scores => self.judged(rows),
             Slot::Table(table) => {
                 if let Some(view) = self.tables.get_mut(table).filter(|view| view.asked == Some(scope)) {
                     view.load(rows);
+                    let missed = view.missed();
                     self.arrange(table);
+                    missed.into_iter().for_each(|why| self.warn(why));
                 }
             }
         }
@@ -310,7 +315,7 @@ impl App {
     fn failed(&mut self, slot: Slot, scope: Scope, why: String) {
         match slot {
             Slot::Tree => self.tree.failure = Some(why),
-            Slot::Scores => self.notice = Some((Role::Warning, format!("the processes could not be judged: {why}"))),
+            Slot::Scores => self.not_judged(why),
             Slot::Table(table) => {
                 if let Some(view) = self.tables.get_mut(table).filter(|view| view.asked == Some(scope)) {
                     view.forget();

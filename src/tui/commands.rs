@@ -119,7 +119,7 @@ pub static COMMANDS: &[Command] = &[
     command!(BYTES "search" [char('/')] ("search", 70) "search for a text in ASCII or UTF-16 (u: and a: for one of them), or for bytes: 4c 8b dc" => |app, _| app.ask_search()),
     command!(VIEWS "next-match" [char('n')] ("", 0) "next match" => |app, _| app.next_match(true)),
     command!(VIEWS "previous-match" [char('N')] ("", 0) "previous match" => |app, _| app.next_match(false)),
-    command!(LISTS "filter" [char('f')] ("filter", 50) "show only rows with these words; !word leaves out; what resembles is shown if nothing contains them"
+    command!(LISTS "filter" [char('f')] ("filter", 50) "show only rows with these words; !not, ~like, /regex/, \"two words\", columns by their beginning: port:443 pid>4 state=x score>=50"
         => |app, _| app.ask_filter()),
     command!(TABLE "sort" [char('s')] ("sort", 40) "sort by the next column, after the last not at all" => |app, _| app.sort()),
     command!(TREE "sort" [char('s')] ("sort", 42) "tree, or a list by PID, name, start, threads or score" => |app, _| app.ask_order()),

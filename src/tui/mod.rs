@@ -23,7 +23,7 @@ mod widgets;
 
 use crate::engine::{Error, Session, Task};
 use crate::facts::Watch;
-use app::{App, Effect, Message, Opened, Work};
+use app::{App, Effect, FINDINGS, Message, Opened, Work};
 use crossterm::event::Event;
 use jobs::Jobs;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -163,7 +163,7 @@ impl Explorer {
             self.ended = Some(Err(Error(format!("{}: there is no process tree for this system", session.name()))));
             return;
         };
-        let scores = tables.iter().copied().find(|entry| entry.table.name == "suspicious");
+        let scores = tables.iter().copied().find(|entry| entry.table.name == FINDINGS);
         let opened = Opened { info: session.info().clone(), tree, scores, tables: in_order(tables) };
         self.app.name = session.name().to_owned();
         self.jobs = Some(Jobs::new(session));
@@ -219,9 +219,10 @@ impl Explorer {
     }
 }
 
-/// The tables in the order of the analyst's questions: first those of a process, then those of the machine.
+/// The tables in the order of the analyst's questions: first what was found, then those of a process, then those of the machine.
 fn in_order(tables: Vec<&'static crate::engine::Entry>) -> Vec<&'static crate::engine::Entry> {
     const ORDER: &[&str] = &[
+        FINDINGS,
         "sockets",
         "regions",
         "suspicious",

@@ -100,7 +100,12 @@ fn draw_right(app: &mut App, area: Rect, buffer: &mut Buffer) {
     title.push((Role::Text, " ".to_owned()));
     let active = app.active;
     if let Some(view) = app.tables.get_mut(active) {
-        view.draw(area, buffer, &title, focused, &app.look, detail_height(area));
+        let detail = match detail_height(area) {
+            // Reasons take a line each.
+            lines if view.gives_reasons() && lines > 0 => lines.max(area.height * 2 / 5),
+            lines => lines,
+        };
+        view.draw(area, buffer, &title, focused, &app.look, detail);
     }
 }
 
@@ -186,7 +191,7 @@ fn draw_opening(app: &App, area: Rect, buffer: &mut Buffer) {
 fn draw_status(app: &App, area: Rect, buffer: &mut Buffer) -> Option<(u16, u16)> {
     let pane = app.pane();
     let left = match (app.prompt(), &app.notice) {
-        (Some((question, answer)), _) => Left::Prompt(question, answer),
+        (Some((question, answer, error)), _) => Left::Prompt(question, answer, error),
         (None, Some((role, message))) => Left::Message(*role, message.clone()),
         (None, None) if app.info.is_none() => Left::Keys(vec![("q".to_owned(), "quit")]),
         (None, None) if pane == Pane::Overlay => Left::Keys(vec![("Esc".to_owned(), "close"), ("Down".to_owned(), "scroll")]),

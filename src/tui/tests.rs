@@ -1,6 +1,6 @@
 //! The explorer as a whole, on a small machine made up here: keys go in, screens come out.
 
-use super::app::{App, Effect, Message, Opened, Slot};
+use super::app::{App, Effect, FINDINGS, Message, Opened, Slot};
 use super::panes::arrange::arrange;
 use super::panes::bytes::{Reading, Survey, Told, Want};
 use super::screen;
@@ -112,7 +112,10 @@ fn regions(pid: u32) -> Vec<Region> {
 
 /// A rule of that name, as good as any.
 fn rule(id: &'static str) -> &'static Rule {
-    Box::leak(Box::new(Rule { id, points: 40, meaning: "", next: "", techniques: &[] }))
+    weighed(id, 40)
+}
+fn weighed(id: &'static str, points: i32) -> &'static Rule {
+    Box::leak(Box::new(Rule { id, points, meaning: "", next: "", techniques: &[] }))
 }
 
 fn suspicious() -> Vec<Suspicious> {
@@ -139,6 +142,32 @@ fn suspicious() -> Vec<Suspicious> {
     ]
 }
 
+fn findings() -> Vec<Finding> {
+    let row = |score, kind, subject: &str, indicators: Vec<Indicator>, table, address| Finding {
+        score,
+        kind,
+        pid: Known::Value(812),
+        process: Known::Value("bash".into()),
+        subject: subject.to_owned(),
+        indicators,
+        next: "look at its bytes",
+        reference: Reference { table, address },
+        process_address: Known::Value(object(812)),
+        ..Finding::default()
+    };
+    let reason = |id, points, detail: &str| Indicator { rule: weighed(id, points), detail: detail.to_owned() };
+    let why = vec![
+        reason("private_executable", 40, "rwx, no file\u{1b}[31m behind it"),
+        reason("shellcode", 53, "a decoder loop at +0x40"),
+        reason("jit_engine", -15, "loads a JIT engine"),
+    ];
+    let region = row(93, Subject::Region, "bash 812, 0x7f7d3e58a000: code", why, "suspicious", VirtAddr(0x7f7d_3e58_a000));
+    let log = vec![reason("socket", 31, "listens")];
+    let socket = row(31, Subject::Process, "bash 812: listens", log, "sockets", VirtAddr(0xffff_8a3b_c679_0100));
+    let module = row(75, Subject::Module, "module rk", vec![reason("hidden_module", 75, "")], "modules", VirtAddr(0xffff_8a3b_0000_0010));
+    vec![region, socket, Finding { pid: Known::Absent, process: Known::Absent, process_address: Known::Absent, ..module }]
+}
+
 fn sockets() -> Vec<Socket> {
     let socket = |protocol: &str, local: &str, port: u16, remote: Option<(&str, u16)>, state: &str| Socket {
         protocol: protocol.into(),
@@ -149,7 +178,7 @@ fn sockets() -> Vec<Socket> {
         state: Known::Value(state.into()),
         pid: Known::Value(812),
         process: Known::Value("bash".into()),
-        address: VirtAddr(0xffff_8a3b_c679_0000),
+        address: VirtAddr(0xffff_8a3b_c679_0000 + u64::from(port == 49524) * 0x100),
         process_address: Known::Value(object(812)),
         ..Socket::default()
     };
@@ -241,15 +270,18 @@ struct Desk {
 
 impl Desk {
     fn new(width: u16, height: u16, capabilities: &Capabilities) -> Self {
+        Self::with(width, height, capabilities, &["sockets", "regions", "suspicious", "threads", "modules", "kernel_log"])
+    }
+
+    fn with(width: u16, height: u16, capabilities: &Capabilities, names: &[&str]) -> Self {
         let app = App::new("larch.lime", Look::new(capabilities), (width, height));
         let terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         let mut desk = Self { app, terminal, million: false, quit: false, queries: Vec::new() };
-        let names = ["sockets", "regions", "suspicious", "threads", "modules", "kernel_log"];
         let tables = names.iter().map(|name| find_table(name).unwrap()).collect();
         desk.send(Message::Opened(Box::new(Opened {
             info: info(),
             tree: find_table("pstree").unwrap(),
-            scores: find_table("suspicious"),
+            scores: find_table(FINDINGS),
             tables,
         })));
         desk.draw();
@@ -272,7 +304,7 @@ impl Desk {
                 let of_bash = matches!(scope, Scope::Machine) || scope == Scope::Process(object(812));
                 let rows = match (slot, entry.table.name) {
                     (Slot::Tree, _) => answer(processes(), &[]),
-                    (Slot::Scores, _) => answer(suspicious(), &[]),
+                    (Slot::Scores, _) => answer(findings(), &[]),
                     (_, "regions") if self.million => answer(
                         (0..1_000_000).map(|index| Region { start: VirtAddr(index << 12), ..regions(812)[4].clone() }).collect(),
                         &[],
@@ -467,9 +499,9 @@ fn a_filter_keeps_ancestors_and_gives_everything_back() {
 }
 
 #[test]
-fn a_filter_that_nothing_contains_shows_what_resembles_it() {
+fn a_filter_that_nothing_passes_says_so() {
     let mut desk = desk();
-    desk.keys("f drppr").shows("dropper").shows("filter, resembling: drppr");
+    desk.keys("f ~drppr").shows("dropper").hides("cron");
     desk.keys("Esc f zzzz").shows("0 of 11 match \"zzzz\"").shows("Esc clears the filter");
     desk.keys("Enter f Esc Esc").shows("systemd");
 }
@@ -480,6 +512,20 @@ fn a_filter_finds_the_hidden() {
     desk.keys("f hidden Enter");
     assert_eq!(desk.process().0, 666);
     desk.shows("missing from the list");
+}
+
+#[test]
+fn filters_name_columns_and_say_what_is_wrong() {
+    let mut desk = desk();
+    desk.keys("f score>=90").shows("bash").hides("cron").shows("1 of 11");
+    desk.keys("Esc f state:exit Enter");
+    assert_eq!(desk.process().1, "dropper");
+    desk.keys("Esc f pid>x").shows("pid is a number, and x is none");
+    desk.keys("Enter").shows("filter: pid>x").hides("filter: pid>x \n");
+    desk.keys("Esc f bash Enter Tab f port:443").shows("fd13:37::9").hides("8443").shows("1/1 of 3");
+    desk.keys("Esc f /8(4/").shows("unclosed group");
+    desk.keys("Esc f colour=1").shows("no column begins with colour");
+    desk.keys("Esc f state:nope").shows("0 of 3 match \"state:nope\"").shows("0 of 3");
 }
 
 #[test]
@@ -642,6 +688,34 @@ fn commands_and_tables_are_found_by_name() {
     desk.keys(": regs Enter").shows("this process has no regions");
     desk.keys(": xyzzy Enter").shows("no command like xyzzy");
     desk.keys(": Down Down Esc").hides("look at the selected process in the tables");
+}
+
+// Findings.
+
+fn findings_desk(width: u16, height: u16) -> Desk {
+    Desk::with(width, height, &UNICODE, &[FINDINGS, "sockets", "regions", "suspicious", "modules"])
+}
+
+#[test]
+fn an_image_opens_with_what_was_found() {
+    let mut desk = findings_desk(80, 24);
+    screen!("findings-80x24", desk);
+    assert_eq!(desk.queries, [("pstree", Scope::Machine), (FINDINGS, Scope::Machine)], "scores and list are one query");
+    desk.keys("Down").shows("+31 socket: listens").shows("next: look at its bytes");
+    desk.keys("0 f bash Enter").shows("!! 93");
+    assert_eq!(desk.queries.len(), 2);
+}
+
+#[test]
+fn a_finding_leads_to_what_it_is_about() {
+    let mut desk = findings_desk(80, 24);
+    desk.keys("Enter").shows("Bytes · region 0x7f7d3e58a000 of bash 812");
+    desk.keys("Esc Down Enter").shows("Sockets bash 812").shows("2/3");
+    desk.keys("Esc").shows("Findings").shows("2/3");
+    desk.keys("p");
+    assert_eq!(desk.process().1, "bash");
+    desk.keys("1 f listens").shows("1/1 of 3");
+    desk.keys("Esc Down Enter").shows("modules has no row at 0xffff8a3b00000010");
 }
 
 // Links and places.

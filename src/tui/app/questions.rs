@@ -2,8 +2,8 @@
 
 use super::{App, Choice};
 use crate::tui::commands::{self, COMMANDS, Key, Pane};
-use crate::tui::panes::arrange::resemblance;
 use crate::tui::panes::bytes::{Mode, Needle, Target};
+use crate::tui::panes::filter::{Filter, resemblance};
 use crate::tui::theme::Role;
 use crate::tui::widgets::palette::Item;
 use crossterm::event::KeyCode;
@@ -24,13 +24,15 @@ pub struct Prompt {
     pub answer: String,
     /// The answer before it was changed, to which Esc returns.
     before: String,
+    /// What is wrong with the answer as it stands.
+    error: Option<String>,
     /// What there is to choose from, and which of what the answer leaves is selected.
     choices: Vec<(Item, Choice)>,
     choice: usize,
 }
 
 impl App {
-    pub fn prompt(&self) -> Option<(String, String)> {
+    pub fn prompt(&self) -> Option<(String, String, Option<String>)> {
         let prompt = self.prompt.as_ref()?;
         let question = match (prompt.question, self.pane()) {
             (Question::Search, Pane::Bytes) if self.bytes.as_ref().is_some_and(|view| view.mode == Mode::Fields) => "search fields:",
@@ -41,7 +43,7 @@ impl App {
             (Question::Structure, _) => "structure:",
             (Question::Choose(heading), _) => heading,
         };
-        Some((question.to_owned(), prompt.answer.clone()))
+        Some((question.to_owned(), prompt.answer.clone(), prompt.error.clone()))
     }
 
     pub(super) fn prompt_key(&mut self, key: Key) {
@@ -97,6 +99,19 @@ impl App {
 
     /// Search and filter take effect while they are typed.
     fn apply(&mut self, question: Question, answer: String) {
+        let fields = match (question, self.pane()) {
+            (Question::Search | Question::Filter, Pane::Tree) => self.tree.fields(),
+            (Question::Search | Question::Filter, Pane::Table) => self.table().map(|view| view.fields()).unwrap_or_default(),
+            _ => return,
+        };
+        let wrong = Filter::parse(&answer, &fields).err();
+        if let Some(prompt) = &mut self.prompt {
+            prompt.error = wrong.clone();
+        }
+        if wrong.is_some() {
+            // The view stays as the last answer that made sense left it.
+            return;
+        }
         match (question, self.pane()) {
             (Question::Search, Pane::Tree) => {
                 self.tree.search = answer;
@@ -124,11 +139,12 @@ impl App {
 
     fn ask(&mut self, question: Question, before: String) {
         let answer = if question == Question::Filter { before.clone() } else { String::new() };
-        self.prompt = Some(Prompt { question, answer, before, choices: Vec::new(), choice: 0 });
+        self.prompt = Some(Prompt { question, answer, before, error: None, choices: Vec::new(), choice: 0 });
     }
     /// Lets one of some things be chosen, by arrows or by letters of its name.
     pub(super) fn choose(&mut self, heading: &'static str, choices: Vec<(Item, Choice)>, choice: usize) {
-        self.prompt = Some(Prompt { question: Question::Choose(heading), answer: String::new(), before: String::new(), choices, choice });
+        let (answer, before) = (String::new(), String::new());
+        self.prompt = Some(Prompt { question: Question::Choose(heading), answer, before, error: None, choices, choice });
     }
     pub fn ask_command(&mut self) {
         let pane = self.pane();
@@ -204,7 +220,7 @@ impl App {
 
     fn accept(&mut self) {
         let choice = self.prompt.as_ref().and_then(|prompt| self.choices().get(prompt.choice).map(|(_, choice)| choice.clone()));
-        let Some(prompt) = self.prompt.take() else { return };
+        let Some(prompt) = self.prompt.take_if(|prompt| prompt.error.is_none()) else { return };
         let typed = prompt.answer.trim();
         match (prompt.question, self.pane()) {
             (Question::Choose(heading), _) => match choice {

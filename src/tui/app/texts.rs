@@ -26,7 +26,7 @@ impl App {
             ("orphan", "its parent is over and gone"),
             ("zombie", "over, and its parent has not asked how it ended"),
             ("+12", "folded, with so many below"),
-            ("!! !", "before a score: likely injected, suspicious; the Suspicious table says why"),
+            ("!! !", "before a score: 75 or more of 100, 30 or more; the Findings say why"),
             ("~ partly", "something about the process could not be read or does not agree; v says what"),
             ("!", "before a row of a table: the same"),
             (dash, "the system has no such value"),
