@@ -2,10 +2,12 @@
 
 mod findings;
 mod questions;
+mod take;
 mod texts;
 mod travel;
 
 use super::commands::{self, Command, Key, Pane};
+use super::export::{Export, Writer};
 use super::panes::arrange::{Arranged, Ask};
 use super::panes::bytes::{BytesView, Mode, Told, Want};
 use super::panes::link::Link;
@@ -66,6 +68,8 @@ pub enum Message {
         serial: u32,
         found: Option<Located>,
     },
+    /// What became of an export, in words.
+    Exported(Result<String, String>),
     /// Time has passed while work goes on.
     Tick,
 }
@@ -118,6 +122,9 @@ pub enum Effect {
         process: Option<VirtAddr>,
     },
     StopFinding,
+    Export(Export),
+    /// Hand a text to the terminal's clipboard.
+    Copy(String),
     /// Stop all that runs; what has been found so far stays.
     Cancel,
     Suspend,
@@ -148,6 +155,9 @@ enum Choice {
     Link(Link),
     Travel(isize),
     Order(Order),
+    /// In this form; all rows, or those that are shown.
+    Export(&'static Writer, bool),
+    Copy(String),
 }
 
 /// Where things were last drawn, for the mouse.
@@ -179,6 +189,9 @@ pub struct App {
     pub bytes: Option<BytesView>,
     travels: travel::Travels,
     pub overlay: Option<Overlay>,
+    /// The forms in which rows can be exported.
+    pub writers: &'static [Writer],
+    pending: Option<take::Pending>,
     prompt: Option<Prompt>,
     pub notice: Option<(Role, String)>,
     pub work: Option<Work>,
@@ -211,6 +224,8 @@ impl App {
             bytes: None,
             travels: travel::Travels::default(),
             overlay: None,
+            writers: &[],
+            pending: None,
             prompt: None,
             notice: None,
             work: None,
@@ -262,6 +277,8 @@ impl App {
             Message::Found { serial, result } => self.found(serial, result),
             Message::Crossed { serial, result } => self.crossed(serial, result),
             Message::Located { serial, found } => self.located(serial, found),
+            Message::Exported(Ok(said)) => self.notice = Some((Role::Text, said)),
+            Message::Exported(Err(why)) => self.warn(why),
             Message::Tick => {
                 for view in &mut self.tables {
                     if view.stale.is_some_and(|since| since.elapsed() > STALE) {

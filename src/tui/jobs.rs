@@ -2,6 +2,7 @@
 //! answers with messages. Each table has one running and one waiting query; the newest takes the place of the one that waits.
 
 use super::app::{Effect, Message, Slot, Work};
+use super::export::Export;
 use super::panes::arrange::{Arranged, arrange};
 use super::panes::bytes::{Reading, Survey, Told, Want};
 use crate::address::VirtAddr;
@@ -35,6 +36,7 @@ pub struct Jobs {
     finding: Numbered<Result<Hit, String>>,
     crossing: Numbered<Result<Option<u64>, String>>,
     locating: Numbered<Option<Located>>,
+    exporting: Option<Task<Result<String, String>>>,
     began: Option<Instant>,
 }
 
@@ -60,6 +62,7 @@ impl Jobs {
             finding: None,
             crossing: None,
             locating: None,
+            exporting: None,
             began: None,
         }
     }
@@ -104,8 +107,9 @@ impl Jobs {
                 self.locating = Some((serial, task));
             }
             Effect::StopFinding => self.finding = None,
+            Effect::Export(export) => self.export(export),
             Effect::Cancel => self.cancel(),
-            Effect::Suspend | Effect::Redraw | Effect::Quit => (),
+            Effect::Copy(_) | Effect::Suspend | Effect::Redraw | Effect::Quit => (),
         }
         self.began = self.awaited().then(|| self.began.unwrap_or_else(Instant::now));
     }
@@ -122,7 +126,14 @@ impl Jobs {
         for (_, task) in self.learning.values().filter_map(|learning| learning.running.as_ref()) {
             task.watch().cancel();
         }
+        // It says what it leaves behind.
+        self.exporting.iter().for_each(|task| task.watch().cancel());
         (self.finding, self.crossing, self.locating) = (None, None, None);
+    }
+
+    fn export(&mut self, export: Export) {
+        // One after the other would be two progresses; the second waits for the user to ask again.
+        self.exporting = Some(Task::start(move |watch| export.run(watch)));
     }
 
     /// What has come of it since the last look.
@@ -157,6 +168,9 @@ impl Jobs {
         if let Some((serial, result)) = done(&mut self.locating) {
             messages.push(Message::Located { serial, found: result.ok().flatten() });
         }
+        if let Some(result) = self.exporting.take_if(|task| task.finished()).and_then(|task| task.take()) {
+            messages.push(Message::Exported(result.and_then(|said| said)));
+        }
         if !self.awaited() {
             self.began = None;
         }
@@ -174,6 +188,7 @@ impl Jobs {
             || self.finding.is_some()
             || self.crossing.is_some()
             || self.locating.is_some()
+            || self.exporting.is_some()
     }
 
     /// Whether what is awaited may come any moment.

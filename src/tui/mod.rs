@@ -9,7 +9,9 @@
 //! The state ([`app`]) never sees the session: what it wants from the image it asks for by effects, and [`jobs`] alone does it.
 
 mod app;
+mod clipboard;
 mod commands;
+mod export;
 mod jobs;
 mod panes;
 mod screen;
@@ -20,6 +22,8 @@ mod tests;
 mod text;
 mod theme;
 mod widgets;
+
+pub use export::Writer;
 
 use crate::engine::{Error, Session, Task};
 use crate::facts::Watch;
@@ -39,12 +43,14 @@ const GRACE: Duration = Duration::from_millis(25);
 const REPORT: Duration = Duration::from_millis(100);
 
 /// Runs the explorer on the image that `open` opens. The terminal is entered at once and comes back whole however this ends.
-pub fn run(name: &str, open: impl FnOnce(&Watch) -> Result<Session, Error> + Send + 'static) -> Result<(), Error> {
+/// Rows are exported by `writers`.
+pub fn run(name: &str, writers: &'static [Writer], open: impl FnOnce(&Watch) -> Result<Session, Error> + Send + 'static) -> Result<(), Error> {
     let capabilities = Capabilities::detect()?;
     // From here on a failure is told after the terminal has been restored, by whoever called.
     let mut screen = Screen::enter(&capabilities)?;
     let size = screen.size();
-    let app = App::new(name, Look::new(&capabilities), size);
+    let mut app = App::new(name, Look::new(&capabilities), size);
+    app.writers = writers;
     let opening = Task::start(move |watch| open(watch));
     let inputs = terminal::inputs()?;
     let mut explorer = Explorer { app, opening: Some((opening, Instant::now())), jobs: None, ended: None, reported: Instant::now() };
@@ -202,6 +208,7 @@ impl Explorer {
                 }
                 Effect::Suspend => self.take_terminal(screen.suspend()),
                 Effect::Redraw => self.take_terminal(screen.forget()),
+                Effect::Copy(text) => self.take_terminal(screen.copy(&text)),
                 effect => {
                     if let Some(jobs) = &mut self.jobs {
                         jobs.begin(effect);

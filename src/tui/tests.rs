@@ -4,6 +4,7 @@ use super::app::{App, Effect, FINDINGS, Message, Opened, Slot};
 use super::panes::arrange::arrange;
 use super::panes::bytes::{Reading, Survey, Told, Want};
 use super::screen;
+use super::export::Writer;
 use super::terminal::{Capabilities, Depth, Painter};
 use super::text::Charset;
 use super::theme::Look;
@@ -259,6 +260,12 @@ fn learn(want: &Want) -> Told {
     }
 }
 
+static WRITER: Writer = Writer {
+    name: "csv",
+    help: "for the test",
+    write: |rows, _, out| (0..rows.len()).try_for_each(|row| writeln!(out, "{}", rows.cell(row, 0))),
+};
+
 /// The app with somebody who does its work at once.
 struct Desk {
     app: App,
@@ -266,6 +273,7 @@ struct Desk {
     million: bool,
     quit: bool,
     queries: Vec<(&'static str, Scope)>,
+    copied: String,
 }
 
 impl Desk {
@@ -276,7 +284,8 @@ impl Desk {
     fn with(width: u16, height: u16, capabilities: &Capabilities, names: &[&str]) -> Self {
         let app = App::new("larch.lime", Look::new(capabilities), (width, height));
         let terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        let mut desk = Self { app, terminal, million: false, quit: false, queries: Vec::new() };
+        let mut desk = Self { app, terminal, million: false, quit: false, queries: Vec::new(), copied: String::new() };
+        desk.app.writers = std::slice::from_ref(&WRITER);
         let tables = names.iter().map(|name| find_table(name).unwrap()).collect();
         desk.send(Message::Opened(Box::new(Opened {
             info: info(),
@@ -341,6 +350,11 @@ impl Desk {
             }
             Effect::Quit => {
                 self.quit = true;
+                None
+            }
+            Effect::Export(export) => Some(Message::Exported(export.run(&Watch::default()))),
+            Effect::Copy(text) => {
+                self.copied = text;
                 None
             }
             Effect::StopFinding | Effect::Cancel | Effect::Suspend | Effect::Redraw => None,
@@ -716,6 +730,38 @@ fn a_finding_leads_to_what_it_is_about() {
     assert_eq!(desk.process().1, "bash");
     desk.keys("1 f listens").shows("1/1 of 3");
     desk.keys("Esc Down Enter").shows("modules has no row at 0xffff8a3b00000010");
+}
+
+// Rows taken along.
+
+#[test]
+fn rows_are_written_to_a_new_file_and_never_over_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.csv");
+    let typed = path.to_str().unwrap().to_owned();
+    let export = |desk: &mut Desk, keys: &str| {
+        desk.keys(keys).shows("write to new file: larch-regions.csv");
+        desk.send(Message::Key(KeyEvent::new(KeyCode::Char('u'), KeyModifiers::CONTROL)));
+        typed.chars().for_each(|c| desk.send(Message::Key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE))));
+        desk.keys("Enter");
+    };
+    let mut desk = Desk::new(160, 24, &UNICODE);
+    desk.keys("a 2 f libc Enter e").shows("1 row, for the test").shows("all csv");
+    export(&mut desk, "Enter");
+    desk.shows("1 row written to");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "812\n");
+    export(&mut desk, "e all Enter");
+    desk.shows("exists already and is not written over");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "812\n");
+}
+
+#[test]
+fn values_and_rows_are_copied_harmlessly() {
+    let mut desk = desk();
+    desk.keys("f curl Enter y command Enter").shows("asked the terminal to copy curl");
+    assert_eq!(desk.copied, "curl http://203.0.113.77/\\x1b[31m");
+    desk.keys("Y").shows("copy the row");
+    assert!(desk.copied.contains("pid: 900\n") && !desk.copied.contains('\x1b'), "{}", desk.copied);
 }
 
 // Links and places.

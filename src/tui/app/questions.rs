@@ -15,6 +15,8 @@ pub enum Question {
     Filter,
     Goto,
     Structure,
+    /// Where to write an export.
+    Path,
     /// One of some choices, under this heading.
     Choose(&'static str),
 }
@@ -41,6 +43,7 @@ impl App {
             (Question::Filter, _) => "filter:",
             (Question::Goto, _) => "go to:",
             (Question::Structure, _) => "structure:",
+            (Question::Path, _) => "write to new file:",
             (Question::Choose(heading), _) => heading,
         };
         Some((question.to_owned(), prompt.answer.clone(), prompt.error.clone()))
@@ -85,7 +88,7 @@ impl App {
 
     /// Longer questions than any of ours are a mistake, or meant to cost time.
     pub(super) fn answer(&mut self, change: impl FnOnce(&mut String)) {
-        const LONGEST: usize = 200;
+        const LONGEST: usize = 500;
         if let Some(prompt) = &mut self.prompt {
             change(&mut prompt.answer);
             prompt.choice = 0;
@@ -137,8 +140,8 @@ impl App {
         }
     }
 
-    fn ask(&mut self, question: Question, before: String) {
-        let answer = if question == Question::Filter { before.clone() } else { String::new() };
+    pub(super) fn ask(&mut self, question: Question, before: String) {
+        let answer = if matches!(question, Question::Filter | Question::Path) { before.clone() } else { String::new() };
         self.prompt = Some(Prompt { question, answer, before, error: None, choices: Vec::new(), choice: 0 });
     }
     /// Lets one of some things be chosen, by arrows or by letters of its name.
@@ -255,11 +258,12 @@ impl App {
                 }
             }
             (Question::Filter, _) => (),
-            (Question::Goto | Question::Structure, _) if typed.is_empty() => (),
+            (Question::Goto | Question::Structure | Question::Path, _) if typed.is_empty() => (),
             (Question::Goto, _) => match Target::parse(typed) {
                 Ok(target) => self.go_to(target, typed),
                 Err(why) => self.warn(why),
             },
+            (Question::Path, _) => self.export(typed),
             (Question::Structure, _) => {
                 if let Some(view) = &mut self.bytes {
                     view.overlay(typed.to_owned());
@@ -279,6 +283,8 @@ impl App {
             Choice::Link(link) => self.follow(link),
             Choice::Travel(steps) => self.travel(steps),
             Choice::Order(order) => self.order_tree(order),
+            Choice::Export(writer, all) => self.ask_export_path(writer, all),
+            Choice::Copy(text) => self.copy(text),
         }
     }
 

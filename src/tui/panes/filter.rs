@@ -332,7 +332,7 @@ mod tests {
             "addr=0xffff8a3b",
             "addr:ffff8a3b",
             "address>0x1000",
-            "create>2025-03-14",
+            "create>2025-03-13",
             "create:2025-03",
             "create<2026",
             "create>=2025-03-14T09",

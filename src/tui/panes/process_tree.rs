@@ -435,6 +435,15 @@ impl ProcessTree {
     pub fn current_row(&self) -> Option<(&dyn Rows, usize)> {
         Some((self.rows.as_deref()?, self.node(self.selected()?)?.row))
     }
+    /// The rows, and those of them that the filter leaves.
+    pub fn exported(&self) -> Option<(Arc<dyn Rows>, Option<Vec<u32>>)> {
+        let rows = self.rows.clone()?;
+        let matching = (!self.filter.trim().is_empty()).then(|| {
+            let kept = self.matches(&self.filter).into_iter().zip(&self.nodes).filter(|(kept, _)| *kept);
+            kept.filter_map(|(_, node)| u32::try_from(node.row).ok()).collect()
+        });
+        Some((rows, matching))
+    }
     pub fn find(&self, address: Option<VirtAddr>, pid: Option<u32>) -> Option<&TreeProcess> {
         self.position(address, pid).and_then(|index| self.process(self.node(index)?.row))
     }
