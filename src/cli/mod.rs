@@ -49,7 +49,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Some(command) => run.command(command),
         None if headless => run.summary(cli.image.as_deref(), cli.demo),
-        None => run.explore(cli.image.as_deref(), cli.demo),
+        None => run.explore(cli.image.as_deref(), cli.demo, cli.config.as_deref()),
     }));
     let stop = match outcome {
         Ok(Ok(()) | Err(Stop::Unread)) => return ExitCode::SUCCESS,
@@ -83,11 +83,7 @@ const WRITERS: &[tui::Writer] = &[
         help: "for spreadsheets; what would be a formula is text",
         write: |rows, os, out| report::write_rows(rows, Some(os), report::Format::Csv, out),
     },
-    tui::Writer {
-        name: "json",
-        help: "one array",
-        write: |rows, os, out| report::write_rows(rows, Some(os), report::Format::Json, out),
-    },
+    tui::Writer { name: "json", help: "one array", write: |rows, os, out| report::write_rows(rows, Some(os), report::Format::Json, out) },
     tui::Writer {
         name: "jsonl",
         help: "one object a line",
@@ -122,12 +118,12 @@ impl Run {
         }
     }
 
-    fn explore(&self, image: Option<&Path>, demo: Option<args::System>) -> Result<(), Stop> {
+    fn explore(&self, image: Option<&Path>, demo: Option<args::System>, config: Option<&Path>) -> Result<(), Stop> {
         self.tell_unused();
         let system = demo.unwrap_or(args::System::Linux);
         let name = image.map_or_else(|| "demo".to_owned(), |image| image.display().to_string());
         let (image, options) = (image.map(Path::to_owned), self.options());
-        tui::run(&name, WRITERS, move |watch| match image {
+        tui::run(&name, WRITERS, config, move |watch| match image {
             Some(image) => Session::open(&image, &options, watch),
             None => Session::demo(system.into(), watch),
         })?;

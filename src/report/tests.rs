@@ -51,7 +51,8 @@ const HOSTILE: &str = "a\x1b[31m\u{9b}2J\u{202e}\"\\\n,記憶\u{e0041}";
 #[test]
 fn markdown_keeps_text_as_text() {
     let mut out = Vec::new();
-    write_markdown(&*answer([sample(-1, "a|b <img src=x> [x](http://y) `z`\n# h\u{1b}")]), Some(crate::facts::Origin::Linux), &mut out).unwrap();
+    write_markdown(&*answer([sample(-1, "a|b <img src=x> [x](http://y) `z`\n# h\u{1b}")]), Some(crate::facts::Origin::Linux), &mut out)
+        .unwrap();
     let text = String::from_utf8(out).unwrap();
     assert_eq!(text.lines().count(), 3, "{text}");
     let row = text.lines().last().unwrap();

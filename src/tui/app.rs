@@ -5,9 +5,11 @@ mod questions;
 mod take;
 mod texts;
 mod travel;
+mod work;
 
-use super::commands::{self, Command, Key, Pane};
+use super::commands::{Command, Key, Pane};
 use super::export::{Export, Writer};
+use super::keymap::Keymap;
 use super::panes::arrange::{Arranged, Ask};
 use super::panes::bytes::{BytesView, Mode, Told, Want};
 use super::panes::link::Link;
@@ -17,6 +19,7 @@ use super::panes::table::TableView;
 use super::text::counted;
 use super::theme::{Look, Role};
 use super::widgets::palette::Item;
+use super::work::{Id, Ongoing};
 use crate::address::VirtAddr;
 use crate::engine::{Entry, Hit, Space, Stretch};
 use crate::facts::{Info, Located, Rows, Scope, State};
@@ -68,6 +71,8 @@ pub enum Message {
         serial: u32,
         found: Option<Located>,
     },
+    /// What is running now.
+    Running(Vec<Ongoing>),
     /// What became of an export, in words.
     Exported(Result<String, String>),
     /// Time has passed while work goes on.
@@ -125,6 +130,10 @@ pub enum Effect {
     Export(Export),
     /// Hand a text to the terminal's clipboard.
     Copy(String),
+    /// Begin or stop to tell what is running.
+    ListWork(bool),
+    /// Stop this piece of work; what has been found so far stays.
+    CancelOne(Id),
     /// Stop all that runs; what has been found so far stays.
     Cancel,
     Suspend,
@@ -158,6 +167,7 @@ enum Choice {
     /// In this form; all rows, or those that are shown.
     Export(&'static Writer, bool),
     Copy(String),
+    Cancel(Id),
 }
 
 /// Where things were last drawn, for the mouse.
@@ -191,6 +201,7 @@ pub struct App {
     pub overlay: Option<Overlay>,
     /// The forms in which rows can be exported.
     pub writers: &'static [Writer],
+    pub keymap: Keymap,
     pending: Option<take::Pending>,
     prompt: Option<Prompt>,
     pub notice: Option<(Role, String)>,
@@ -225,6 +236,7 @@ impl App {
             travels: travel::Travels::default(),
             overlay: None,
             writers: &[],
+            keymap: Keymap::default(),
             pending: None,
             prompt: None,
             notice: None,
@@ -277,6 +289,7 @@ impl App {
             Message::Found { serial, result } => self.found(serial, result),
             Message::Crossed { serial, result } => self.crossed(serial, result),
             Message::Located { serial, found } => self.located(serial, found),
+            Message::Running(pieces) => self.running(pieces),
             Message::Exported(Ok(said)) => self.notice = Some((Role::Text, said)),
             Message::Exported(Err(why)) => self.warn(why),
             Message::Tick => {
@@ -422,7 +435,7 @@ impl App {
             return;
         }
         let pane = self.pane();
-        match commands::find(pane, key) {
+        match self.keymap.find(pane, key) {
             Some(command) => (command.run)(self, key),
             None if pane == Pane::Overlay => self.overlay = None,
             None => (),

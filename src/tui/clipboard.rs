@@ -36,9 +36,9 @@ pub fn sequence(text: &str, between: Between) -> String {
         Between::Tmux => format!("{plain}\x1bPtmux;{}\x1b\\", plain.replace('\x1b', "\x1b\x1b")),
         // screen hands on strings of no more than 768 bytes.
         Between::Screen => {
-            let parts = plain.as_bytes().chunks(700).map(|part| format!("\x1bP{}\x1b\\", String::from_utf8_lossy(part)));
-            // The end of the string inside would end the string around it.
-            parts.collect::<String>().replace("\x1b\\\x1b\\", "\x07\x1b\\")
+            // The usual end of the string inside would end the string around it.
+            let plain = plain.replace("\x1b\\", "\x07");
+            plain.as_bytes().chunks(700).map(|part| format!("\x1bP{}\x1b\\", String::from_utf8_lossy(part))).collect()
         }
     }
 }
@@ -50,10 +50,7 @@ mod tests {
     #[test]
     fn is_wrapped_for_what_stands_between() {
         assert_eq!(sequence("pid 4", Between::Nothing), "\x1b]52;c;cGlkIDQ=\x1b\\");
-        assert_eq!(
-            sequence("pid 4", Between::Tmux),
-            "\x1b]52;c;cGlkIDQ=\x1b\\\x1bPtmux;\x1b\x1b]52;c;cGlkIDQ=\x1b\x1b\\\x1b\\"
-        );
+        assert_eq!(sequence("pid 4", Between::Tmux), "\x1b]52;c;cGlkIDQ=\x1b\\\x1bPtmux;\x1b\x1b]52;c;cGlkIDQ=\x1b\x1b\\\x1b\\");
         assert_eq!(sequence("pid 4", Between::Screen), "\x1bP\x1b]52;c;cGlkIDQ=\x07\x1b\\");
         assert_eq!(Between::of(|name| (name == "TMUX").then(|| "/tmp/tmux-0/default,1,0".into())), Between::Tmux);
         assert_eq!(Between::of(|_| None), Between::Nothing);

@@ -11,8 +11,10 @@
 mod app;
 mod clipboard;
 mod commands;
+mod config;
 mod export;
 mod jobs;
+mod keymap;
 mod panes;
 mod screen;
 mod terminal;
@@ -22,14 +24,17 @@ mod tests;
 mod text;
 mod theme;
 mod widgets;
+mod work;
 
 pub use export::Writer;
 
 use crate::engine::{Error, Session, Task};
 use crate::facts::Watch;
 use app::{App, Effect, FINDINGS, Message, Opened, Work};
+use config::Config;
 use crossterm::event::Event;
 use jobs::Jobs;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use terminal::{Asked, Capabilities, Input, Screen};
@@ -43,14 +48,21 @@ const GRACE: Duration = Duration::from_millis(25);
 const REPORT: Duration = Duration::from_millis(100);
 
 /// Runs the explorer on the image that `open` opens. The terminal is entered at once and comes back whole however this ends.
-/// Rows are exported by `writers`.
-pub fn run(name: &str, writers: &'static [Writer], open: impl FnOnce(&Watch) -> Result<Session, Error> + Send + 'static) -> Result<(), Error> {
+/// Rows are exported by `writers`; the user's settings are in the usual place, or where `settings` says.
+pub fn run(
+    name: &str,
+    writers: &'static [Writer],
+    settings: Option<&Path>,
+    open: impl FnOnce(&Watch) -> Result<Session, Error> + Send + 'static,
+) -> Result<(), Error> {
     let capabilities = Capabilities::detect()?;
+    let config = Config::load(settings)?;
     // From here on a failure is told after the terminal has been restored, by whoever called.
     let mut screen = Screen::enter(&capabilities)?;
     let size = screen.size();
-    let mut app = App::new(name, Look::new(&capabilities), size);
+    let mut app = App::new(name, Look::new(&capabilities, &config.theme), size);
     app.writers = writers;
+    app.keymap = config.keymap;
     let opening = Task::start(move |watch| open(watch));
     let inputs = terminal::inputs()?;
     let mut explorer = Explorer { app, opening: Some((opening, Instant::now())), jobs: None, ended: None, reported: Instant::now() };

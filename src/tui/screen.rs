@@ -1,7 +1,7 @@
 //! The whole screen from the state: which pane stands where.
 
 use super::app::{App, Focus, TWO_PANES};
-use super::commands::{self, Pane};
+use super::commands::Pane;
 use super::text::{self, Cut};
 use super::theme::Role;
 use super::widgets::status_line::{Left, StatusLine};
@@ -10,6 +10,7 @@ use crate::facts::{Info, Origin};
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::Color;
 
 /// Below this nothing useful can be shown.
 const LEAST: (u16, u16) = (20, 4);
@@ -21,6 +22,13 @@ pub fn draw(app: &mut App, frame: &mut Frame) {
     let area = frame.area();
     app.size = (area.width, area.height);
     let cursor = draw_on(app, area, frame.buffer_mut());
+    // Whatever has no colours of its own has those of the theme's text, blank places too.
+    if let Some((fg, bg)) = app.look.ground() {
+        for cell in &mut frame.buffer_mut().content {
+            cell.fg = if cell.fg == Color::Reset { fg } else { cell.fg };
+            cell.bg = if cell.bg == Color::Reset { bg } else { cell.bg };
+        }
+    }
     if let Some(cursor) = cursor {
         frame.set_cursor_position(cursor);
     }
@@ -197,7 +205,7 @@ fn draw_status(app: &App, area: Rect, buffer: &mut Buffer) -> Option<(u16, u16)>
         (None, None) if pane == Pane::Overlay => Left::Keys(vec![("Esc".to_owned(), "close"), ("Down".to_owned(), "scroll")]),
         (None, None) => {
             // Where nothing can be gone back to, the key is not worth its room.
-            let mut keys = commands::bar(pane);
+            let mut keys = app.keymap.bar(pane);
             let outermost = pane == Pane::Tree && app.tree.filter.is_empty() && app.tree.search.is_empty();
             keys.retain(|(key, _)| !(outermost && key == "Esc"));
             Left::Keys(keys)

@@ -1,13 +1,14 @@
 //! The explorer as a whole, on a small machine made up here: keys go in, screens come out.
 
 use super::app::{App, Effect, FINDINGS, Message, Opened, Slot};
+use super::export::Writer;
 use super::panes::arrange::arrange;
 use super::panes::bytes::{Reading, Survey, Told, Want};
 use super::screen;
-use super::export::Writer;
 use super::terminal::{Capabilities, Depth, Painter};
 use super::text::Charset;
-use super::theme::Look;
+use super::theme::{Look, Theme};
+use super::work::{Id, Ongoing};
 use crate::address::{PhysAddr, PhysRange, VirtAddr};
 use crate::engine::{Bytes, FoundText, Hit, Piece, find_table};
 use crate::facts::*;
@@ -274,6 +275,8 @@ struct Desk {
     quit: bool,
     queries: Vec<(&'static str, Scope)>,
     copied: String,
+    running: Vec<Ongoing>,
+    cancelled: Option<Id>,
 }
 
 impl Desk {
@@ -282,9 +285,18 @@ impl Desk {
     }
 
     fn with(width: u16, height: u16, capabilities: &Capabilities, names: &[&str]) -> Self {
-        let app = App::new("larch.lime", Look::new(capabilities), (width, height));
+        let app = App::new("larch.lime", Look::new(capabilities, &Theme::default()), (width, height));
         let terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        let mut desk = Self { app, terminal, million: false, quit: false, queries: Vec::new(), copied: String::new() };
+        let mut desk = Self {
+            app,
+            terminal,
+            million: false,
+            quit: false,
+            queries: Vec::new(),
+            copied: String::new(),
+            running: Vec::new(),
+            cancelled: None,
+        };
         desk.app.writers = std::slice::from_ref(&WRITER);
         let tables = names.iter().map(|name| find_table(name).unwrap()).collect();
         desk.send(Message::Opened(Box::new(Opened {
@@ -357,7 +369,12 @@ impl Desk {
                 self.copied = text;
                 None
             }
-            Effect::StopFinding | Effect::Cancel | Effect::Suspend | Effect::Redraw => None,
+            Effect::ListWork(true) => Some(Message::Running(std::mem::take(&mut self.running))),
+            Effect::CancelOne(id) => {
+                self.cancelled = Some(id);
+                None
+            }
+            Effect::ListWork(false) | Effect::StopFinding | Effect::Cancel | Effect::Suspend | Effect::Redraw => None,
         }
     }
 
@@ -761,7 +778,20 @@ fn values_and_rows_are_copied_harmlessly() {
     desk.keys("f curl Enter y command Enter").shows("asked the terminal to copy curl");
     assert_eq!(desk.copied, "curl http://203.0.113.77/\\x1b[31m");
     desk.keys("Y").shows("copy the row");
-    assert!(desk.copied.contains("pid: 900\n") && !desk.copied.contains('\x1b'), "{}", desk.copied);
+    assert!(desk.copied.contains("pid: 900\t") && !desk.copied.contains('\x1b'), "{}", desk.copied);
+}
+
+// Work.
+
+#[test]
+fn what_runs_is_listed_and_cancelled() {
+    let mut desk = desk();
+    desk.keys("w").shows("nothing is running").hides("Enter cancels");
+    let piece = |id, what: &str, done| Ongoing { id, what: what.into(), reading: (done, 100), elapsed: std::time::Duration::from_secs(2) };
+    desk.running = vec![piece(Id::Query(Slot::Scores), "findings", 50), piece(Id::Find, "search", 20)];
+    desk.keys("w").shows("running (Enter cancels):").shows("50 %").shows("20 of 100, 10/s, 2 s");
+    desk.keys("Down Enter").shows("cancelled; what was found stays");
+    assert_eq!(desk.cancelled, Some(Id::Find));
 }
 
 // Links and places.

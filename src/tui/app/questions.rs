@@ -1,7 +1,7 @@
 //! What the bottom line asks: a search, a filter, a place, a command; and what can be chosen from.
 
 use super::{App, Choice};
-use crate::tui::commands::{self, COMMANDS, Key, Pane};
+use crate::tui::commands::{COMMANDS, Key, Pane};
 use crate::tui::panes::bytes::{Mode, Needle, Target};
 use crate::tui::panes::filter::{Filter, resemblance};
 use crate::tui::theme::Role;
@@ -149,12 +149,19 @@ impl App {
         let (answer, before) = (String::new(), String::new());
         self.prompt = Some(Prompt { question: Question::Choose(heading), answer, before, error: None, choices, choice });
     }
+    /// Other things to choose from instead of those of the open question; what was selected by its place stays so.
+    pub(super) fn offer(&mut self, choices: Vec<(Item, Choice)>) {
+        if let Some(prompt) = &mut self.prompt {
+            prompt.choice = prompt.choice.min(choices.len().saturating_sub(1));
+            prompt.choices = choices;
+        }
+    }
     pub fn ask_command(&mut self) {
         let pane = self.pane();
         let commands = COMMANDS.iter().filter(|command| command.panes.contains(&pane) && command.name != "command");
         let mut all: Vec<(Item, Choice)> = commands
             .map(|command| {
-                let item = Item { name: command.name.to_owned(), keys: commands::keys(command), help: command.help.to_owned() };
+                let item = Item { name: command.name.to_owned(), keys: self.keymap.text(command, pane), help: command.help.to_owned() };
                 (item, Choice::Command(command))
             })
             .collect();
@@ -285,6 +292,7 @@ impl App {
             Choice::Order(order) => self.order_tree(order),
             Choice::Export(writer, all) => self.ask_export_path(writer, all),
             Choice::Copy(text) => self.copy(text),
+            Choice::Cancel(id) => self.cancel(id),
         }
     }
 

@@ -87,7 +87,7 @@ impl App {
             })
             .collect()
     }
-    /// Which value of the row to copy; that of the column that names it comes first.
+    /// Which value of the row to copy.
     pub fn ask_copy(&mut self) {
         let item = |name: &str, value: &str| Item { name: name.replace('_', " "), keys: String::new(), help: self.look.clean(value) };
         let choices: Vec<_> = self.row().into_iter().map(|(name, value)| (item(name, &value), Choice::Copy(value))).collect();
@@ -100,14 +100,15 @@ impl App {
         let row = self.row();
         match row.is_empty() {
             true => self.notice = Some((Role::Dim, "no row is selected".to_owned())),
-            false => self.copy(row.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\n")),
+            // On one line: nothing that is pasted into a shell runs by itself.
+            false => self.copy(row.iter().map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("\t")),
         }
     }
     pub(super) fn copy(&mut self, text: String) {
         if text.len() > clipboard::LONGEST {
             return self.warn(format!("{} bytes are more than a terminal copies; e exports", text.len()));
         }
-        let what = if text.contains('\n') { "the row".to_owned() } else { self.look.clean(&text) };
+        let what = if text.contains('\t') { "the row".to_owned() } else { self.look.clean(&text) };
         self.notice = Some((Role::Text, format!("asked the terminal to copy {what}")));
         self.effects.push(Effect::Copy(text));
     }
