@@ -20,6 +20,10 @@ pub struct Cli {
     /// Open the bundled demo image of this system.
     #[arg(long, value_name = "SYSTEM", conflicts_with = "image")]
     pub demo: Option<System>,
+    /// Settings of the explorer: a folder with config.toml, keymap.toml and themes, or its config.toml; otherwise kioku in the user's
+    /// folder of settings ($XDG_CONFIG_HOME).
+    #[arg(long, value_name = "PATH")]
+    pub config: Option<PathBuf>,
     #[command(flatten)]
     pub common: Common,
 }

@@ -51,7 +51,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Some(command) => run.command(command),
         None if headless => run.summary(cli.image.as_deref(), cli.demo),
-        None => run.explore(cli.image.as_deref(), cli.demo),
+        None => run.explore(cli.image.as_deref(), cli.demo, cli.config.as_deref()),
     }));
     let stop = match outcome {
         Ok(Ok(()) | Err(Stop::Unread)) => return ExitCode::SUCCESS,
@@ -78,6 +78,26 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// The forms in which the explorer exports rows.
+const WRITERS: &[tui::Writer] = &[
+    tui::Writer {
+        name: "csv",
+        help: "for spreadsheets; what would be a formula is text",
+        write: |rows, os, out| report::write_rows(rows, Some(os), report::Format::Csv, out),
+    },
+    tui::Writer { name: "json", help: "one array", write: |rows, os, out| report::write_rows(rows, Some(os), report::Format::Json, out) },
+    tui::Writer {
+        name: "jsonl",
+        help: "one object a line",
+        write: |rows, os, out| report::write_rows(rows, Some(os), report::Format::Jsonl, out),
+    },
+    tui::Writer {
+        name: "md",
+        help: "a Markdown table for tickets and wikis",
+        write: |rows, os, out| report::write_markdown(rows, Some(os), out),
+    },
+];
+
 /// One run of the program.
 struct Run {
     common: Common,
@@ -102,11 +122,11 @@ impl Run {
         }
     }
 
-    fn explore(&self, image: Option<&Path>, demo: Option<args::System>) -> Result<(), Stop> {
+    fn explore(&self, image: Option<&Path>, demo: Option<args::System>, config: Option<&Path>) -> Result<(), Stop> {
         let system = demo.unwrap_or(args::System::Linux);
         let name = image.map_or_else(|| "demo".to_owned(), |image| image.display().to_string());
         let (image, options) = (image.map(Path::to_owned), self.options());
-        tui::run(&name, move |watch| match image {
+        tui::run(&name, WRITERS, config, move |watch| match image {
             Some(image) => Session::open(&image, &options, watch),
             None => Session::demo(system.into(), watch),
         })?;

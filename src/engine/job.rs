@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 pub struct Task<T>(Arc<Slot<T>>);
 
 struct Slot<T> {
+    started: Instant,
     watch: Arc<Watch>,
     result: Mutex<Option<Result<T, String>>>,
 }
@@ -17,7 +18,7 @@ struct Slot<T> {
 impl<T: Send + 'static> Task<T> {
     /// Starts `work` on a thread of its own.
     pub fn start(work: impl FnOnce(&Arc<Watch>) -> T + Send + 'static) -> Self {
-        let slot = Arc::new(Slot { watch: Arc::default(), result: Mutex::new(None) });
+        let slot = Arc::new(Slot { started: Instant::now(), watch: Arc::default(), result: Mutex::new(None) });
         let inside = Arc::clone(&slot);
         std::thread::spawn(move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| work(&inside.watch))).map_err(|panic| message(&*panic));
@@ -27,6 +28,10 @@ impl<T: Send + 'static> Task<T> {
     }
     pub fn watch(&self) -> &Watch {
         &self.0.watch
+    }
+    /// How long ago it was started.
+    pub fn elapsed(&self) -> Duration {
+        self.0.started.elapsed()
     }
     pub fn finished(&self) -> bool {
         lock(&self.0.result).is_some()

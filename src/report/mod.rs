@@ -1,4 +1,4 @@
-//! The same answers as JSON, JSON Lines, CSV and text.
+//! The same answers as JSON, JSON Lines, CSV, Markdown and text.
 //!
 //! Writers read cells, never records, and know no table by name: a new table is written without a line changed here. They stream:
 //! nothing grows with the number of rows.
@@ -7,6 +7,7 @@ mod csv;
 mod hex;
 mod info;
 mod json;
+mod markdown;
 mod summary;
 mod tables;
 mod text;
@@ -14,6 +15,7 @@ mod timesketch;
 
 pub use hex::HexDump;
 pub use info::write_info;
+pub use markdown::write_markdown;
 pub use summary::write_summary;
 pub use tables::write_tables;
 

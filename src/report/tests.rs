@@ -49,6 +49,17 @@ fn written(rows: &dyn Rows, format: Format) -> String {
 const HOSTILE: &str = "a\x1b[31m\u{9b}2J\u{202e}\"\\\n,記憶\u{e0041}";
 
 #[test]
+fn markdown_keeps_text_as_text() {
+    let mut out = Vec::new();
+    write_markdown(&*answer([sample(-1, "a|b <img src=x> [x](http://y) `z`\n# h\u{1b}")]), Some(crate::facts::Origin::Linux), &mut out)
+        .unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert_eq!(text.lines().count(), 3, "{text}");
+    let row = text.lines().last().unwrap();
+    assert!(row.contains("a\\|b &lt;img src=x&gt; \\[x\\](http&#58;//y) \\`z\\`\\\\n\\# h\\\\x1b"), "{row}");
+}
+
+#[test]
 fn json_is_valid_whole_and_harmless() {
     let text = written(&*answer([sample(-1, HOSTILE), Sample::default()]), Format::Json);
     assert_eq!(crate::facts::text::first_unprintable(&text.replace('\n', "")), None, "{text}");

@@ -1,10 +1,15 @@
 //! The explorer's state, and how it changes. Draws nothing, reads no image: it answers messages, and asks for work by effects.
 
+mod findings;
 mod questions;
+mod take;
 mod texts;
 mod travel;
+mod work;
 
-use super::commands::{self, Command, Key, Pane};
+use super::commands::{Command, Key, Pane};
+use super::export::{Export, Writer};
+use super::keymap::Keymap;
 use super::panes::arrange::{Arranged, Ask};
 use super::panes::bytes::{BytesView, Mode, Told, Want};
 use super::panes::link::Link;
@@ -14,10 +19,12 @@ use super::panes::table::TableView;
 use super::text::counted;
 use super::theme::{Look, Role};
 use super::widgets::palette::Item;
+use super::work::{Id, Ongoing};
 use crate::address::VirtAddr;
 use crate::engine::{Entry, Hit, Space, Stretch};
 use crate::facts::{Info, Located, Rows, Scope, State};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
+pub use findings::FINDINGS;
 use questions::{Prompt, Question};
 use ratatui::layout::Rect;
 use std::sync::Arc;
@@ -64,6 +71,10 @@ pub enum Message {
         serial: u32,
         found: Option<Located>,
     },
+    /// What is running now.
+    Running(Vec<Ongoing>),
+    /// What became of an export, in words.
+    Exported(Result<String, String>),
     /// Time has passed while work goes on.
     Tick,
 }
@@ -116,6 +127,13 @@ pub enum Effect {
         process: Option<VirtAddr>,
     },
     StopFinding,
+    Export(Export),
+    /// Hand a text to the terminal's clipboard.
+    Copy(String),
+    /// Begin or stop to tell what is running.
+    ListWork(bool),
+    /// Stop this piece of work; what has been found so far stays.
+    CancelOne(Id),
     /// Stop all that runs; what has been found so far stays.
     Cancel,
     Suspend,
@@ -146,6 +164,10 @@ enum Choice {
     Link(Link),
     Travel(isize),
     Order(Order),
+    /// In this form; all rows, or those that are shown.
+    Export(&'static Writer, bool),
+    Copy(String),
+    Cancel(Id),
 }
 
 /// Where things were last drawn, for the mouse.
@@ -177,6 +199,10 @@ pub struct App {
     pub bytes: Option<BytesView>,
     travels: travel::Travels,
     pub overlay: Option<Overlay>,
+    /// The forms in which rows can be exported.
+    pub writers: &'static [Writer],
+    pub keymap: Keymap,
+    pending: Option<take::Pending>,
     prompt: Option<Prompt>,
     pub notice: Option<(Role, String)>,
     pub work: Option<Work>,
@@ -209,6 +235,9 @@ impl App {
             bytes: None,
             travels: travel::Travels::default(),
             overlay: None,
+            writers: &[],
+            keymap: Keymap::default(),
+            pending: None,
             prompt: None,
             notice: None,
             work: None,
@@ -260,6 +289,9 @@ impl App {
             Message::Found { serial, result } => self.found(serial, result),
             Message::Crossed { serial, result } => self.crossed(serial, result),
             Message::Located { serial, found } => self.located(serial, found),
+            Message::Running(pieces) => self.running(pieces),
+            Message::Exported(Ok(said)) => self.notice = Some((Role::Text, said)),
+            Message::Exported(Err(why)) => self.warn(why),
             Message::Tick => {
                 for view in &mut self.tables {
                     if view.stale.is_some_and(|since| since.elapsed() > STALE) {
@@ -285,6 +317,7 @@ impl App {
             self.notice = Some((Role::Warning, format!("! {first}{more}")));
         }
         self.info = Some(opened.info);
+        self.show_findings();
     }
 
     fn rows(&mut self, slot: Slot, scope: Scope, rows: Arc<dyn Rows>) {
@@ -297,11 +330,13 @@ impl App {
                     self.effects.push(Effect::Query { slot: Slot::Scores, entry, scope: Scope::Machine });
                 }
             }
-            Slot::Scores => self.tree.judge(rows.as_ref(), &self.look),
+            Slot::Scores => self.judged(rows),
             Slot::Table(table) => {
                 if let Some(view) = self.tables.get_mut(table).filter(|view| view.asked == Some(scope)) {
                     view.load(rows);
+                    let missed = view.missed();
                     self.arrange(table);
+                    missed.into_iter().for_each(|why| self.warn(why));
                 }
             }
         }
@@ -310,7 +345,7 @@ impl App {
     fn failed(&mut self, slot: Slot, scope: Scope, why: String) {
         match slot {
             Slot::Tree => self.tree.failure = Some(why),
-            Slot::Scores => self.notice = Some((Role::Warning, format!("the processes could not be judged: {why}"))),
+            Slot::Scores => self.not_judged(why),
             Slot::Table(table) => {
                 if let Some(view) = self.tables.get_mut(table).filter(|view| view.asked == Some(scope)) {
                     view.forget();
@@ -400,7 +435,7 @@ impl App {
             return;
         }
         let pane = self.pane();
-        match commands::find(pane, key) {
+        match self.keymap.find(pane, key) {
             Some(command) => (command.run)(self, key),
             None if pane == Pane::Overlay => self.overlay = None,
             None => (),

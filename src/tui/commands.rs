@@ -1,4 +1,4 @@
-//! THE table: what can be done, where, with which key. Key bar, help and dispatch all read it.
+//! THE table: what can be done, where, with which key. Key bar, help, palette and dispatch all read it, through the keymap.
 
 use super::app::App;
 use super::panes::bytes::Mode;
@@ -56,6 +56,17 @@ pub enum Pane {
 }
 
 impl Pane {
+    pub const ALL: [Self; 4] = [Self::Tree, Self::Table, Self::Bytes, Self::Overlay];
+
+    /// Its section in a keymap.
+    pub fn section(self) -> &'static str {
+        match self {
+            Self::Tree => "in-tree",
+            Self::Table => "in-tables",
+            Self::Bytes => "in-bytes",
+            Self::Overlay => "in-texts",
+        }
+    }
     pub fn name(self) -> &'static str {
         match self {
             Self::Tree => "Process tree",
@@ -119,7 +130,7 @@ pub static COMMANDS: &[Command] = &[
     command!(BYTES "search" [char('/')] ("search", 70) "search for a text in ASCII or UTF-16 (u: and a: for one of them), or for bytes: 4c 8b dc" => |app, _| app.ask_search()),
     command!(VIEWS "next-match" [char('n')] ("", 0) "next match" => |app, _| app.next_match(true)),
     command!(VIEWS "previous-match" [char('N')] ("", 0) "previous match" => |app, _| app.next_match(false)),
-    command!(LISTS "filter" [char('f')] ("filter", 50) "show only rows with these words; !word leaves out; what resembles is shown if nothing contains them"
+    command!(LISTS "filter" [char('f')] ("filter", 50) "show only rows with these words; !not, ~like, /regex/, \"two words\", columns by their beginning: port:443 pid>4 state=x score>=50"
         => |app, _| app.ask_filter()),
     command!(TABLE "sort" [char('s')] ("sort", 40) "sort by the next column, after the last not at all" => |app, _| app.sort()),
     command!(TREE "sort" [char('s')] ("sort", 42) "tree, or a list by PID, name, start, threads or score" => |app, _| app.ask_order()),
@@ -127,10 +138,14 @@ pub static COMMANDS: &[Command] = &[
     command!(VIEWS "all" [char('a')] ("all/this", 30) "tables of all processes, or of the selected one" => |app, _| app.toggle_all()),
     command!(OWNED "process" [char('p')] ("process", 35) "select the process of the row, or of the memory, in the tree" => |app, _| app.go_to_process()),
     command!(LISTS "record" [char('v')] ("record", 20) "the whole row, every field and problem" => |app, _| app.record()),
+    command!(LISTS "export" [char('e')] ("export", 22) "write the rows to a new file: CSV, JSON, JSON Lines or Markdown" => |app, _| app.ask_export()),
+    command!(LISTS "copy-value" [char('y')] ("copy", 18) "copy a value of the row to the clipboard, through the terminal (OSC 52)" => |app, _| app.ask_copy()),
+    command!(LISTS "copy-row" [char('Y')] ("", 0) "copy the whole row" => |app, _| app.copy_row()),
     command!(LISTS "object" [char('x')] ("object", 10) "the bytes of the kernel's object behind the row" => |app, _| app.object()),
     command!(VIEWS "goto" [char('g')] ("go to", 45) "go to an address (0x...+n, p:0x... physical, +n from here), symbol, driver, library, PID or process name; g again goes to the top" => |app, _| app.ask_goto()),
     command!(VIEWS "command" [char(':')] ("command", 12) "a command or a table by its name, or by what resembles it" => |app, _| app.ask_command()),
     command!(VIEWS "zoom" [char('z')] ("zoom", 25) "give the pane the whole screen, or take it back" => |app, _| app.zoom()),
+    command!(VIEWS "jobs" [char('w')] ("jobs", 13) "what is running, how far and how fast; Enter there cancels it" => |app, _| app.ask_work()),
     command!(VIEWS "info" [char('i')] ("image", 15) "what the image is, how sure that is, and what this view says about itself" => |app, _| app.info()),
     command!(TREE "open" [key(Right), char('l'), char('+')] ("", 0) "open the process, or step in" => |app, _| app.open_node()),
     command!(TREE "close" [key(Left), char('h'), char('-')] ("", 0) "fold the process, or step out" => |app, _| app.close_node()),
@@ -153,26 +168,6 @@ pub static COMMANDS: &[Command] = &[
     command!(ALL "redraw" [control('l')] ("", 0) "draw the screen anew" => |app, _| app.redraw()),
     command!(VIEWS "quit" [char('q')] ("quit", 95) "quit" => |app, _| app.quit()),
 ];
-
-/// The command of a key in a pane.
-pub fn find(pane: Pane, key: Key) -> Option<&'static Command> {
-    COMMANDS.iter().find(|command| command.panes.contains(&pane) && command.keys.contains(&key))
-}
-
-/// The key bar of a pane: the first key of each command and its word, the most important first.
-pub fn bar(pane: Pane) -> Vec<(String, &'static str)> {
-    let mut commands: Vec<&Command> = COMMANDS.iter().filter(|command| command.bar.1 > 0 && command.panes.contains(&pane)).collect();
-    commands.sort_by_key(|command| std::cmp::Reverse(command.bar.1));
-    commands.iter().filter_map(|command| Some((command.keys.first()?.to_string(), command.bar.0))).collect()
-}
-
-/// The keys of a command, as help writes them.
-pub fn keys(command: &Command) -> String {
-    match command.keys {
-        [first, _, _, .., last] => format!("{first} ... {last}"),
-        keys => keys.iter().map(Key::to_string).collect::<Vec<_>>().join(" "),
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -2,8 +2,10 @@
 //! answers with messages. Each table has one running and one waiting query; the newest takes the place of the one that waits.
 
 use super::app::{Effect, Message, Slot, Work};
+use super::export::Export;
 use super::panes::arrange::{Arranged, arrange};
 use super::panes::bytes::{Reading, Survey, Told, Want};
+use super::work::{Id, Ongoing};
 use crate::address::VirtAddr;
 use crate::engine::{Entry, Hit, Job, Session, Space, Task};
 use crate::facts::{Located, Scope, Watch};
@@ -35,7 +37,10 @@ pub struct Jobs {
     finding: Numbered<Result<Hit, String>>,
     crossing: Numbered<Result<Option<u64>, String>>,
     locating: Numbered<Option<Located>>,
+    exporting: Vec<Task<Result<String, String>>>,
     began: Option<Instant>,
+    /// When what is running was last told, if that is wanted.
+    listed: Option<Option<Instant>>,
 }
 
 #[derive(Default)]
@@ -60,7 +65,9 @@ impl Jobs {
             finding: None,
             crossing: None,
             locating: None,
+            exporting: Vec::new(),
             began: None,
+            listed: None,
         }
     }
 
@@ -104,25 +111,75 @@ impl Jobs {
                 self.locating = Some((serial, task));
             }
             Effect::StopFinding => self.finding = None,
+            Effect::Export(export) => self.export(export),
             Effect::Cancel => self.cancel(),
-            Effect::Suspend | Effect::Redraw | Effect::Quit => (),
+            Effect::CancelOne(id) => self.stop(id),
+            Effect::ListWork(wanted) => self.listed = wanted.then_some(None),
+            Effect::Copy(_) | Effect::Suspend | Effect::Redraw | Effect::Quit => (),
         }
         self.began = self.awaited().then(|| self.began.unwrap_or_else(Instant::now));
     }
 
     pub fn cancel(&mut self) {
-        for lane in self.lanes.values_mut() {
-            lane.waiting = None;
-            if let Some(running) = &lane.running {
-                running.job.cancel();
+        self.pieces().into_iter().for_each(|piece| self.stop(piece.id));
+        self.lanes.values_mut().for_each(|lane| lane.waiting = None);
+    }
+
+    fn stop(&mut self, id: Id) {
+        match id {
+            Id::Query(slot) => {
+                if let Some(lane) = self.lanes.get_mut(&slot) {
+                    lane.waiting = None;
+                    lane.running.iter().for_each(|running| running.job.cancel());
+                }
+            }
+            Id::Arrange(table) => drop(self.arranging.remove(&table)),
+            // They answer that they were cancelled, and whoever asked says so.
+            Id::Learn(kind) => {
+                let running = self.learning.get(&kind).and_then(|learning| learning.running.as_ref());
+                running.into_iter().for_each(|(_, task)| task.watch().cancel());
+            }
+            Id::Find => self.finding = None,
+            Id::Cross => self.crossing = None,
+            Id::Locate => self.locating = None,
+            // It says what it leaves behind.
+            Id::Export => self.exporting.iter().for_each(|task| task.watch().cancel()),
+        }
+    }
+
+    /// All that is running.
+    fn pieces(&self) -> Vec<Ongoing> {
+        let mut pieces = Vec::new();
+        for (slot, lane) in &self.lanes {
+            if let Some(Running { job, .. }) = &lane.running {
+                let of = if matches!(job.scope, Scope::Machine) { "" } else { " of a process" };
+                let what = format!("{}{of}", job.table.name.replace('_', " "));
+                pieces.push(Ongoing { id: Id::Query(*slot), what, reading: job.watch().reading(), elapsed: job.elapsed() });
             }
         }
-        self.arranging.clear();
-        // They answer that they were cancelled, and whoever asked says so.
-        for (_, task) in self.learning.values().filter_map(|learning| learning.running.as_ref()) {
-            task.watch().cancel();
+        pieces.extend(self.arranging.iter().map(|(table, (_, task))| piece(Id::Arrange(*table), "sort and filter", task)));
+        for (kind, learning) in &self.learning {
+            if let Some((want, task)) = &learning.running {
+                let what = match want {
+                    Want::Bytes(_) => "bytes",
+                    Want::Survey { .. } => "objects around an address",
+                    Want::Names(_) => "names of addresses",
+                    Want::Texts(_) => "texts in memory",
+                    Want::Structure(_) => "fields of a structure",
+                };
+                pieces.push(piece(Id::Learn(*kind), what, task));
+            }
         }
-        (self.finding, self.crossing, self.locating) = (None, None, None);
+        pieces.extend(self.finding.iter().map(|(_, task)| piece(Id::Find, "search in memory", task)));
+        pieces.extend(self.crossing.iter().map(|(_, task)| piece(Id::Cross, "next memory", task)));
+        pieces.extend(self.locating.iter().map(|(_, task)| piece(Id::Locate, "name", task)));
+        pieces.extend(self.exporting.iter().map(|task| piece(Id::Export, "export", task)));
+        pieces.sort_by_key(|piece| std::cmp::Reverse(piece.elapsed));
+        pieces
+    }
+
+    fn export(&mut self, export: Export) {
+        self.exporting.push(Task::start(move |watch| export.run(watch)));
     }
 
     /// What has come of it since the last look.
@@ -157,14 +214,26 @@ impl Jobs {
         if let Some((serial, result)) = done(&mut self.locating) {
             messages.push(Message::Located { serial, found: result.ok().flatten() });
         }
+        self.exporting.retain(|task| {
+            let result = task.take();
+            let over = result.is_some();
+            messages.extend(result.map(|result| Message::Exported(result.and_then(|said| said))));
+            !over
+        });
         if !self.awaited() {
             self.began = None;
+        }
+        if let Some(last) = self.listed
+            && last.is_none_or(|last| last.elapsed() >= PARTIAL)
+        {
+            self.listed = Some(Some(Instant::now()));
+            messages.push(Message::Running(self.pieces()));
         }
         messages
     }
 
     pub fn busy(&self) -> bool {
-        self.awaited() || self.lanes.values().any(|lane| lane.running.is_some())
+        self.awaited() || self.listed.is_some() || self.lanes.values().any(|lane| lane.running.is_some())
     }
     /// Whether somebody waits for it; the scores come when they come.
     fn awaited(&self) -> bool {
@@ -174,6 +243,7 @@ impl Jobs {
             || self.finding.is_some()
             || self.crossing.is_some()
             || self.locating.is_some()
+            || !self.exporting.is_empty()
     }
 
     /// Whether what is awaited may come any moment.
@@ -242,6 +312,10 @@ impl Lane {
             }
         }
     }
+}
+
+fn piece<T: Send + 'static>(id: Id, what: &str, task: &Task<T>) -> Ongoing {
+    Ongoing { id, what: what.to_owned(), reading: task.watch().reading(), elapsed: task.elapsed() }
 }
 
 /// The result of a task that has one, with its number.

@@ -9,8 +9,12 @@
 //! The state ([`app`]) never sees the session: what it wants from the image it asks for by effects, and [`jobs`] alone does it.
 
 mod app;
+mod clipboard;
 mod commands;
+mod config;
+mod export;
 mod jobs;
+mod keymap;
 mod panes;
 mod screen;
 mod terminal;
@@ -20,12 +24,17 @@ mod tests;
 mod text;
 mod theme;
 mod widgets;
+mod work;
+
+pub use export::Writer;
 
 use crate::engine::{Error, Session, Task};
 use crate::facts::Watch;
-use app::{App, Effect, Message, Opened, Work};
+use app::{App, Effect, FINDINGS, Message, Opened, Work};
+use config::Config;
 use crossterm::event::Event;
 use jobs::Jobs;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use terminal::{Asked, Capabilities, Input, Screen};
@@ -39,12 +48,21 @@ const GRACE: Duration = Duration::from_millis(25);
 const REPORT: Duration = Duration::from_millis(100);
 
 /// Runs the explorer on the image that `open` opens. The terminal is entered at once and comes back whole however this ends.
-pub fn run(name: &str, open: impl FnOnce(&Watch) -> Result<Session, Error> + Send + 'static) -> Result<(), Error> {
+/// Rows are exported by `writers`; the user's settings are in the usual place, or where `settings` says.
+pub fn run(
+    name: &str,
+    writers: &'static [Writer],
+    settings: Option<&Path>,
+    open: impl FnOnce(&Watch) -> Result<Session, Error> + Send + 'static,
+) -> Result<(), Error> {
     let capabilities = Capabilities::detect()?;
+    let config = Config::load(settings)?;
     // From here on a failure is told after the terminal has been restored, by whoever called.
     let mut screen = Screen::enter(&capabilities)?;
     let size = screen.size();
-    let app = App::new(name, Look::new(&capabilities), size);
+    let mut app = App::new(name, Look::new(&capabilities, &config.theme), size);
+    app.writers = writers;
+    app.keymap = config.keymap;
     let opening = Task::start(move |watch| open(watch));
     let inputs = terminal::inputs()?;
     let mut explorer = Explorer { app, opening: Some((opening, Instant::now())), jobs: None, ended: None, reported: Instant::now() };
@@ -163,7 +181,7 @@ impl Explorer {
             self.ended = Some(Err(Error(format!("{}: there is no process tree for this system", session.name()))));
             return;
         };
-        let scores = tables.iter().copied().find(|entry| entry.table.name == "suspicious");
+        let scores = tables.iter().copied().find(|entry| entry.table.name == FINDINGS);
         let opened = Opened { info: session.info().clone(), tree, scores, tables: in_order(tables) };
         self.app.name = session.name().to_owned();
         self.jobs = Some(Jobs::new(session));
@@ -202,6 +220,7 @@ impl Explorer {
                 }
                 Effect::Suspend => self.take_terminal(screen.suspend()),
                 Effect::Redraw => self.take_terminal(screen.forget()),
+                Effect::Copy(text) => self.take_terminal(screen.copy(&text)),
                 effect => {
                     if let Some(jobs) = &mut self.jobs {
                         jobs.begin(effect);
@@ -219,9 +238,10 @@ impl Explorer {
     }
 }
 
-/// The tables in the order of the analyst's questions: first those of a process, then those of the machine.
+/// The tables in the order of the analyst's questions: first what was found, then those of a process, then those of the machine.
 fn in_order(tables: Vec<&'static crate::engine::Entry>) -> Vec<&'static crate::engine::Entry> {
     const ORDER: &[&str] = &[
+        FINDINGS,
         "sockets",
         "regions",
         "suspicious",

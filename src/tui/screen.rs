@@ -1,7 +1,7 @@
 //! The whole screen from the state: which pane stands where.
 
 use super::app::{App, Focus, TWO_PANES};
-use super::commands::{self, Pane};
+use super::commands::Pane;
 use super::text::{self, Cut};
 use super::theme::Role;
 use super::widgets::status_line::{Left, StatusLine};
@@ -10,6 +10,7 @@ use crate::facts::{Info, Origin};
 use ratatui::Frame;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use ratatui::style::Color;
 
 /// Below this nothing useful can be shown.
 const LEAST: (u16, u16) = (20, 4);
@@ -21,6 +22,13 @@ pub fn draw(app: &mut App, frame: &mut Frame) {
     let area = frame.area();
     app.size = (area.width, area.height);
     let cursor = draw_on(app, area, frame.buffer_mut());
+    // Whatever has no colours of its own has those of the theme's text, blank places too.
+    if let Some((fg, bg)) = app.look.ground() {
+        for cell in &mut frame.buffer_mut().content {
+            cell.fg = if cell.fg == Color::Reset { fg } else { cell.fg };
+            cell.bg = if cell.bg == Color::Reset { bg } else { cell.bg };
+        }
+    }
     if let Some(cursor) = cursor {
         frame.set_cursor_position(cursor);
     }
@@ -100,7 +108,12 @@ fn draw_right(app: &mut App, area: Rect, buffer: &mut Buffer) {
     title.push((Role::Text, " ".to_owned()));
     let active = app.active;
     if let Some(view) = app.tables.get_mut(active) {
-        view.draw(area, buffer, &title, focused, &app.look, detail_height(area));
+        let detail = match detail_height(area) {
+            // Reasons take a line each.
+            lines if view.gives_reasons() && lines > 0 => lines.max(area.height * 2 / 5),
+            lines => lines,
+        };
+        view.draw(area, buffer, &title, focused, &app.look, detail);
     }
 }
 
@@ -186,13 +199,13 @@ fn draw_opening(app: &App, area: Rect, buffer: &mut Buffer) {
 fn draw_status(app: &App, area: Rect, buffer: &mut Buffer) -> Option<(u16, u16)> {
     let pane = app.pane();
     let left = match (app.prompt(), &app.notice) {
-        (Some((question, answer)), _) => Left::Prompt(question, answer),
+        (Some((question, answer, error)), _) => Left::Prompt(question, answer, error),
         (None, Some((role, message))) => Left::Message(*role, message.clone()),
         (None, None) if app.info.is_none() => Left::Keys(vec![("q".to_owned(), "quit")]),
         (None, None) if pane == Pane::Overlay => Left::Keys(vec![("Esc".to_owned(), "close"), ("Down".to_owned(), "scroll")]),
         (None, None) => {
             // Where nothing can be gone back to, the key is not worth its room.
-            let mut keys = commands::bar(pane);
+            let mut keys = app.keymap.bar(pane);
             let outermost = pane == Pane::Tree && app.tree.filter.is_empty() && app.tree.search.is_empty();
             keys.retain(|(key, _)| !(outermost && key == "Esc"));
             Left::Keys(keys)

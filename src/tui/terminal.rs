@@ -1,6 +1,7 @@
 //! The terminal: what it can do, entering and leaving it whole, one write per frame.
 
 use crate::engine::Error;
+use crate::tui::clipboard::{Between, sequence};
 use crate::tui::text::Charset;
 use crossterm::event::{self, Event};
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
@@ -241,6 +242,12 @@ impl Screen {
     }
     pub fn size_was_assumed(&self) -> bool {
         self.assumed
+    }
+
+    /// Asks the terminal to take a text into its clipboard.
+    pub fn copy(&mut self, text: &str) -> io::Result<()> {
+        let between = Between::of(|name| std::env::var(name).ok());
+        self.out.write_all(sequence(text, between).as_bytes())
     }
 
     pub fn frame(&mut self, draw: impl FnOnce(&mut Frame)) -> io::Result<()> {

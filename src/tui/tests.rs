@@ -1,12 +1,14 @@
 //! The explorer as a whole, on a small machine made up here: keys go in, screens come out.
 
-use super::app::{App, Effect, Message, Opened, Slot};
+use super::app::{App, Effect, FINDINGS, Message, Opened, Slot};
+use super::export::Writer;
 use super::panes::arrange::arrange;
 use super::panes::bytes::{Reading, Survey, Told, Want};
 use super::screen;
 use super::terminal::{Capabilities, Depth, Painter};
 use super::text::Charset;
-use super::theme::Look;
+use super::theme::{Look, Theme};
+use super::work::{Id, Ongoing};
 use crate::address::{PhysAddr, PhysRange, VirtAddr};
 use crate::engine::{Bytes, FoundText, Hit, Piece, find_table};
 use crate::facts::*;
@@ -112,7 +114,10 @@ fn regions(pid: u32) -> Vec<Region> {
 
 /// A rule of that name, as good as any.
 fn rule(id: &'static str) -> &'static Rule {
-    Box::leak(Box::new(Rule { id, points: 40, meaning: "", next: "", techniques: &[] }))
+    weighed(id, 40)
+}
+fn weighed(id: &'static str, points: i32) -> &'static Rule {
+    Box::leak(Box::new(Rule { id, points, meaning: "", next: "", techniques: &[] }))
 }
 
 fn suspicious() -> Vec<Suspicious> {
@@ -139,6 +144,32 @@ fn suspicious() -> Vec<Suspicious> {
     ]
 }
 
+fn findings() -> Vec<Finding> {
+    let row = |score, kind, subject: &str, indicators: Vec<Indicator>, table, address| Finding {
+        score,
+        kind,
+        pid: Known::Value(812),
+        process: Known::Value("bash".into()),
+        subject: subject.to_owned(),
+        indicators,
+        next: "look at its bytes",
+        reference: Reference { table, address },
+        process_address: Known::Value(object(812)),
+        ..Finding::default()
+    };
+    let reason = |id, points, detail: &str| Indicator { rule: weighed(id, points), detail: detail.to_owned() };
+    let why = vec![
+        reason("private_executable", 40, "rwx, no file\u{1b}[31m behind it"),
+        reason("shellcode", 53, "a decoder loop at +0x40"),
+        reason("jit_engine", -15, "loads a JIT engine"),
+    ];
+    let region = row(93, Subject::Region, "bash 812, 0x7f7d3e58a000: code", why, "suspicious", VirtAddr(0x7f7d_3e58_a000));
+    let log = vec![reason("socket", 31, "listens")];
+    let socket = row(31, Subject::Process, "bash 812: listens", log, "sockets", VirtAddr(0xffff_8a3b_c679_0100));
+    let module = row(75, Subject::Module, "module rk", vec![reason("hidden_module", 75, "")], "modules", VirtAddr(0xffff_8a3b_0000_0010));
+    vec![region, socket, Finding { pid: Known::Absent, process: Known::Absent, process_address: Known::Absent, ..module }]
+}
+
 fn sockets() -> Vec<Socket> {
     let socket = |protocol: &str, local: &str, port: u16, remote: Option<(&str, u16)>, state: &str| Socket {
         protocol: protocol.into(),
@@ -149,7 +180,7 @@ fn sockets() -> Vec<Socket> {
         state: Known::Value(state.into()),
         pid: Known::Value(812),
         process: Known::Value("bash".into()),
-        address: VirtAddr(0xffff_8a3b_c679_0000),
+        address: VirtAddr(0xffff_8a3b_c679_0000 + u64::from(port == 49524) * 0x100),
         process_address: Known::Value(object(812)),
         ..Socket::default()
     };
@@ -230,6 +261,12 @@ fn learn(want: &Want) -> Told {
     }
 }
 
+static WRITER: Writer = Writer {
+    name: "csv",
+    help: "for the test",
+    write: |rows, _, out| (0..rows.len()).try_for_each(|row| writeln!(out, "{}", rows.cell(row, 0))),
+};
+
 /// The app with somebody who does its work at once.
 struct Desk {
     app: App,
@@ -237,19 +274,35 @@ struct Desk {
     million: bool,
     quit: bool,
     queries: Vec<(&'static str, Scope)>,
+    copied: String,
+    running: Vec<Ongoing>,
+    cancelled: Option<Id>,
 }
 
 impl Desk {
     fn new(width: u16, height: u16, capabilities: &Capabilities) -> Self {
-        let app = App::new("larch.lime", Look::new(capabilities), (width, height));
+        Self::with(width, height, capabilities, &["sockets", "regions", "suspicious", "threads", "modules", "kernel_log"])
+    }
+
+    fn with(width: u16, height: u16, capabilities: &Capabilities, names: &[&str]) -> Self {
+        let app = App::new("larch.lime", Look::new(capabilities, &Theme::default()), (width, height));
         let terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        let mut desk = Self { app, terminal, million: false, quit: false, queries: Vec::new() };
-        let names = ["sockets", "regions", "suspicious", "threads", "modules", "kernel_log"];
+        let mut desk = Self {
+            app,
+            terminal,
+            million: false,
+            quit: false,
+            queries: Vec::new(),
+            copied: String::new(),
+            running: Vec::new(),
+            cancelled: None,
+        };
+        desk.app.writers = std::slice::from_ref(&WRITER);
         let tables = names.iter().map(|name| find_table(name).unwrap()).collect();
         desk.send(Message::Opened(Box::new(Opened {
             info: info(),
             tree: find_table("pstree").unwrap(),
-            scores: find_table("suspicious"),
+            scores: find_table(FINDINGS),
             tables,
         })));
         desk.draw();
@@ -272,7 +325,7 @@ impl Desk {
                 let of_bash = matches!(scope, Scope::Machine) || scope == Scope::Process(object(812));
                 let rows = match (slot, entry.table.name) {
                     (Slot::Tree, _) => answer(processes(), &[]),
-                    (Slot::Scores, _) => answer(suspicious(), &[]),
+                    (Slot::Scores, _) => answer(findings(), &[]),
                     (_, "regions") if self.million => answer(
                         (0..1_000_000).map(|index| Region { start: VirtAddr(index << 12), ..regions(812)[4].clone() }).collect(),
                         &[],
@@ -311,7 +364,17 @@ impl Desk {
                 self.quit = true;
                 None
             }
-            Effect::StopFinding | Effect::Cancel | Effect::Suspend | Effect::Redraw => None,
+            Effect::Export(export) => Some(Message::Exported(export.run(&Watch::default()))),
+            Effect::Copy(text) => {
+                self.copied = text;
+                None
+            }
+            Effect::ListWork(true) => Some(Message::Running(std::mem::take(&mut self.running))),
+            Effect::CancelOne(id) => {
+                self.cancelled = Some(id);
+                None
+            }
+            Effect::ListWork(false) | Effect::StopFinding | Effect::Cancel | Effect::Suspend | Effect::Redraw => None,
         }
     }
 
@@ -467,9 +530,9 @@ fn a_filter_keeps_ancestors_and_gives_everything_back() {
 }
 
 #[test]
-fn a_filter_that_nothing_contains_shows_what_resembles_it() {
+fn a_filter_that_nothing_passes_says_so() {
     let mut desk = desk();
-    desk.keys("f drppr").shows("dropper").shows("filter, resembling: drppr");
+    desk.keys("f ~drppr").shows("dropper").hides("cron");
     desk.keys("Esc f zzzz").shows("0 of 11 match \"zzzz\"").shows("Esc clears the filter");
     desk.keys("Enter f Esc Esc").shows("systemd");
 }
@@ -480,6 +543,20 @@ fn a_filter_finds_the_hidden() {
     desk.keys("f hidden Enter");
     assert_eq!(desk.process().0, 666);
     desk.shows("missing from the list");
+}
+
+#[test]
+fn filters_name_columns_and_say_what_is_wrong() {
+    let mut desk = desk();
+    desk.keys("f score>=90").shows("bash").hides("cron").shows("1 of 11");
+    desk.keys("Esc f state:exit Enter");
+    assert_eq!(desk.process().1, "dropper");
+    desk.keys("Esc f pid>x").shows("pid is a number, and x is none");
+    desk.keys("Enter").shows("filter: pid>x").hides("filter: pid>x \n");
+    desk.keys("Esc f bash Enter Tab f port:443").shows("fd13:37::9").hides("8443").shows("1/1 of 3");
+    desk.keys("Esc f /8(4/").shows("unclosed group");
+    desk.keys("Esc f colour=1").shows("no column begins with colour");
+    desk.keys("Esc f state:nope").shows("0 of 3 match \"state:nope\"").shows("0 of 3");
 }
 
 #[test]
@@ -642,6 +719,79 @@ fn commands_and_tables_are_found_by_name() {
     desk.keys(": regs Enter").shows("this process has no regions");
     desk.keys(": xyzzy Enter").shows("no command like xyzzy");
     desk.keys(": Down Down Esc").hides("look at the selected process in the tables");
+}
+
+// Findings.
+
+fn findings_desk(width: u16, height: u16) -> Desk {
+    Desk::with(width, height, &UNICODE, &[FINDINGS, "sockets", "regions", "suspicious", "modules"])
+}
+
+#[test]
+fn an_image_opens_with_what_was_found() {
+    let mut desk = findings_desk(80, 24);
+    screen!("findings-80x24", desk);
+    assert_eq!(desk.queries, [("pstree", Scope::Machine), (FINDINGS, Scope::Machine)], "scores and list are one query");
+    desk.keys("Down").shows("+31 socket: listens").shows("next: look at its bytes");
+    desk.keys("0 f bash Enter").shows("!! 93");
+    assert_eq!(desk.queries.len(), 2);
+}
+
+#[test]
+fn a_finding_leads_to_what_it_is_about() {
+    let mut desk = findings_desk(80, 24);
+    desk.keys("Enter").shows("Bytes · region 0x7f7d3e58a000 of bash 812");
+    desk.keys("Esc Down Enter").shows("Sockets bash 812").shows("2/3");
+    desk.keys("Esc").shows("Findings").shows("2/3");
+    desk.keys("p");
+    assert_eq!(desk.process().1, "bash");
+    desk.keys("1 f listens").shows("1/1 of 3");
+    desk.keys("Esc Down Enter").shows("modules has no row at 0xffff8a3b00000010");
+}
+
+// Rows taken along.
+
+#[test]
+fn rows_are_written_to_a_new_file_and_never_over_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.csv");
+    let typed = path.to_str().unwrap().to_owned();
+    let export = |desk: &mut Desk, keys: &str| {
+        desk.keys(keys).shows("write to new file: larch-regions.csv");
+        desk.send(Message::Key(KeyEvent::new(KeyCode::Char('u'), KeyModifiers::CONTROL)));
+        typed.chars().for_each(|c| desk.send(Message::Key(KeyEvent::new(KeyCode::Char(c), KeyModifiers::NONE))));
+        desk.keys("Enter");
+    };
+    let mut desk = Desk::new(160, 24, &UNICODE);
+    desk.keys("a 2 f libc Enter e").shows("1 row, for the test").shows("all csv");
+    export(&mut desk, "Enter");
+    desk.shows("1 row written to");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "812\n");
+    export(&mut desk, "e all Enter");
+    desk.shows("exists already and is not written over");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "812\n");
+}
+
+#[test]
+fn values_and_rows_are_copied_harmlessly() {
+    let mut desk = desk();
+    desk.keys("f curl Enter y command Enter").shows("asked the terminal to copy curl");
+    assert_eq!(desk.copied, "curl http://203.0.113.77/\\x1b[31m");
+    desk.keys("Y").shows("copy the row");
+    assert!(desk.copied.contains("pid: 900\t") && !desk.copied.contains('\x1b'), "{}", desk.copied);
+}
+
+// Work.
+
+#[test]
+fn what_runs_is_listed_and_cancelled() {
+    let mut desk = desk();
+    desk.keys("w").shows("nothing is running").hides("Enter cancels");
+    let piece = |id, what: &str, done| Ongoing { id, what: what.into(), reading: (done, 100), elapsed: std::time::Duration::from_secs(2) };
+    desk.running = vec![piece(Id::Query(Slot::Scores), "findings", 50), piece(Id::Find, "search", 20)];
+    desk.keys("w").shows("running (Enter cancels):").shows("50 %").shows("20 of 100, 10/s, 2 s");
+    desk.keys("Down Enter").shows("cancelled; what was found stays");
+    assert_eq!(desk.cancelled, Some(Id::Find));
 }
 
 // Links and places.

@@ -1,9 +1,9 @@
 //! What the bottom line asks: a search, a filter, a place, a command; and what can be chosen from.
 
 use super::{App, Choice};
-use crate::tui::commands::{self, COMMANDS, Key, Pane};
-use crate::tui::panes::arrange::resemblance;
+use crate::tui::commands::{COMMANDS, Key, Pane};
 use crate::tui::panes::bytes::{Mode, Needle, Target};
+use crate::tui::panes::filter::{Filter, resemblance};
 use crate::tui::theme::Role;
 use crate::tui::widgets::palette::Item;
 use crossterm::event::KeyCode;
@@ -15,6 +15,8 @@ pub enum Question {
     Filter,
     Goto,
     Structure,
+    /// Where to write an export.
+    Path,
     /// One of some choices, under this heading.
     Choose(&'static str),
 }
@@ -24,13 +26,15 @@ pub struct Prompt {
     pub answer: String,
     /// The answer before it was changed, to which Esc returns.
     before: String,
+    /// What is wrong with the answer as it stands.
+    error: Option<String>,
     /// What there is to choose from, and which of what the answer leaves is selected.
     choices: Vec<(Item, Choice)>,
     choice: usize,
 }
 
 impl App {
-    pub fn prompt(&self) -> Option<(String, String)> {
+    pub fn prompt(&self) -> Option<(String, String, Option<String>)> {
         let prompt = self.prompt.as_ref()?;
         let question = match (prompt.question, self.pane()) {
             (Question::Search, Pane::Bytes) if self.bytes.as_ref().is_some_and(|view| view.mode == Mode::Fields) => "search fields:",
@@ -39,9 +43,10 @@ impl App {
             (Question::Filter, _) => "filter:",
             (Question::Goto, _) => "go to:",
             (Question::Structure, _) => "structure:",
+            (Question::Path, _) => "write to new file:",
             (Question::Choose(heading), _) => heading,
         };
-        Some((question.to_owned(), prompt.answer.clone()))
+        Some((question.to_owned(), prompt.answer.clone(), prompt.error.clone()))
     }
 
     pub(super) fn prompt_key(&mut self, key: Key) {
@@ -83,7 +88,7 @@ impl App {
 
     /// Longer questions than any of ours are a mistake, or meant to cost time.
     pub(super) fn answer(&mut self, change: impl FnOnce(&mut String)) {
-        const LONGEST: usize = 200;
+        const LONGEST: usize = 500;
         if let Some(prompt) = &mut self.prompt {
             change(&mut prompt.answer);
             prompt.choice = 0;
@@ -97,6 +102,19 @@ impl App {
 
     /// Search and filter take effect while they are typed.
     fn apply(&mut self, question: Question, answer: String) {
+        let fields = match (question, self.pane()) {
+            (Question::Search | Question::Filter, Pane::Tree) => self.tree.fields(),
+            (Question::Search | Question::Filter, Pane::Table) => self.table().map(|view| view.fields()).unwrap_or_default(),
+            _ => return,
+        };
+        let wrong = Filter::parse(&answer, &fields).err();
+        if let Some(prompt) = &mut self.prompt {
+            prompt.error = wrong.clone();
+        }
+        if wrong.is_some() {
+            // The view stays as the last answer that made sense left it.
+            return;
+        }
         match (question, self.pane()) {
             (Question::Search, Pane::Tree) => {
                 self.tree.search = answer;
@@ -122,20 +140,28 @@ impl App {
         }
     }
 
-    fn ask(&mut self, question: Question, before: String) {
-        let answer = if question == Question::Filter { before.clone() } else { String::new() };
-        self.prompt = Some(Prompt { question, answer, before, choices: Vec::new(), choice: 0 });
+    pub(super) fn ask(&mut self, question: Question, before: String) {
+        let answer = if matches!(question, Question::Filter | Question::Path) { before.clone() } else { String::new() };
+        self.prompt = Some(Prompt { question, answer, before, error: None, choices: Vec::new(), choice: 0 });
     }
     /// Lets one of some things be chosen, by arrows or by letters of its name.
     pub(super) fn choose(&mut self, heading: &'static str, choices: Vec<(Item, Choice)>, choice: usize) {
-        self.prompt = Some(Prompt { question: Question::Choose(heading), answer: String::new(), before: String::new(), choices, choice });
+        let (answer, before) = (String::new(), String::new());
+        self.prompt = Some(Prompt { question: Question::Choose(heading), answer, before, error: None, choices, choice });
+    }
+    /// Other things to choose from instead of those of the open question; what was selected by its place stays so.
+    pub(super) fn offer(&mut self, choices: Vec<(Item, Choice)>) {
+        if let Some(prompt) = &mut self.prompt {
+            prompt.choice = prompt.choice.min(choices.len().saturating_sub(1));
+            prompt.choices = choices;
+        }
     }
     pub fn ask_command(&mut self) {
         let pane = self.pane();
         let commands = COMMANDS.iter().filter(|command| command.panes.contains(&pane) && command.name != "command");
         let mut all: Vec<(Item, Choice)> = commands
             .map(|command| {
-                let item = Item { name: command.name.to_owned(), keys: commands::keys(command), help: command.help.to_owned() };
+                let item = Item { name: command.name.to_owned(), keys: self.keymap.text(command, pane), help: command.help.to_owned() };
                 (item, Choice::Command(command))
             })
             .collect();
@@ -204,7 +230,7 @@ impl App {
 
     fn accept(&mut self) {
         let choice = self.prompt.as_ref().and_then(|prompt| self.choices().get(prompt.choice).map(|(_, choice)| choice.clone()));
-        let Some(prompt) = self.prompt.take() else { return };
+        let Some(prompt) = self.prompt.take_if(|prompt| prompt.error.is_none()) else { return };
         let typed = prompt.answer.trim();
         match (prompt.question, self.pane()) {
             (Question::Choose(heading), _) => match choice {
@@ -239,11 +265,12 @@ impl App {
                 }
             }
             (Question::Filter, _) => (),
-            (Question::Goto | Question::Structure, _) if typed.is_empty() => (),
+            (Question::Goto | Question::Structure | Question::Path, _) if typed.is_empty() => (),
             (Question::Goto, _) => match Target::parse(typed) {
                 Ok(target) => self.go_to(target, typed),
                 Err(why) => self.warn(why),
             },
+            (Question::Path, _) => self.export(typed),
             (Question::Structure, _) => {
                 if let Some(view) = &mut self.bytes {
                     view.overlay(typed.to_owned());
@@ -263,6 +290,9 @@ impl App {
             Choice::Link(link) => self.follow(link),
             Choice::Travel(steps) => self.travel(steps),
             Choice::Order(order) => self.order_tree(order),
+            Choice::Export(writer, all) => self.ask_export_path(writer, all),
+            Choice::Copy(text) => self.copy(text),
+            Choice::Cancel(id) => self.cancel(id),
         }
     }
 

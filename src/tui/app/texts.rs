@@ -1,7 +1,7 @@
 //! Texts over the panes: help, a whole row, what the image is.
 
 use super::App;
-use crate::tui::commands::{self, COMMANDS, Pane};
+use crate::tui::commands::{COMMANDS, Command, Pane};
 use crate::tui::panes::overlay::{Line, Overlay};
 use crate::tui::panes::record;
 use crate::tui::text::grouped;
@@ -10,8 +10,8 @@ use crate::tui::theme::Role;
 impl App {
     pub fn help(&mut self) {
         let pane = self.pane();
-        let line = |command: &commands::Command| Line::new(commands::keys(command), command.help, Role::Text);
-        let own = |command: &&commands::Command| command.panes == [pane];
+        let line = |command: &Command| Line::new(self.keymap.text(command, pane), command.help, Role::Text);
+        let own = |command: &&Command| command.panes == [pane];
         let mut lines = vec![Line::heading(pane.name())];
         lines.extend(COMMANDS.iter().filter(own).map(line));
         lines.push(Line::heading(""));
@@ -26,7 +26,7 @@ impl App {
             ("orphan", "its parent is over and gone"),
             ("zombie", "over, and its parent has not asked how it ended"),
             ("+12", "folded, with so many below"),
-            ("!! !", "before a score: likely injected, suspicious; the Suspicious table says why"),
+            ("!! !", "before a score: 75 or more of 100, 30 or more; the Findings say why"),
             ("~ partly", "something about the process could not be read or does not agree; v says what"),
             ("!", "before a row of a table: the same"),
             (dash, "the system has no such value"),

@@ -49,7 +49,7 @@ impl App {
     }
 
     /// To be called before a link is followed.
-    fn leave(&mut self) {
+    pub(super) fn leave(&mut self) {
         let here = self.here();
         self.travels.forward.clear();
         self.travels.back.push(here);
@@ -220,6 +220,7 @@ impl App {
                     self.show_table(table);
                 }
             }
+            Link::Row { table, address, process } => self.seek(table, address, process),
             Link::Bytes(place) => self.open(place),
         }
     }

@@ -1,7 +1,7 @@
 //! Where a row leads: every address in it, every process, and first of all what the row is about.
 
 use crate::address::VirtAddr;
-use crate::engine::{Session, Space};
+use crate::engine::{Session, Space, find_table};
 use crate::facts::{Cell, Kind, Origin, Rows, Scope, TreeProcess};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,12 @@ pub enum Link {
     },
     /// The table of this name, of the selected process.
     Table(&'static str),
+    /// The row of a table that has this address; the process is given by its object and its ID.
+    Row {
+        table: &'static str,
+        address: u64,
+        process: Option<(Option<VirtAddr>, Option<u32>)>,
+    },
 }
 
 /// A piece of memory, and what it is read as.
@@ -160,6 +166,7 @@ impl Row<'_> {
                 let what = format!("{kind}{}", self.text("name")?);
                 named("bytes", what.clone(), self.place(range(first, size), what, Reads::Bytes)?)
             }
+            "findings" => self.reference(),
             "threads" => {
                 let at = self.number("start_address").filter(|at| *at != 0)?;
                 let what = format!("start of thread {}", self.text("tid")?);
@@ -172,6 +179,28 @@ impl Row<'_> {
             "handles" => self.rows.table().column("object").and_then(|column| self.column(column)),
             _ => named("process", self.owner(), self.process()?),
         }
+    }
+
+    /// Where the subject of a finding is told in full.
+    fn reference(&self) -> Option<Named> {
+        let Some(Cell::Object(fields)) = self.cell("reference") else { return None };
+        let [(_, table), (_, address)] = fields.as_slice() else { return None };
+        let table = find_table(&table.to_string())?.table.name;
+        let address = u64::try_from(address.number()?).ok()?;
+        let process = self.process().and_then(|link| match link {
+            Link::Process { address, pid } => Some((address, pid)),
+            _ => None,
+        });
+        let (name, link) = match table {
+            "processes" => ("process", self.process()?),
+            "regions" | "suspicious" => {
+                let what = format!("region {address:#x}");
+                ("bytes", self.place((0, u64::MAX, address), what, Reads::Bytes)?)
+            }
+            _ => ("row", Link::Row { table, address, process }),
+        };
+        let says = if name == "process" { self.owner() } else { format!("{} {address:#x}", table.replace('_', " ")) };
+        Some(Named { name: name.into(), says, link, object: false })
     }
 
     /// Where the value of a column leads.

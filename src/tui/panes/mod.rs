@@ -2,6 +2,7 @@
 
 pub mod arrange;
 pub mod bytes;
+pub mod filter;
 pub mod link;
 pub mod overlay;
 pub mod process_tree;
@@ -28,12 +29,19 @@ pub fn words(cell: &Cell, look: &Look) -> String {
         Cell::Text(text) => text.clone().into_owned(),
         Cell::Bytes(bytes) => bytes.iter().map(|byte| format!("{byte:02x} ")).collect::<String>().trim_end().to_owned(),
         Cell::List(items) => items.iter().map(|item| words(item, look)).collect::<Vec<_>>().join(", "),
+        Cell::Object(fields) if indicator(fields).is_some() => indicator(fields).unwrap_or_default(),
         Cell::Object(fields) => {
             let texts: Vec<String> = fields.iter().map(|(_, value)| words(value, look)).collect();
             texts.join(": ")
         }
         other => other.to_string(),
     }
+}
+
+/// A rule that applies: `+40 rule: detail`, `-15 rule: detail`.
+fn indicator(fields: &[(&str, Cell)]) -> Option<String> {
+    let [("id", id), ("points", Cell::Number(points)), ("detail", detail)] = fields else { return None };
+    Some(format!("{points:+} {}: {detail}", id.to_string().replace('_', " ")))
 }
 
 /// The signs alone of a list of reasons: there is room for them in a column.
@@ -62,6 +70,15 @@ fn is_word(text: &str) -> bool {
     matches!(text, "likely_injected" | "likely_benign")
 }
 
+/// The colour of a score of 0 to 100.
+pub fn grave(score: i128) -> Role {
+    match score {
+        75.. => Role::Danger,
+        30.. => Role::Warning,
+        _ => Role::Dim,
+    }
+}
+
 /// Date and time of day; the whole value with its fraction stands in the record.
 pub fn moment(time: Time) -> String {
     let text = time.to_string();
@@ -81,6 +98,7 @@ pub fn role_of(cell: &Cell, column: &str) -> Role {
             ("protection", rights) if rights.contains('w') && rights.contains('x') => Role::Danger,
             _ => Role::Text,
         },
+        Cell::Number(score) if column == "score" => grave(*score),
         Cell::Bool(true) if column == "deleted" => Role::Warning,
         _ => Role::Text,
     }

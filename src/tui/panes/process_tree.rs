@@ -1,10 +1,11 @@
 //! The process tree: who started whom. Identified by process object, for PIDs repeat.
 
-use super::arrange::{Terms, next_hit, resemblance};
+use super::arrange::next_hit;
+use super::filter::{Field, Filter, fields};
 use super::link::Link;
-use super::{flow, frame, moment};
+use super::{flow, frame, grave, moment};
 use crate::address::VirtAddr;
-use crate::facts::{Answer, Known, Origin, ProcessState, Rows, State, Suspicious, TreeProcess, Verdict};
+use crate::facts::{Answer, Cell, Finding, Kind, Known, Origin, ProcessState, Record, Rows, State, TreeProcess};
 use crate::tui::text::{self, Cut, counted, grouped};
 use crate::tui::theme::{Look, Role};
 use crate::tui::widgets::virtual_table::underline;
@@ -56,7 +57,7 @@ impl Order {
             Self::Name => "a list by name",
             Self::Start => "a list by start time, the latest first",
             Self::Threads => "a list by number of threads, the most first",
-            Self::Score => "a list by the score of the most suspicious region, the highest first",
+            Self::Score => "a list by the score of the gravest finding, the highest first",
         }
     }
     /// What one looks for stands on top: the latest, the most, the worst.
@@ -72,6 +73,9 @@ struct Node {
     children: Vec<usize>,
 }
 
+/// The column of the score for filters: the table has none.
+const SCORE: usize = usize::MAX;
+
 /// The widget copies a whole path at each level: a chain that an attacker made is cut here.
 const DEEPEST: usize = 64;
 
@@ -85,7 +89,6 @@ pub struct ProcessTree {
     /// Paths that have been shown before: a new one opens by itself, an old one stays as the user left it.
     met: HashSet<Id>,
     pub filter: String,
-    resembling: bool,
     matching: usize,
     pub search: String,
     hits: Vec<u32>,
@@ -94,8 +97,8 @@ pub struct ProcessTree {
     pub order: Order,
     inverted: bool,
     os: Origin,
-    /// The worst region of each process, by its object; None until they have been judged.
-    scores: Option<HashMap<u64, (u8, Verdict)>>,
+    /// The gravest finding of each process, by its object; None until they have been judged.
+    scores: Option<HashMap<u64, (u8, String)>>,
     /// How far the judging has come.
     judged: State,
     pub failure: Option<String>,
@@ -120,7 +123,6 @@ impl Default for ProcessTree {
             state: TreeState::default(),
             met: HashSet::new(),
             filter: String::new(),
-            resembling: false,
             matching: 0,
             search: String::new(),
             hits: Vec::new(),
@@ -158,14 +160,15 @@ impl ProcessTree {
         self.os = os;
     }
 
-    /// Takes the regions that were judged, all of them or those so far.
+    /// Takes what was found, all of it or what there is so far.
     pub fn judge(&mut self, rows: &dyn Rows, look: &Look) {
-        let Some(regions) = rows.as_any().downcast_ref::<Answer<Suspicious>>() else { return };
-        let mut scores: HashMap<u64, (u8, Verdict)> = HashMap::new();
-        for region in regions.iter() {
-            let worst = scores.entry(region.process_address.0).or_insert((region.score, region.verdict));
-            if region.score > worst.0 {
-                *worst = (region.score, region.verdict);
+        let Some(findings) = rows.as_any().downcast_ref::<Answer<Finding>>() else { return };
+        let mut scores: HashMap<u64, (u8, String)> = HashMap::new();
+        for finding in findings.iter() {
+            let Known::Value(process) = finding.process_address else { continue };
+            let gravest = scores.entry(process.0).or_default();
+            if finding.score > gravest.0 {
+                *gravest = (finding.score, finding.subject.clone());
             }
         }
         self.scores = Some(scores);
@@ -174,8 +177,8 @@ impl ProcessTree {
             self.arrange(look);
         }
     }
-    fn score(&self, process: &TreeProcess) -> Option<(u8, Verdict)> {
-        self.scores.as_ref()?.get(&process.address.value()?.0).copied()
+    fn score(&self, process: &TreeProcess) -> Option<(u8, &str)> {
+        self.scores.as_ref()?.get(&process.address.value()?.0).map(|(score, subject)| (*score, subject.as_str()))
     }
 
     pub fn sort(&mut self, order: Order, look: &Look) {
@@ -224,7 +227,7 @@ impl ProcessTree {
     /// Selects what was selected before, if it is still there.
     pub fn select(&mut self, path: Vec<Id>, look: &Look) {
         if let Some(index) = path.last().and_then(|id| self.index_of(*id)) {
-            if !self.filter.is_empty() && !self.matches(&Terms::parse(&self.filter), self.resembling).get(index).copied().unwrap_or(false) {
+            if !self.filter.is_empty() && !self.matches(&self.filter).get(index).copied().unwrap_or(false) {
                 self.filter.clear();
                 self.arrange(look);
             }
@@ -311,18 +314,12 @@ impl ProcessTree {
 
     /// Builds the items for the filter as it is now. Whoever matches is shown with the ancestors that lead there.
     pub fn arrange(&mut self, look: &Look) {
-        let terms = Terms::parse(&self.filter);
         let mut keep: Option<Vec<bool>> = None;
         // In a list nobody is shown for the sake of descendants.
         let mut own: Option<Vec<bool>> = None;
-        self.resembling = false;
         self.matching = self.nodes.len();
-        if !terms.is_empty() {
-            let mut kept = self.matches(&terms, false);
-            if !kept.contains(&true) && terms.may_resemble() {
-                kept = self.matches(&terms, true);
-                self.resembling = kept.contains(&true);
-            }
+        if !self.filter.trim().is_empty() {
+            let mut kept = self.matches(&self.filter);
             self.matching = kept.iter().filter(|kept| **kept).count();
             own = Some(kept.clone());
             // Rows come parents first, hence from the last to the first.
@@ -360,9 +357,8 @@ impl ProcessTree {
             }
         };
         self.hits = Vec::new();
-        let sought = Terms::parse(&self.search);
-        if !sought.is_empty() {
-            let found = self.matches(&sought, false);
+        if !self.search.trim().is_empty() {
+            let found = self.matches(&self.search);
             let shown = |index: usize| keep.as_ref().is_none_or(|keep| keep.get(index) == Some(&true));
             self.hits = (0u32..).zip(found).filter(|(index, found)| *found && shown(*index as usize)).map(|(index, _)| index).collect();
         }
@@ -371,7 +367,7 @@ impl ProcessTree {
 
     fn keep_selection(&mut self, keep: Option<&[bool]>) {
         let shown = |index: usize| keep.is_none_or(|keep| keep.get(index) == Some(&true));
-        let matches = keep.map(|_| self.matches(&Terms::parse(&self.filter), self.resembling));
+        let matches = keep.map(|_| self.matches(&self.filter));
         let itself = |index: usize| matches.as_ref().is_none_or(|matches| matches.get(index) == Some(&true));
         match self.selected().filter(|index| shown(*index) && itself(*index)) {
             // Its place among the ancestors may have changed.
@@ -389,15 +385,23 @@ impl ProcessTree {
         }
     }
 
-    fn matches(&self, terms: &Terms, resembling: bool) -> Vec<bool> {
-        let matcher = resembling.then(resemblance);
+    /// The columns that a filter can name; the score stands beside the table's own.
+    pub fn fields(&self) -> Vec<Field> {
+        let mut all = fields(const { &TreeProcess::TABLE }, self.os);
+        all.push(Field { name: "score", kind: Kind::Number, column: SCORE });
+        all
+    }
+    fn matches(&self, typed: &str) -> Vec<bool> {
+        let fields = self.fields();
+        let filter = Filter::parse(typed, &fields).unwrap_or_default();
+        let shown = |field: &Field| matches!(field.name, "pid" | "name" | "state" | "command_line");
+        let shown: Vec<Field> = fields.iter().copied().filter(shown).collect();
         let admitted = self.nodes.iter().map(|node| {
             self.process(node.row).is_some_and(|process| {
-                let command = process.command_line.value().map_or("", String::as_str);
-                let texts = [process.name.as_str(), command, process.state.word()];
-                // By resemblance only the name: in a long command line every word resembles something.
-                let texts = if resembling { &texts[..1] } else { &texts[..] };
-                terms.admit_texts(&[process.pid], texts, matcher.as_ref())
+                filter.admits(&shown, &|column| match column {
+                    SCORE => self.score(process).map_or(Cell::Absent, |(score, _)| Cell::Number(score.into())),
+                    column => process.cell(column),
+                })
             })
         });
         admitted.collect()
@@ -430,6 +434,15 @@ impl ProcessTree {
     }
     pub fn current_row(&self) -> Option<(&dyn Rows, usize)> {
         Some((self.rows.as_deref()?, self.node(self.selected()?)?.row))
+    }
+    /// The rows, and those of them that the filter leaves.
+    pub fn exported(&self) -> Option<(Arc<dyn Rows>, Option<Vec<u32>>)> {
+        let rows = self.rows.clone()?;
+        let matching = (!self.filter.trim().is_empty()).then(|| {
+            let kept = self.matches(&self.filter).into_iter().zip(&self.nodes).filter(|(kept, _)| *kept);
+            kept.filter_map(|(_, node)| u32::try_from(node.row).ok()).collect()
+        });
+        Some((rows, matching))
     }
     pub fn find(&self, address: Option<VirtAddr>, pid: Option<u32>) -> Option<&TreeProcess> {
         self.position(address, pid).and_then(|index| self.process(self.node(index)?.row))
@@ -611,8 +624,7 @@ impl ProcessTree {
     pub fn draw(&mut self, area: Rect, buffer: &mut Buffer, focused: bool, look: &Look, detail: u16) {
         let mut conditions = Vec::new();
         if !self.filter.trim().is_empty() {
-            let about = if self.resembling { "filter, resembling" } else { "filter" };
-            conditions.push(format!("{about}: {}", look.fit(self.filter.trim(), 24, Cut::End)));
+            conditions.push(format!("filter: {}", look.fit(self.filter.trim(), 24, Cut::End)));
         }
         if self.order != Order::Tree {
             let arrow = if self.order.descends() != self.inverted { look.symbols.down } else { look.symbols.up };
@@ -759,9 +771,9 @@ impl ProcessTree {
                 ProcessState::Hidden => ("? hidden".to_owned(), Role::Danger),
             },
             Part::Score => match self.score(process) {
-                Some((score, Verdict::LikelyInjected)) => (format!("!! {score:>2}"), Role::Danger),
-                Some((score, Verdict::Suspicious)) => (format!("! {score:>2}"), Role::Warning),
-                Some((score, Verdict::LikelyBenign)) => (format!("{score}"), Role::Dim),
+                Some((score @ 75.., _)) => (format!("!! {score:>2}"), grave(score.into())),
+                Some((score @ 30.., _)) => (format!("! {score:>2}"), grave(score.into())),
+                Some((score, _)) => (score.to_string(), grave(score.into())),
                 None => (String::new(), Role::Text),
             },
             Part::Threads => match &process.threads {
@@ -864,9 +876,8 @@ impl ProcessTree {
         parts.push(("parent", self.parent_in_words(process), Role::Text));
         let role = if process.state == ProcessState::Hidden { Role::Danger } else { Role::Text };
         parts.push(("state", state_in_words(process.state).to_owned(), role));
-        if let Some((score, verdict)) = self.score(process) {
-            let role = if verdict == Verdict::LikelyBenign { Role::Text } else { Role::Danger };
-            parts.push(("score", format!("{score}, {}", verdict.word().replace('_', " ")), role));
+        if let Some((score, subject)) = self.score(process) {
+            parts.push(("score", format!("{score}, {subject}"), grave(score.into())));
         }
         parts.push(("seen by", process.sources.join(", "), Role::Text));
         let known = |name: &'static str, value: Option<String>| value.map(|value| (name, value, Role::Text));

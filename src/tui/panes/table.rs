@@ -1,6 +1,7 @@
 //! The pane of every table: one view over [`Rows`], whatever they are.
 
 use super::arrange::{Arranged, Ask, Sort, next_hit};
+use super::filter::{self, Field};
 use super::link::{self, Named};
 use super::{flow, frame, record, role_of, signs, value};
 use crate::engine::Entry;
@@ -64,6 +65,14 @@ fn shows(table: &str) -> Option<&'static [Show]> {
         show("indicators", "WHY", 8),
         show("file", "FILE", 3),
     ];
+    const FINDINGS: &[Show] = &[
+        show("score", "SCORE", KEEP),
+        show("pid", "PID", KEEP),
+        show("process", "PROCESS", 8),
+        show("subject", "WHAT", KEEP),
+        show("indicators", "WHY", 2),
+        show("techniques", "ATT&CK", 1),
+    ];
     const THREADS: &[Show] = &[
         show("tid", "TID", 8),
         show("name", "NAME", 7),
@@ -125,6 +134,7 @@ fn shows(table: &str) -> Option<&'static [Show]> {
     Some(match table {
         "sockets" => SOCKETS,
         "regions" => REGIONS,
+        "findings" => FINDINGS,
         "suspicious" => SUSPICIOUS,
         "threads" => THREADS,
         "open_files" => OPEN_FILES,
@@ -169,7 +179,8 @@ fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
         let column = table.columns.get(index).filter(|column| column.serves.includes(os))?;
         let cut = if matches!(column.name, "path" | "file") { Cut::Start } else { Cut::End };
         let kind = column.kind;
-        let long = matches!(column.name, "path" | "file" | "command_line" | "command" | "indicators" | "value" | "text" | "options");
+        let long =
+            matches!(column.name, "path" | "file" | "command_line" | "command" | "indicators" | "subject" | "value" | "text" | "options");
         let comfort = match kind {
             Kind::Text | Kind::List | Kind::Bytes | Kind::Object => Some(if long { 24 } else { 15 }),
             _ => None,
@@ -179,7 +190,7 @@ fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
     };
     match shows(table.name) {
         Some(shows) => {
-            let owner = if table.name == "processes" { &[] } else { OWNER };
+            let owner = if matches!(table.name, "processes" | "findings") { &[] } else { OWNER };
             let all = owner.iter().chain(shows);
             let column = |show: &Show| make(table.column(show.column)?, table.column(show.joined), show.header.to_owned(), show.priority);
             all.filter_map(column).collect()
@@ -214,6 +225,8 @@ pub struct TableView {
     pub arranged: Arranged,
     /// The row to return to when the rows are here.
     pub wanted: Option<usize>,
+    /// The address of the row to go to when it is here.
+    pub seek: Option<u64>,
     /// Rows that the user has not moved in yet: the cursor stays at the top however they are ordered.
     fresh: bool,
     /// Counts the arrangements asked for, so that a late one is known as such.
@@ -238,7 +251,7 @@ impl TableView {
         if let Some(first) = title.get_mut(..1) {
             first.make_ascii_uppercase();
         }
-        let scoped = entry.table.column("pid").is_some() && !matches!(name, "processes" | "shell_history");
+        let scoped = entry.table.column("pid").is_some() && !matches!(name, "processes" | "shell_history" | "findings");
         Self {
             entry,
             os,
@@ -254,6 +267,7 @@ impl TableView {
             sort: first_order(entry.table),
             arranged: Arranged::default(),
             wanted: None,
+            seek: None,
             fresh: true,
             generation: 0,
             hidden: 0,
@@ -272,8 +286,14 @@ impl TableView {
             self.measured = 0;
             self.fresh = true;
         }
-        if let Some(row) = self.wanted.filter(|row| *row < rows.len()) {
+        let sought = self.seek.and_then(|at| row_of(rows.as_ref(), at));
+        if sought.is_some() {
+            self.seek = None;
+            self.arranged = Arranged::default();
+        }
+        if let Some(row) = sought.or(self.wanted.filter(|row| *row < rows.len())) {
             self.wanted = None;
+            self.fresh = false;
             self.list.cursor = row;
         }
         self.fresh &= self.list.cursor == 0;
@@ -284,6 +304,12 @@ impl TableView {
             (0..rows.len().min(20_000)).filter(hidden).count()
         });
         self.rows = Some(rows);
+    }
+
+    /// What to say of a row that was to be gone to and is not here, though all rows are.
+    pub fn missed(&mut self) -> Option<String> {
+        let whole = self.rows.as_ref().is_some_and(|rows| rows.state() != State::Running);
+        self.seek.take_if(|_| whole).map(|at| format!("{} has no row at {at:#x}", self.title.to_lowercase()))
     }
 
     pub fn forget(&mut self) {
@@ -354,8 +380,15 @@ impl TableView {
             self.list.cursor = keep.map_or(0, |row| row as usize);
             return None;
         }
-        let columns = self.columns.iter().flat_map(|column| [Some(column.index), column.joined]).flatten().collect();
-        Some(Ask { rows, columns, filter: self.filter.clone(), search: self.search.clone(), sort: self.sort, keep })
+        let fields: Arc<[Field]> = self.fields().into();
+        let columns: Vec<usize> = self.columns.iter().flat_map(|column| [Some(column.index), column.joined]).flatten().collect();
+        let shown = fields.iter().copied().filter(|field| columns.contains(&field.column)).collect();
+        Some(Ask { rows, fields, shown, filter: self.filter.clone(), search: self.search.clone(), sort: self.sort, keep })
+    }
+
+    /// The columns that a filter can name.
+    pub fn fields(&self) -> Vec<Field> {
+        filter::fields(self.entry.table, self.os)
     }
 
     pub fn take(&mut self, generation: u32, arranged: Arranged) {
@@ -416,10 +449,11 @@ impl TableView {
     pub fn position(&self) -> String {
         let (shown, total) = (self.shown(), self.total());
         let mut text = match shown {
-            0 => String::new(),
+            0 if total == 0 => String::new(),
+            0 => format!("0 of {}", grouped(total)),
             _ => format!("{}/{}", grouped(self.list.cursor + 1), grouped(shown)),
         };
-        if shown != total {
+        if shown != total && shown != 0 {
             text.push_str(&format!(" of {}", grouped(total)));
         }
         if !self.search.is_empty() {
@@ -437,8 +471,7 @@ impl TableView {
     fn conditions(&self, look: &Look) -> String {
         let mut parts = Vec::new();
         if !self.filter.trim().is_empty() {
-            let about = if self.arranged.resembling { "filter, resembling" } else { "filter" };
-            parts.push(format!("{about}: {}", look.fit(&self.filter, 24, Cut::End)));
+            parts.push(format!("filter: {}", look.fit(&self.filter, 24, Cut::End)));
         }
         if let Some(sort) = self.sort
             && let Some(column) = self.columns.iter().find(|column| column.index == sort.column)
@@ -449,12 +482,17 @@ impl TableView {
         if parts.is_empty() { String::new() } else { format!(" {} ", parts.join(look.symbols.dot)) }
     }
 
+    fn waiting(&self) -> (Role, String) {
+        let findings = "judging processes, modules and hooks; meanwhile 0 shows the process tree";
+        (Role::Dim, if self.entry.table.name == "findings" { findings } else { "reading..." }.to_owned())
+    }
+
     /// Why there is nothing to see.
     fn emptiness(&self) -> Vec<(Role, String)> {
         let Some(rows) = &self.rows else {
             return match &self.failure {
                 Some(why) => vec![(Role::Danger, why.clone())],
-                None => vec![(Role::Dim, "reading...".into())],
+                None => vec![self.waiting()],
             };
         };
         if !rows.is_empty() {
@@ -462,7 +500,7 @@ impl TableView {
             return vec![(Role::Text, format!("0 of {} match \"{term}\"", grouped(total))), (Role::Dim, "Esc clears the filter".into())];
         }
         if rows.state() == State::Running {
-            return vec![(Role::Dim, "reading...".into())];
+            return vec![self.waiting()];
         }
         let subject = match self.title.to_lowercase() {
             title if title == "suspicious" => "suspicious regions".to_owned(),
@@ -535,6 +573,10 @@ impl TableView {
             shown.is_some_and(|(shown, _, width)| self.columns.get(*shown).is_some_and(|column| column.widest <= *width))
         };
         let mut parts = record(rows.as_ref(), row, look);
+        let mut area = area;
+        if self.gives_reasons() {
+            area = reasons(area, buffer, &mut parts, look);
+        }
         if area.height < 4 {
             // What is not to be seen in the table comes first where there is little room.
             let columns = rows.table().columns;
@@ -545,6 +587,11 @@ impl TableView {
             parts.sort_by_key(|(name, _, role)| (*role != Role::Warning, name != "indicators"));
         }
         flow(area, buffer, &parts, look);
+    }
+
+    /// Whether its rows say why they are here.
+    pub fn gives_reasons(&self) -> bool {
+        self.entry.table.column("indicators").is_some()
     }
 
     /// Whether all rows belong to the process that the title names.
@@ -578,6 +625,34 @@ impl TableView {
     }
 }
 
+/// Writes why a row is here, each reason on lines of its own, and at last what to look at next; answers the room that is left.
+fn reasons(area: Rect, buffer: &mut Buffer, parts: &mut Vec<(String, String, Role)>, look: &Look) -> Rect {
+    let room = usize::from(area.width.saturating_sub(1)).max(1);
+    let lines = |text: &str| crate::tui::text::wrap(&look.clean(text), room);
+    let why: Vec<_> = parts.extract_if(.., |(name, ..)| name == "indicators").collect();
+    let next = parts.extract_if(.., |(name, value, _)| name == "next" && !value.is_empty()).map(|(_, value, _)| format!("next: {value}"));
+    let next: Vec<String> = next.flat_map(|text| lines(&text)).collect();
+    let most = usize::from(area.height).saturating_sub(next.len());
+    let mut all: Vec<(Role, String)> = Vec::new();
+    for (index, (_, reason, _)) in why.iter().enumerate() {
+        let role = if reason.starts_with('-') { Role::Dim } else { Role::Text };
+        let wrapped = lines(reason);
+        let left = why.len() - index - 1;
+        if all.len() + wrapped.len() + usize::from(left > 0) > most && !(all.is_empty() && left == 0) {
+            all.push((Role::Dim, format!("{} more; v shows all", left + 1)));
+            break;
+        }
+        all.extend(wrapped.into_iter().map(|line| (role, line)));
+    }
+    all.truncate(most);
+    all.extend(next.into_iter().map(|line| (Role::Header, line)));
+    for ((role, line), y) in all.iter().zip(area.top()..area.bottom()) {
+        put(buffer, area.x + 1, y, line, area.width - 1, look.style(*role));
+    }
+    let used = u16::try_from(all.len()).unwrap_or(area.height).min(area.height);
+    Rect { x: area.x + 1, width: area.width.saturating_sub(1), y: area.y + used, height: area.height - used }
+}
+
 /// An address with its port, if it has one.
 fn address(text: &str, port: Option<i128>) -> String {
     match port {
@@ -585,6 +660,15 @@ fn address(text: &str, port: Option<i128>) -> String {
         Some(port) => format!("{text}:{port}"),
         None => text.to_owned(),
     }
+}
+
+/// The first row that an address stands in, in the row's own address before all others.
+fn row_of(rows: &dyn Rows, at: u64) -> Option<usize> {
+    let columns = rows.table().columns;
+    let mut addresses: Vec<usize> =
+        (0..columns.len()).filter(|index| columns.get(*index).is_some_and(|it| it.kind == Kind::Address)).collect();
+    addresses.sort_by_key(|index| columns.get(*index).is_none_or(|column| column.name != "address"));
+    addresses.iter().find_map(|column| (0..rows.len()).find(|row| rows.cell(*row, *column) == Cell::Hex(at)))
 }
 
 /// The view as the widget wants it.
