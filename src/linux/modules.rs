@@ -21,7 +21,7 @@ const MOST_NODES: usize = MOST_MODULES * 7;
 /// A module's areas lie within 2 GiB of the kernel.
 const MOST_BYTES: u64 = 1 << 31;
 /// The address range that x86-64 has for modules (Documentation/arch/x86/x86_64/mm.rst).
-const MODULE_SPACE: std::ops::Range<u64> = 0xffff_ffff_a000_0000..0xffff_ffff_ff00_0000;
+pub(super) const MODULE_SPACE: Range<u64> = 0xffff_ffff_a000_0000..0xffff_ffff_ff00_0000;
 
 /// The modules found so far, each with the ways that led to it.
 #[derive(Default)]

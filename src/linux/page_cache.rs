@@ -38,6 +38,7 @@ pub fn page_cache(linux: &Linux, scope: Scope, out: &mut Sink<CachedFile>) {
             Ok(list) => list,
             Err(why) => return out.cut(format!("inodes cannot be found: {why}")),
         };
+        let (mut missing, mut trouble) = (0, None);
         for inode in list {
             inodes += 1;
             if out.cancelled() {
@@ -53,9 +54,14 @@ pub fn page_cache(linux: &Linux, scope: Scope, out: &mut Sink<CachedFile>) {
                 }
                 Ok(None) => {}
                 Err(why) => {
-                    out.cut(format!("inodes of {} are missing: {why}", described.device.value().map_or("a file system", String::as_str)))
+                    missing += 1;
+                    trouble = Some(why);
                 }
             }
+        }
+        if let Some(why) = trouble {
+            let name = described.device.value().map_or("a file system", String::as_str);
+            out.cut(format!("the inodes of {name} could be read only in part, {missing} were not: {why}"));
         }
     }
     if rows == 0 {
@@ -123,10 +129,11 @@ fn path_of(inode: &Object<'_>, mounts: &[Object<'_>]) -> Result<Option<path::Fil
         return Err(ReadError::Implausible("dentry"));
     }
     let above = path::above(&dentry)?;
+    // Names without a place in any tree need no mount that leads to them.
+    let placeless = above.len() == 1 && dentry.address != inode.follow_some("i_sb")?.pointer("s_root")?;
     for mount in mounts {
         let mount = mount.inner("mnt")?;
-        // Names without a place in any tree need no mount that leads to them.
-        if above.len() == 1 || above.contains(&mount.pointer("mnt_root")?) {
+        if placeless || above.contains(&mount.pointer("mnt_root")?) {
             return path::of(&mount, &dentry).map(Some);
         }
     }

@@ -37,7 +37,7 @@ pub fn syscall_table(linux: &Linux, scope: Scope, out: &mut Sink<SystemCall>) {
     }
     let mut modules = None;
     for (table, start) in tables {
-        for (index, address) in (0..length(context, start)).zip((start.0..).step_by(8).map(VirtAddr)) {
+        for (index, address) in (0..length(context, table, start)).zip((start.0..).step_by(8).map(VirtAddr)) {
             if out.cancelled() {
                 return;
             }
@@ -68,14 +68,24 @@ fn kernel_text(context: Context<'_>) -> Result<Range<VirtAddr>, ReadError> {
     if start < end { Ok(start..end) } else { Err(ReadError::Implausible("_etext")) }
 }
 
-/// The entries up to the next symbol. What fills the room between the two is zero, which no entry is.
-fn length(context: Context<'_>, start: VirtAddr) -> u64 {
-    let end = context.profile.symbols().after(start).map_or(u64::MAX, |end| end.0);
-    let most = ((end - start.0) / 8).min(MOST_CALLS);
-    let filled = |index: &u64| context.space.pointer(start.offset(index * 8)).is_ok_and(|entry| !entry.is_null());
-    let readable = (0..most).any(|index| context.space.pointer(start.offset(index * 8)).is_ok());
+/// The entries up to the next symbol. Constants without names may follow the table before that, so it ends with the last entry that
+/// can be one: it leads to a function named as a system call, has a name itself, or leads to where modules lie.
+fn length(context: Context<'_>, table: &str, start: VirtAddr) -> u64 {
+    let symbols = context.profile.symbols();
+    let end = symbols.after(start).map_or(u64::MAX, |end| end.0);
+    let most = (end.saturating_sub(start.0) / 8).min(MOST_CALLS);
+    let entry = |index: u64| context.space.pointer(start.offset(index * 8));
+    let kernel = symbols.get("_text").unwrap_or_default()..symbols.get("_end").unwrap_or_default();
+    let of_table = |index: &u64| {
+        entry(*index).is_ok_and(|function| {
+            let named = symbols.nearest(function).is_some_and(|(name, distance)| distance == 0 && name.contains("sys_"));
+            let of_module = modules::MODULE_SPACE.contains(&function.0) && !kernel.contains(&function);
+            named || of_module || (table == NATIVE && matches!(expected(context, *index), Ok(Some(_))))
+        })
+    };
     // Of a table that is lost, the rows say that it is.
-    if readable { (0..most).rev().find(filled).map_or(0, |last| last + 1) } else { most }
+    let lost = (0..most).all(|index| entry(index).is_err());
+    if lost { most } else { (0..most).rev().find(of_table).map_or(0, |last| last + 1) }
 }
 
 /// The name of a native system call, by what the kernel's tracing found out when it started (CONFIG_FTRACE_SYSCALLS).
