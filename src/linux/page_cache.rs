@@ -129,11 +129,12 @@ fn path_of(inode: &Object<'_>, mounts: &[Object<'_>]) -> Result<Option<path::Fil
         return Err(ReadError::Implausible("dentry"));
     }
     let above = path::above(&dentry)?;
-    // Names without a place in any tree need no mount that leads to them.
-    let placeless = above.len() == 1 && dentry.address != inode.follow_some("i_sb")?.pointer("s_root")?;
+    if above.len() == 1 && dentry.address != inode.follow_some("i_sb")?.pointer("s_root")? {
+        return path::of_root(&dentry);
+    }
     for mount in mounts {
         let mount = mount.inner("mnt")?;
-        if placeless || above.contains(&mount.pointer("mnt_root")?) {
+        if above.contains(&mount.pointer("mnt_root")?) {
             return path::of(&mount, &dentry).map(Some);
         }
     }

@@ -32,14 +32,17 @@ pub fn of_file(file: &Object<'_>) -> Result<FilePath, ReadError> {
 pub fn of(vfsmount: &Object<'_>, dentry: &Object<'_>) -> Result<FilePath, ReadError> {
     let deleted = unhashed(dentry)?;
     if dentry.pointer("d_parent")? == dentry.address
-        && let Some(text) = without_place(dentry)?
+        && let Some(path) = of_root(dentry)?
     {
-        // memfds and System V segments have a name, but no place in any tree.
-        let deleted = text.starts_with('/');
-        return Ok(FilePath { text, deleted });
+        return Ok(path);
     }
     let mount = dentry.context().container("mount", "mnt", vfsmount.address)?;
     Ok(FilePath { text: climb(mount, dentry.clone())?, deleted })
+}
+
+/// What has a name, but no place in any tree: memfds, System V segments, entries of pseudo file systems. None for other roots.
+pub fn of_root(dentry: &Object<'_>) -> Result<Option<FilePath>, ReadError> {
+    Ok(without_place(dentry)?.map(|text| FilePath { deleted: text.starts_with('/'), text }))
 }
 
 /// The path at which a struct mount is mounted.
