@@ -45,7 +45,10 @@ const LONGEST: usize = 200;
 /// What an expression may cost in memory.
 const LARGEST: usize = 1 << 20;
 
-const OPERATORS: [(&str, fn(Ordering) -> bool); 7] = [
+/// A sign, and the order of value and wanted value for which it holds.
+type Operator = (&'static str, fn(Ordering) -> bool);
+
+const OPERATORS: [Operator; 7] = [
     (">=", Ordering::is_ge),
     ("<=", Ordering::is_le),
     ("!=", Ordering::is_ne),
@@ -110,8 +113,6 @@ fn term<'a>(text: &'a str, fields: &[Field]) -> Result<(Option<Term>, &'a str), 
     let (test, behind) = pattern(text)?;
     Ok((test.map(|test| Term { without, columns: None, test }), behind))
 }
-
-type Operator = (&'static str, fn(Ordering) -> bool);
 
 /// A name with an operator behind it.
 fn named(text: &str) -> Option<(&str, Operator, &str)> {
