@@ -26,6 +26,7 @@
 pub mod address;
 pub mod cli;
 pub mod engine;
+mod events;
 pub mod facts;
 mod findings;
 mod image;

@@ -108,6 +108,12 @@ fn wrong_usage_is_told_apart_from_failure() {
         (&["dump", "memory.raw", "--output", "dumped"], "--pid"),
         (&["dump", "memory.raw", "--start", "0", "--output", "dumped"], "--pid"),
         (&["dump", "memory.raw", "--address", "0", "--output", "dumped"], "--length"),
+        (&["search", "memory.raw"], "PATTERN"),
+        (&["search", "memory.raw", "x"], "two bytes"),
+        (&["search", "memory.raw", "hex:4"], "odd"),
+        (&["search", "memory.raw", "re:("], "unclosed"),
+        (&["search", "memory.raw", "text", "--limit", "0"], "--limit"),
+        (&["search", "memory.raw", "text", "--kernel", "--pid", "1"], "--pid"),
         (&["dump", "memory.raw", "--executable", "--output", "dumped"], "--pid"),
         (&["dump", "memory.raw", "--library", "ntdll.dll", "--output", "dumped"], "--pid"),
         (&["dump", "memory.raw", "--module", "tcpip.sys", "--file", "a", "--output", "dumped"], "--file"),
@@ -132,6 +138,25 @@ fn a_result_never_goes_over_a_file_that_exists() {
     place.run(&["tables", "--output", &image]).failed("exists already");
     assert_eq!(std::fs::read(place.path().join(image)).unwrap(), b"evidence");
     assert_eq!(place.files(), ["memory.raw"]);
+}
+
+#[test]
+fn a_search_prints_what_it_finds() {
+    let place = Place::new();
+    let demo = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/linux.elf.zst");
+    place.file("list.txt", b"text:/bin/bash\n\nhex:7f454c460201\n");
+    place.file("elf.yar", b"rule elf { meta: of = \"programs\" strings: $magic = { 7f 45 4c 46 } condition: $magic at 0 }");
+    let ran = place.run(&["search", demo, "--patterns", "list.txt", "--yara", "elf.yar", "--pid", "1", "--format", "json"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let hits: Vec<serde_json::Value> = serde_json::from_str(&ran.out).unwrap();
+    assert!(hits.iter().all(|hit| hit["pid"] == 1 && hit["process"] == "init" && hit["physical_address"].is_string()));
+    let rules: Vec<_> = hits.iter().filter(|hit| hit["pattern"] == "elf").collect();
+    assert!(rules.iter().any(|hit| hit["form"] == "$magic" && hit["rule"][1] == "of: programs" && hit["kind"] == "image"), "{rules:?}");
+    assert!(hits.iter().filter(|hit| hit["pattern"] == "hex:7f454c460201").count() >= rules.len());
+    place.file("elf.yar", b"rule elf {\n  condition: $nothing\n}");
+    place.run(&["search", demo, "--yara", "elf.yar"]).failed("elf.yar:2:");
+    let none = place.run(&["search", demo, "text that is nowhere in this image, surely"]);
+    assert_eq!((none.code, none.err.as_str()), (Some(0), "search: nothing found\n"));
 }
 
 #[test]

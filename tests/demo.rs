@@ -1,17 +1,21 @@
-//! The whole engine on the bundled image, whose story is told in assets/README.md: each table holds what really happened.
+//! The whole engine on the bundled images, whose stories are told in assets/: each table holds what really happened.
 #![allow(clippy::unwrap_used)]
 
-use kioku::engine::{Hit, Session, Space, Stretch, find_table};
+use kioku::engine::{Hit, Search, Session, Space, Stretch, find_table};
 use kioku::facts::linux::{Capabilities, LogRecord, Mount, OpenFile, ShellHistory};
 use kioku::facts::*;
 use std::sync::{Arc, LazyLock};
 
 static DEMO: LazyLock<Session> = LazyLock::new(|| Session::demo(Origin::Linux, &Watch::default()).unwrap());
 
-fn rows<T: Record + Clone>() -> Vec<T> {
-    let answer = DEMO.rows::<T>(Scope::Machine).unwrap();
+fn rows_of<T: Record + Clone>(session: &Session) -> Vec<T> {
+    let answer = session.rows::<T>(Scope::Machine).unwrap();
     assert_eq!(answer.state(), State::Complete);
     answer.iter().cloned().collect()
+}
+
+fn rows<T: Record + Clone>() -> Vec<T> {
+    rows_of(&DEMO)
 }
 
 fn known<T: Clone>(value: &Known<T>) -> T {
@@ -142,6 +146,61 @@ fn every_table_answers_and_says_when_it_is_empty() {
     }
 }
 
+fn search(session: &Session, pattern: &str, space: Space) -> Vec<Sighting> {
+    let search = Search::new(&[pattern.to_owned()], false, space, 100_000).unwrap();
+    let rows = session.search(&search, &Arc::default(), &mut |_| ()).unwrap();
+    assert_eq!((rows.state(), rows.notes()), (State::Complete, &[] as &[String]));
+    rows.as_any().downcast_ref::<Answer<Sighting>>().unwrap().iter().cloned().collect()
+}
+
+#[test]
+fn what_is_found_in_memory_is_led_back_to_who_maps_it() {
+    let injected = rows::<Suspicious>().into_iter().find(|row| row.process == "nginx" && row.head.value().is_some()).unwrap();
+    let bytes: String = known(&injected.head).iter().take(32).map(|byte| format!("{byte:02x}")).collect();
+    let hits = search(&DEMO, &format!("hex:{bytes}"), Space::Physical);
+    let hit = hits.iter().find(|hit| hit.pid == Known::Value(injected.pid) && hit.address == Known::Value(injected.start)).unwrap();
+    assert_eq!((&hit.process, &hit.kind), (&Known::Value("nginx".to_owned()), &Known::Value("private")));
+    assert_eq!(known(&hit.protection), Protection { read: true, write: true, execute: true, ..Protection::default() });
+    // The kernel has it too, where its own first code was before it was given back.
+    assert!(hit.length == 32 && (1..3).contains(&known(&hit.mappings)));
+}
+
+#[test]
+fn what_lies_across_pages_is_found_in_the_process() {
+    let shell = rows::<Process>().into_iter().find(|row| row.name == "bash").unwrap();
+    let space = Space::Process(known(&shell.address));
+    let hits = search(&DEMO, "re:[\\x20-\\x7e]{20,60}", space);
+    assert!(hits.len() > 100 && hits.windows(2).all(|pair| pair[0].address.value() < pair[1].address.value()), "each once, in order");
+    let crossing = hits.iter().find(|hit| {
+        let (at, physical) = (known(&hit.address), known(&hit.physical_address));
+        let next = DEMO.read(space, at.page().0 + 4096, 1).unwrap().pieces[0].origin.unwrap().physical();
+        at.in_page() + hit.length > 4096 && next != Some(kioku::address::PhysAddr(physical.page().0 + 4096))
+    });
+    let crossing = crossing.expect("a text across two pages that are not neighbours");
+    let bytes = DEMO.read(space, known(&crossing.address).0, crossing.length as usize).unwrap();
+    assert_eq!(bytes.data, crossing.text.as_bytes());
+    assert_eq!((crossing.pid.value(), crossing.process.value()), (Some(&shell.pid), Some(&shell.name)));
+    // In physical memory it is in pieces.
+    let whole = search(&DEMO, &format!("text:{}", crossing.text), Space::Physical);
+    assert!(whole.iter().all(|hit| hit.physical_address != crossing.physical_address));
+}
+
+#[test]
+fn a_search_can_be_cancelled_and_limited() {
+    let watch = Arc::new(Watch::default());
+    watch.cancel();
+    let every = Search::new(&["re:[a-z]{2}".to_owned()], false, Space::Physical, 500).unwrap();
+    let rows = DEMO.search(&every, &watch, &mut |_| ()).unwrap();
+    assert_eq!((rows.state(), rows.len()), (State::Cancelled, 0));
+    let job = DEMO.submit_search(Arc::new(every));
+    while !job.finished() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let rows = job.rows().unwrap();
+    assert_eq!((rows.state(), rows.len()), (State::Complete, 500));
+    assert!(rows.notes().iter().any(|note| note.contains("--limit")), "{:?}", rows.notes());
+}
+
 #[test]
 fn addresses_have_names_and_names_have_addresses() {
     let watch = Arc::default();
@@ -186,4 +245,95 @@ fn memory_is_searched_both_ways_and_over_gaps() {
     assert!(next > start && cross(next, false).is_some_and(|before| before < next && before >= start));
     let (texts, _) = DEMO.texts(Stretch { first: start, ..whole(true) }, 100, &Watch::default()).unwrap();
     assert!(texts.len() >= 100 && texts.is_sorted_by_key(|text| text.at));
+}
+
+/// The Windows image, which was generated: assets/windows-story.md says what was put in.
+mod windows {
+    use super::{known, rows_of, search};
+    use kioku::address::VirtAddr;
+    use kioku::engine::{Session, Space};
+    use kioku::facts::windows::*;
+    use kioku::facts::*;
+    use std::sync::{Arc, LazyLock};
+
+    static DEMO: LazyLock<Session> = LazyLock::new(|| Session::demo(Origin::Windows, &Watch::default()).unwrap());
+
+    fn rows<T: Record + Clone>() -> Vec<T> {
+        rows_of(&DEMO)
+    }
+
+    #[test]
+    fn it_says_that_it_was_generated() {
+        assert!(DEMO.name().contains("generated"));
+        let info = DEMO.info();
+        assert_eq!((info.os, info.score()), (Origin::Windows, 100));
+        assert_eq!(known(&info.hostname), "DESKTOP-7Q2LAB");
+        assert!(info.kernel.contains("19041"), "{}", info.kernel);
+    }
+
+    #[test]
+    fn the_hidden_listener_and_the_ended_shell_are_found() {
+        let processes = rows::<Process>();
+        let hidden: Vec<_> = processes.iter().filter(|row| row.state == ProcessState::Hidden).collect();
+        assert_eq!(hidden.iter().map(|row| (row.pid, row.name.as_str())).collect::<Vec<_>>(), [(7112, "scvhost.exe")]);
+        assert!(!hidden[0].sources.contains(&"active_list"));
+        let shell = processes.iter().find(|row| row.pid == 6612).unwrap();
+        assert_eq!((shell.state, shell.ppid.clone()), (ProcessState::Exited, Known::Value(6408)));
+        let sockets = rows::<Socket>();
+        let port = |row: &&Socket| row.local_port == Known::Value(4444);
+        assert_eq!(sockets.iter().filter(port).filter(|row| row.pid == Known::Value(7112)).count(), 2);
+        let beacon = sockets.iter().find(|row| row.remote_port == Known::Value(8443)).unwrap();
+        assert_eq!((known(&beacon.process), known(&beacon.remote_address)), ("rundll32.exe".to_owned(), "203.0.113.77".to_owned()));
+    }
+
+    #[test]
+    fn the_four_regions_that_were_put_in_are_called_injected() {
+        let suspicious = rows::<Suspicious>();
+        let injected = suspicious.iter().filter(|row| row.verdict == Verdict::LikelyInjected);
+        let mut injected: Vec<_> = injected.map(|row| (row.pid, row.start)).collect();
+        injected.sort_unstable();
+        let put_in = [(3588, 0x3a1_0000), (6704, 0x21b_0000_0000), (6980, 0x1d1_0000_0000), (7112, 0x2cc_0000_0000)];
+        assert_eq!(injected, put_in.map(|(pid, start)| (pid, VirtAddr(start))));
+    }
+
+    #[test]
+    fn what_is_found_in_memory_is_led_back_to_who_maps_it() {
+        // A beginning that was wiped is everywhere.
+        let telling = |row: &Suspicious| row.verdict == Verdict::LikelyInjected && known(&row.head).iter().any(|byte| *byte != 0);
+        for region in rows::<Suspicious>().iter().filter(|row| telling(row)) {
+            let bytes: String = known(&region.head).iter().map(|byte| format!("{byte:02x}")).collect();
+            let hits = search(&DEMO, &format!("hex:{bytes}"), Space::Physical);
+            let owned = |hit: &&Sighting| hit.pid == Known::Value(region.pid) && hit.address == Known::Value(region.start);
+            assert_eq!(hits.iter().find(owned).map(|hit| hit.process.clone()), Some(Known::Value(region.process.clone())));
+        }
+    }
+
+    #[test]
+    fn a_library_and_a_driver_are_on_no_list() {
+        let unlinked: Vec<_> = rows::<Library>().into_iter().filter(|row| row.in_load == Known::Value(false)).collect();
+        assert!(unlinked.iter().any(|row| (row.pid, row.name.as_str()) == (6980, "wininet.dll")), "{unlinked:?}");
+        let hidden: Vec<_> = rows::<Module>().into_iter().filter(|row| row.state == "hidden").map(|row| row.name).collect();
+        assert_eq!(hidden, ["hidr.sys"]);
+        let handles = rows::<Handle>();
+        let lsass = |row: &&Handle| row.pid == 6704 && row.name == Known::Value("lsass.exe Pid 676".to_owned());
+        assert_eq!(handles.iter().find(lsass).unwrap().access, Hex(0x1410));
+    }
+
+    #[test]
+    fn its_page_file_is_attached() {
+        let processes = rows::<Process>();
+        let chrome = processes.iter().find(|row| row.pid == 5016).unwrap();
+        let bytes = DEMO.read(Space::Process(known(&chrome.address)), 0x240_0000_3000, 64);
+        let text = String::from_utf8_lossy(&bytes.unwrap().data).into_owned();
+        assert!(text.contains("page 3 of the paging test region"), "{text:?}");
+    }
+
+    #[test]
+    fn every_table_answers_and_says_when_it_is_empty() {
+        for entry in DEMO.tables() {
+            let rows = DEMO.query(entry, Scope::Machine, &Arc::default()).unwrap();
+            assert_eq!(rows.state(), State::Complete, "{}", entry.table.name);
+            assert!(!rows.is_empty() || !rows.notes().is_empty(), "{} is silently empty", entry.table.name);
+        }
+    }
 }

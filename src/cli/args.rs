@@ -31,7 +31,7 @@ pub struct Cli {
 /// What every command takes.
 #[derive(Debug, Args)]
 pub struct Common {
-    /// Symbols: ISF file or folder, vmlinux, System.map or profile. Repeatable; the image itself is used by default.
+    /// Symbols: ISF file or folder, PDB, vmlinux, System.map or profile. Repeatable; the image itself is used by default.
     #[arg(long, value_name = "PATH", global = true)]
     pub symbols: Vec<PathBuf>,
     /// Form of the results.
@@ -49,6 +49,9 @@ pub struct Common {
     /// Event log of the same machine. Repeatable.
     #[arg(long, value_name = "PATH", global = true)]
     pub evtx: Vec<PathBuf>,
+    /// Configuration of Sysmon on the same machine: its XML file, or the bytes of its registry value Rules.
+    #[arg(long, value_name = "PATH", global = true)]
+    pub sysmon_config: Option<PathBuf>,
     /// Say nothing but errors on standard error.
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
@@ -114,11 +117,26 @@ decimal, or hexadecimal with 0x before them.")]
         #[command(flatten)]
         what: What,
     },
+    /// Search physical memory, the kernel (--kernel) or a process (--pid) for text, bytes, expressions or YARA rules.
+    #[command(after_help = "\
+Text is matched as UTF-8 and UTF-16. In hex: a ? stands for any half of a byte. Expressions (re:) see bytes: \\w is of ASCII, \\xff a byte.
+A match in physical memory is shown with the process and the region that map it, or as unmapped. For YARA rules each region of a process
+stands for a file; in physical memory a condition is judged by its strings alone. Rules may import pe, elf, dotnet, math, string, time.")]
+    Search(super::search::SearchArgs),
     /// Write every table and a summary of one or many images into the folder --output.
     Triage {
         /// Memory images.
         #[arg(required = true, value_name = "IMAGE")]
         images: Vec<PathBuf>,
+    },
+    /// Print the event records (Sysmon and others) of a log file, or of an image with the logs that --evtx names.
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    Events {
+        #[command(subcommand)]
+        command: Option<EventsCommand>,
+        /// Event log (.evtx) or memory image.
+        #[arg(value_name = "FILE|IMAGE", required = true)]
+        source: Option<PathBuf>,
     },
     /// Say which profile an image needs, list profiles, build one.
     Symbols {
@@ -157,6 +175,18 @@ pub struct What {
     /// Leave programs, libraries and modules in the order that they have in memory.
     #[arg(long, conflicts_with_all = ["start", "address", "file"])]
     pub memory_layout: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EventsCommand {
+    /// Say how far back a log reaches, and how large it must be for a number of days.
+    Retention {
+        /// Event log (.evtx).
+        file: PathBuf,
+        /// Days that it should reach back.
+        #[arg(long, value_name = "N", default_value = "90")]
+        days: u64,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -203,6 +233,8 @@ pub enum Shape {
     Json,
     Jsonl,
     Csv,
+    /// JSON Lines for a timeline in Timesketch
+    Timesketch,
 }
 
 impl From<Shape> for Format {
@@ -212,6 +244,7 @@ impl From<Shape> for Format {
             Shape::Json => Self::Json,
             Shape::Jsonl => Self::Jsonl,
             Shape::Csv => Self::Csv,
+            Shape::Timesketch => Self::Timesketch,
         }
     }
 }
@@ -252,5 +285,12 @@ mod tests {
         assert!(matches!(parse(&["--quiet", "info", "memory.lime"]), Ok(Cli { command: Some(Command::Info { .. }), .. })));
         assert!(matches!(parse(&[]), Ok(Cli { command: None, image: None, .. })));
         assert!(parse(&["memory.lime", "more"]).is_err());
+        assert!(parse(&["events"]).is_err());
+        assert!(matches!(
+            parse(&["events", "log.evtx"]),
+            Ok(Cli { command: Some(Command::Events { command: None, source: Some(_) }), .. })
+        ));
+        let retention = parse(&["events", "retention", "log.evtx", "--days", "30", "--format", "json"]);
+        assert!(matches!(retention, Ok(Cli { command: Some(Command::Events { command: Some(_), source: None }), .. })));
     }
 }

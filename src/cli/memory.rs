@@ -73,7 +73,7 @@ impl Run {
         }
     }
 
-    fn space(&self, session: &Session, physical: bool) -> Result<Space, Stop> {
+    pub(super) fn space(&self, session: &Session, physical: bool) -> Result<Space, Stop> {
         let Some(pid) = self.common.pid else {
             return Ok(if physical { Space::Physical } else { Space::Kernel });
         };

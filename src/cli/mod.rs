@@ -2,7 +2,9 @@
 
 mod args;
 mod console;
+mod events;
 mod memory;
+mod search;
 mod symbols;
 mod triage;
 
@@ -113,13 +115,14 @@ impl Run {
             Command::Query { image, table, key, recurse } => self.query(&image, &table, key.as_deref(), recurse),
             Command::Read { image, address, length, physical, raw } => self.read(&image, address, length, physical, raw),
             Command::Dump { image, what } => self.dump(&image, &what),
+            Command::Search(search) => self.search(&search),
             Command::Triage { images } => self.triage(&images),
+            Command::Events { command, source } => self.events(command, source.as_deref()),
             Command::Symbols { command } => self.symbols(command),
         }
     }
 
     fn explore(&self, image: Option<&Path>, demo: Option<args::System>, config: Option<&Path>) -> Result<(), Stop> {
-        self.tell_unused();
         let system = demo.unwrap_or(args::System::Linux);
         let name = image.map_or_else(|| "demo".to_owned(), |image| image.display().to_string());
         let (image, options) = (image.map(Path::to_owned), self.options());
@@ -191,7 +194,6 @@ impl Run {
 
     /// Opens an image and tells what it makes of it.
     fn open(&self, image: &Path) -> Result<Session, Stop> {
-        self.tell_unused();
         self.refuse_existing_output()?;
         let started = Instant::now();
         let progress = self.progress(format!("opening {}", image.display()));
@@ -221,13 +223,11 @@ impl Run {
     }
 
     fn options(&self) -> Options {
-        Options { symbols: self.common.symbols.clone(), pagefiles: self.common.pagefile.clone() }
-    }
-
-    /// An option that does nothing is said to do nothing.
-    fn tell_unused(&self) {
-        for path in &self.common.evtx {
-            self.note(&format!("--evtx {}: not used, this version does not read such files", path.display()));
+        Options {
+            symbols: self.common.symbols.clone(),
+            pagefiles: self.common.pagefile.clone(),
+            logs: self.common.evtx.clone(),
+            sysmon_config: self.common.sysmon_config.clone(),
         }
     }
 

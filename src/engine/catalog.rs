@@ -1,12 +1,13 @@
 //! Every table there is: its columns, the systems it serves, its Volatility names and the walker behind it.
 
 use super::System;
+use crate::events;
 use crate::facts::drivers::{Callback, Device, Driver, DriverFunction, SystemService};
 use crate::facts::linux::{Capabilities, LogRecord, Mount, OpenFile, ShellHistory};
 use crate::facts::windows::{FileObject, Handle, Hive, Mutant, Privilege, RegistryEntry, Service, SessionMember, Sid, SymbolicLink};
 use crate::facts::{
-    Feed, Finding, Library, Module, Origin, Process, Record, Region, Rows, Scope, Serves, Sink, Socket, Suspicious, Table, Thread,
-    TreeProcess, Variable, Watch,
+    Connection, Event, Feed, Finding, Library, Module, Origin, Process, Record, Region, Rows, Scope, Serves, Sink, Socket, Suspicious,
+    Table, Thread, TreeProcess, Variable, Watch,
 };
 use crate::findings;
 use crate::linux::{self, Linux};
@@ -95,6 +96,8 @@ catalog! {
     FileObject ["filescan"] windows: windows::file_objects,;
     Mutant ["mutantscan"] windows: windows::mutants,;
     SymbolicLink ["symlinkscan"] windows: windows::symlinks,;
+    Event [] windows: events::events,;
+    Connection [] windows: events::connections,;
     Driver ["driverscan", "drivermodule", "malware.drivermodule"] windows: windows::drivers,;
     DriverFunction ["driverirp"] windows: windows::driver_functions,;
     Device ["devicetree"] windows: windows::devices,;

@@ -620,10 +620,6 @@ impl Session {
         ];
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let created = i64::try_from(since.as_secs()).ok().and_then(Time::from_seconds);
-        let row = |row: &'_ Dumped| -> Cell<'static> {
-            let columns = Dumped::TABLE.columns.iter().enumerate();
-            Cell::Object(columns.map(|(index, column)| (column.name, owned(row.cell(index)))).collect())
-        };
         let manifest = Cell::Object(vec![
             ("tool", text(concat!("kioku ", env!("CARGO_PKG_VERSION")))),
             ("created", created.map_or(Cell::Absent, Cell::Time)),
@@ -639,20 +635,10 @@ impl Session {
     }
 }
 
-/// A cell that outlives its row.
-fn owned(cell: Cell<'_>) -> Cell<'static> {
-    match cell {
-        Cell::Absent => Cell::Absent,
-        Cell::Unreadable(why) => Cell::Unreadable(why),
-        Cell::Bool(value) => Cell::Bool(value),
-        Cell::Number(value) => Cell::Number(value),
-        Cell::Hex(value) => Cell::Hex(value),
-        Cell::Time(value) => Cell::Time(value),
-        Cell::Text(text) => Cell::Text(text.into_owned().into()),
-        Cell::Bytes(_) => Cell::Text(cell.to_string().into()),
-        Cell::List(items) => Cell::List(items.into_iter().map(owned).collect()),
-        Cell::Object(fields) => Cell::Object(fields.into_iter().map(|(name, value)| (name, owned(value))).collect()),
-    }
+/// A row as an object.
+fn row(row: &Dumped) -> Cell<'_> {
+    let columns = Dumped::TABLE.columns.iter().enumerate();
+    Cell::Object(columns.map(|(index, column)| (column.name, row.cell(index))).collect())
 }
 
 /// Text from the image as a manifest shows it.

@@ -1,7 +1,7 @@
 //! Work that waits on the image, away from whoever asked: progress, cancellation, partial results, and a panic that stays inside.
 
-use super::{Entry, Session};
-use crate::facts::{Feed, Rows, Scope, Watch};
+use super::{Entry, Error, Session};
+use crate::facts::{Feed, Rows, Scope, Table, Watch};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -49,9 +49,9 @@ impl<T> Drop for Task<T> {
     }
 }
 
-/// A query in the background.
+/// A query or a search in the background.
 pub struct Job {
-    pub entry: &'static Entry,
+    pub table: &'static Table,
     pub scope: Scope,
     started: Instant,
     watch: Arc<Watch>,
@@ -97,27 +97,40 @@ impl Job {
     }
 }
 
+impl Job {
+    fn new(table: &'static Table, scope: Scope, state: Progress) -> Arc<Self> {
+        Arc::new(Self { table, scope, started: Instant::now(), watch: Arc::default(), state: Mutex::new(state) })
+    }
+
+    /// Starts `work`, which hands out its growing answer and returns the whole one.
+    pub(super) fn start(
+        table: &'static Table,
+        scope: Scope,
+        work: impl FnOnce(&Arc<Watch>, &mut dyn FnMut(Arc<dyn Feed>)) -> Result<Arc<dyn Rows>, Error> + Send + 'static,
+    ) -> Arc<Self> {
+        let started = Self::new(table, scope, Progress::Running(None));
+        let job = Arc::clone(&started);
+        std::thread::spawn(move || {
+            let mut started = |feed| *lock(&job.state) = Progress::Running(Some(feed));
+            let outcome = catch_unwind(AssertUnwindSafe(|| work(&job.watch, &mut started)));
+            *lock(&job.state) = match outcome {
+                Ok(Ok(rows)) => Progress::Done(rows, job.started.elapsed()),
+                Ok(Err(why)) => Progress::Failed(why.0),
+                Err(panic) => Progress::Failed(message(&*panic)),
+            };
+        });
+        started
+    }
+}
+
 impl Session {
     /// Starts a query in the background. One that is answered already comes back finished.
     pub fn submit(&self, entry: &'static Entry, scope: Scope) -> Arc<Job> {
-        let state = match self.known(entry, scope) {
-            Some(rows) => Progress::Done(rows, Duration::ZERO),
-            None => Progress::Running(None),
-        };
-        let job = Arc::new(Job { entry, scope, started: Instant::now(), watch: Arc::default(), state: Mutex::new(state) });
-        if !job.finished() {
-            let (session, job) = (self.clone(), Arc::clone(&job));
-            std::thread::spawn(move || {
-                let mut started = |feed| *lock(&job.state) = Progress::Running(Some(feed));
-                let outcome = catch_unwind(AssertUnwindSafe(|| session.run(entry, scope, &job.watch, &mut started)));
-                *lock(&job.state) = match outcome {
-                    Ok(Ok(rows)) => Progress::Done(rows, job.started.elapsed()),
-                    Ok(Err(why)) => Progress::Failed(why.0),
-                    Err(panic) => Progress::Failed(message(&*panic)),
-                };
-            });
+        if let Some(rows) = self.known(entry, scope) {
+            return Job::new(entry.table, scope, Progress::Done(rows, Duration::ZERO));
         }
-        job
+        let session = self.clone();
+        Job::start(entry.table, scope, move |watch, started| session.run(entry, scope, watch, started))
     }
 }
 

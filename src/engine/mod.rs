@@ -6,19 +6,22 @@ mod dump;
 mod job;
 mod landmarks;
 mod profiles;
+mod scan;
 mod search;
 
+pub use crate::events::LogFile;
 pub use crate::findings::rules::ALL as RULES;
 pub use bytes::{Bytes, MOST_BYTES, Piece, Space};
 pub use catalog::{Entry, catalog, find_table};
 pub use dump::{Dump, Extent, Which};
 pub use job::{Job, Task};
 pub use profiles::{build_profile, pack_folder, symbol_files};
+pub use scan::Search;
 pub use search::{FoundText, Hit, Stretch};
 
 use crate::address::VirtAddr;
 use crate::facts::{Answer, Feed, Info, Origin, ReadError, Record, Rows, Scope, State, Watch};
-use crate::image::Image;
+use crate::image::{Image, PageFile};
 use crate::linux::Linux;
 use crate::paging::AddressSpace;
 use crate::windows::Windows;
@@ -26,8 +29,10 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The bundled image: a real Linux guest with a story, see assets/README.md.
+/// The bundled images, see assets/README.md: a real Linux guest with a story, and a Windows machine that never ran.
 const LINUX_DEMO: (&str, &[u8]) = ("linux-demo", include_bytes!("../../assets/linux.elf.zst"));
+const WINDOWS_DEMO: (&str, &[u8]) = ("windows-demo (generated image)", include_bytes!("../../assets/windows.raw.zst"));
+const WINDOWS_DEMO_PAGEFILE: (&str, &[u8]) = ("pagefile.sys", include_bytes!("../../assets/windows-pagefile.sys.zst"));
 
 /// What the user gave beside the image.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +41,10 @@ pub struct Options {
     pub symbols: Vec<PathBuf>,
     /// Page files of the same machine.
     pub pagefiles: Vec<PathBuf>,
+    /// Event logs of the same machine.
+    pub logs: Vec<PathBuf>,
+    /// Configuration of Sysmon on the same machine: XML, or the registry value Rules.
+    pub sysmon_config: Option<PathBuf>,
 }
 
 /// Why something cannot be done: what, where and what to try, in one line.
@@ -56,15 +65,18 @@ pub(crate) enum System {
 
 impl System {
     /// What costs nothing comes first: the image's headers and its lowest megabyte. Then memory is swept for either kernel.
-    fn detect(image: &Arc<Image>, options: &Options, watch: &Watch) -> Result<Self, String> {
-        let windows = |windows: Windows| Ok(Self::Windows(Box::new(windows.with_pages(&options.pagefiles)?)));
-        if let Some(found) = Windows::at_hand(image, &options.symbols) {
-            return found.and_then(windows);
+    fn detect(image: &Arc<Image>, options: &Options, pagefiles: Vec<PageFile>, watch: &Watch) -> Result<Self, String> {
+        let symbols = &options.symbols;
+        let windows = |windows: Windows| {
+            Self::Windows(Box::new(windows.with_pages(pagefiles).with_logs(&options.logs, options.sysmon_config.as_deref())))
+        };
+        if let Some(found) = Windows::at_hand(image, symbols) {
+            return found.map(windows);
         }
-        let linux = Linux::detect(Arc::clone(image), &options.symbols, watch);
+        let linux = Linux::detect(Arc::clone(image), symbols, watch);
         match linux {
             Ok(linux) => Ok(Self::Linux(Box::new(linux))),
-            Err(why) => Windows::by_sweep(image, &options.symbols, watch).map_or(Err(why), |found| found.and_then(windows)),
+            Err(why) => Windows::by_sweep(image, symbols, watch).map_or(Err(why), |found| found.map(windows)),
         }
     }
     fn info(&self) -> &Info {
@@ -114,26 +126,25 @@ impl Session {
     /// Opens an image and finds its kernel. `watch` tells progress and can cancel.
     pub fn open(path: &Path, options: &Options, watch: &Watch) -> Result<Self, Error> {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        Self::analyse(Image::open(path)?, name, options, watch)
+        let image = Image::open(path)?;
+        let pagefiles = options.pagefiles.iter().map(|path| PageFile::open(path)).collect::<Result<_, _>>()?;
+        Self::analyse(image, name, options, pagefiles, watch)
     }
 
     /// Opens a bundled demo image.
     pub fn demo(origin: Origin, watch: &Watch) -> Result<Self, Error> {
-        match origin {
-            Origin::Linux => {
-                Self::analyse(Image::open_bytes(LINUX_DEMO.0, LINUX_DEMO.1)?, LINUX_DEMO.0.to_owned(), &Options::default(), watch)
-            }
-            Origin::Windows => {
-                Err(Error("no Windows demo is bundled with this version; `kioku --demo linux` opens the Linux one".to_owned()))
-            }
-        }
+        let ((name, bytes), pagefiles) = match origin {
+            Origin::Linux => (LINUX_DEMO, Vec::new()),
+            Origin::Windows => (WINDOWS_DEMO, vec![PageFile::open_bytes(WINDOWS_DEMO_PAGEFILE.0, WINDOWS_DEMO_PAGEFILE.1)?]),
+        };
+        Self::analyse(Image::open_bytes(name, bytes)?, name.to_owned(), &Options::default(), pagefiles, watch)
     }
 
-    fn analyse(image: Image, name: String, options: &Options, watch: &Watch) -> Result<Self, Error> {
+    fn analyse(image: Image, name: String, options: &Options, pagefiles: Vec<PageFile>, watch: &Watch) -> Result<Self, Error> {
         let image = Arc::new(image);
         // What is wrong with the file may be why.
         let told = |why: String| [why].into_iter().chain(image.warnings().iter().cloned()).collect::<Vec<_>>().join("; ");
-        let system = System::detect(&image, options, watch).map_err(|why| Error(format!("{name}: {}", told(why))))?;
+        let system = System::detect(&image, options, pagefiles, watch).map_err(|why| Error(format!("{name}: {}", told(why))))?;
         let info = system.info().clone();
         Ok(Self(Arc::new(Inner { name, info, image, system, answers: Mutex::default(), spaces: Mutex::default() })))
     }

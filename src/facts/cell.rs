@@ -18,7 +18,7 @@ pub enum Cell<'a> {
     Text(Cow<'a, str>),
     Bytes(&'a [u8]),
     List(Vec<Cell<'a>>),
-    Object(Vec<(&'static str, Cell<'a>)>),
+    Object(Vec<(&'a str, Cell<'a>)>),
 }
 
 impl Cell<'_> {
@@ -125,6 +125,7 @@ to_cell! {
     Hex, Mask, it => Cell::Hex(it.0);
     Time, Time, it => Cell::Time(*it);
     String, Text, it => Cell::Text(Cow::Borrowed(it));
+    std::sync::Arc<str>, Text, it => Cell::Text(Cow::Borrowed(it));
     &'static str, Text, it => Cell::Text(Cow::Borrowed(it));
     Vec<u8>, Bytes, it => Cell::Bytes(it);
 }

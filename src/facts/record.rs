@@ -38,6 +38,8 @@ pub enum Kind {
     Text,
     Bytes,
     List,
+    /// Named values.
+    Object,
 }
 
 impl Kind {
@@ -51,6 +53,7 @@ impl Kind {
             Self::Text => "text",
             Self::Bytes => "hex bytes",
             Self::List => "list",
+            Self::Object => "object",
         }
     }
     pub fn aligns_right(self) -> bool {

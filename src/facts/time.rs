@@ -3,6 +3,9 @@
 use jiff::Timestamp;
 use std::fmt;
 
+/// Between 1601 and 1970, in units of 100 ns.
+const EPOCH: i128 = 116_444_736_000_000_000;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time {
     moment: Timestamp,
@@ -17,6 +20,17 @@ impl Time {
     }
     pub fn from_seconds(seconds: i64) -> Option<Self> {
         Self::from_nanoseconds(i128::from(seconds) * 1_000_000_000, 0)
+    }
+    /// A FILETIME: 100 ns units since 1601. None for zero, which stands for never.
+    pub fn from_filetime(units: u64) -> Option<Self> {
+        (units != 0).then(|| Self::from_nanoseconds((i128::from(units) - EPOCH) * 100, 7))?
+    }
+    /// RFC 3339, or the same with a blank for the T and without a zone, as Sysmon writes UTC.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = text.split_once('.').map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count());
+        let zone = if text.ends_with('Z') || text.contains('+') { "" } else { "Z" };
+        let moment = format!("{}{zone}", text.replacen(' ', "T", 1)).parse().ok()?;
+        Some(Self { moment, digits: u8::try_from(digits).ok()?.min(9) })
     }
     pub fn nanoseconds(self) -> i128 {
         self.moment.as_nanosecond()

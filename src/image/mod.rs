@@ -38,9 +38,10 @@ mod vmware;
 mod zstd;
 
 pub use pagefile::PageFile;
+pub(crate) use source::{OnDisk, Source};
 pub use sweep::Chunk;
 
-use source::{Embedded, OnDisk, Source};
+use source::Embedded;
 
 /// What the image's own headers tell about the machine: hints to be proved, never trusted.
 #[derive(Clone, Debug, Default)]

@@ -16,7 +16,11 @@ pub fn descriptors<'a>(task: &Object<'a>) -> Result<Vec<(u32, Object<'a>)>, Read
     let Some(files) = task.follow("files")? else { return Ok(Vec::new()) };
     let context = task.context();
     let table = files.follow_some("fdt")?;
-    let (count, slots) = (table.uint("max_fds")?.min(MOST_DESCRIPTORS), table.pointer("fd")?);
+    let (count, slots) = (table.uint("max_fds")?, table.pointer("fd")?);
+    // The bitmaps beside it are made of whole words.
+    if count % 64 != 0 || count > MOST_DESCRIPTORS {
+        return Err(ReadError::Implausible("descriptor table"));
+    }
     let mut words = vec![0; count as usize * 8];
     context.space.read(slots, &mut words)?;
     let mut open = Vec::new();

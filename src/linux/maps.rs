@@ -159,7 +159,7 @@ fn slots(context: Context<'_>, structure: &'static str, node: &[u8], most: u64) 
 }
 
 /// What a region is, in words.
-struct Naming<'a> {
+pub(super) struct Naming<'a> {
     linux: &'a Linux,
     special_operations: Option<VirtAddr>,
     heap: (u64, u64),
@@ -169,7 +169,7 @@ struct Naming<'a> {
 }
 
 impl<'a> Naming<'a> {
-    fn new(linux: &'a Linux, mm: &Object<'_>, mappings: &[Mapping<'_>]) -> Self {
+    pub(super) fn new(linux: &'a Linux, mm: &Object<'_>, mappings: &[Mapping<'_>]) -> Self {
         Self {
             linux,
             special_operations: linux.context().symbol("special_mapping_vmops").ok(),
@@ -179,7 +179,7 @@ impl<'a> Naming<'a> {
         }
     }
 
-    fn kind(&self, mapping: &Mapping<'_>) -> &'static str {
+    pub(super) fn kind(&self, mapping: &Mapping<'_>) -> &'static str {
         if mapping.file.is_some() {
             return if inode(mapping).is_some_and(|inode| self.code.contains(&inode)) { "image" } else { "mapped" };
         }

@@ -12,6 +12,7 @@ mod mapped_files;
 mod maps;
 mod modules;
 mod mounts;
+mod owners;
 mod pages;
 mod path;
 mod rbtree;

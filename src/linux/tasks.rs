@@ -101,11 +101,13 @@ impl Linux {
         let mut found: HashMap<VirtAddr, [bool; 4]> = HashMap::new();
         let mut mark = |address: VirtAddr, source: usize| found.entry(address).or_default()[source] = true;
 
+        let mut broken = false;
         match self.task_list() {
             (listed, None) => listed.into_iter().for_each(|address| mark(address, TASK_LIST)),
             (listed, Some(why)) => {
                 listed.into_iter().for_each(|address| mark(address, TASK_LIST));
-                roster.notes.push(format!("the task list is broken: {why}"));
+                broken = true;
+                roster.notes.push(format!("the task list is broken: {why}; nobody is called hidden for being missing from its pieces"));
             }
         }
         match self.pid_table() {
@@ -136,6 +138,11 @@ impl Linux {
             }
         }
         roster.members = found.into_iter().filter_map(|(address, found_by)| self.member(address, found_by)).collect();
+        if broken {
+            let hidden = roster.members.iter_mut().filter(|member| member.state == ProcessState::Hidden);
+            let doubtful = hidden.filter(|member| !self.taken_off(member.address).unwrap_or(false));
+            doubtful.for_each(|member| member.state = ProcessState::Running);
+        }
         roster.members.sort_by_key(|member| (member.pid, member.state == ProcessState::Exited, member.address));
         roster
     }
@@ -187,6 +194,24 @@ impl Linux {
             }
         }
         (tasks, None)
+    }
+
+    /// Whether a task that is missing from a broken list was taken off it: its neighbours are sound and point past it, or it has none.
+    fn taken_off(&self, address: VirtAddr) -> Result<bool, ReadError> {
+        let context = self.context();
+        let links = self.task(address)?.inner("tasks")?;
+        let (next, previous) = (links.pointer("next")?, links.pointer("prev")?);
+        if next == links.address || LIST_POISON.contains(&next.0) || LIST_POISON.contains(&previous.0) {
+            return Ok(true);
+        }
+        let (back, forth) = (context.object("list_head", next)?.pointer("prev")?, context.object("list_head", previous)?.pointer("next")?);
+        let first = context.symbol("init_task")?;
+        let sound = |link: VirtAddr| -> Result<bool, ReadError> {
+            let task = context.container("task_struct", "tasks", link)?;
+            Ok(task.address == first || self.plausible(&task))
+        };
+        let own = links.address;
+        Ok(back != own && forth != own && sound(next)? && sound(previous)? && sound(back)? && sound(forth)?)
     }
 
     /// The same list from its end: what a torn forward link hides.
@@ -533,10 +558,15 @@ pub fn threads(linux: &Linux, scope: Scope, out: &mut Sink<Thread>) {
 
 impl Linux {
     fn thread(&self, task: &Task<'_>, thread: &Object<'_>) -> Result<Thread, ReadError> {
+        // What a torn list leads to is no thread, or one of another process.
+        let tid = thread.u32("pid")?;
+        if tid == 0 || u64::from(tid) >= MOST_PIDS || thread.pointer("group_leader")? != task.object.address {
+            return Err(ReadError::Implausible("thread list"));
+        }
         let function = self.kthread(thread).and_then(|kthread| kthread.map(|kthread| kthread.pointer("threadfn")).transpose());
         Ok(Thread {
             pid: task.pid,
-            tid: thread.u32("pid")?,
+            tid,
             name: self.name(thread)?,
             address: thread.address,
             start_symbol: function.map(|function| function.and_then(|function| self.profile.symbols().name_at(function))).into(),

@@ -85,6 +85,21 @@ impl AddressSpace {
         x64::mapped(self, start, end, found);
     }
 
+    /// Where a range maps the frames of a sorted list: calls `found` with each frame, the address of its page, and the page's rights.
+    pub fn find_frames(&self, start: VirtAddr, end: VirtAddr, wanted: &[PhysAddr], found: &mut dyn FnMut(PhysAddr, VirtAddr, Leaf)) {
+        self.mapped(start, end, &mut |at, leaf, length| {
+            let Some(first) = leaf.frame() else { return };
+            let after = wanted.get(wanted.partition_point(|frame| *frame < first)..).unwrap_or_default();
+            after.iter().take_while(|frame| frame.0 - first.0 < length).for_each(|frame| found(*frame, at.offset(frame.0 - first.0), leaf));
+        });
+    }
+
+    /// The parts of the upper half as the topmost table has them: its entry, first address and end of each. Windows leads through one of
+    /// them to the tables themselves; that one is left out.
+    pub fn upper_half(&self) -> Vec<(u64, VirtAddr, VirtAddr)> {
+        x64::upper_half(self)
+    }
+
     /// How many pages of a range the page tables map and the image holds, and the rights that they have, all taken together.
     pub fn resident(&self, start: VirtAddr, end: VirtAddr) -> (u64, Option<Protection>) {
         let (mut pages, mut rights) = (0, None);

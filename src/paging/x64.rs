@@ -2,7 +2,7 @@
 
 use super::{AddressSpace, PageOrigin};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::facts::ReadError;
+use crate::facts::{Protection, ReadError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Levels {
@@ -54,6 +54,9 @@ impl Leaf {
     /// Where a 4 KiB page within this one is.
     pub fn backing_of(&self, page: VirtAddr) -> PageOrigin {
         self.backing.offset(page.page().0 & (self.size - 1))
+    }
+    pub fn rights(&self) -> Protection {
+        Protection { read: true, write: self.writable, execute: self.executable, ..Protection::default() }
     }
     /// The frame, for a page in memory.
     pub fn frame(&self) -> Option<PhysAddr> {
@@ -128,6 +131,21 @@ fn entry(space: &AddressSpace, table: u64, level: u8, at: VirtAddr) -> Result<u6
     let mut entry = [0; 8];
     space.image.read(PhysAddr(table + ((at.0 >> (12 + 9 * u32::from(level))) & 0x1ff) * 8), &mut entry)?;
     Ok(u64::from_le_bytes(entry))
+}
+
+/// The upper half by entries of the topmost table, those left out that are empty or lead back to it.
+pub fn upper_half(space: &AddressSpace) -> Vec<(u64, VirtAddr, VirtAddr)> {
+    let Some(top) = space.levels.number().checked_sub(1) else { return Vec::new() };
+    let reach = 12 + 9 * u32::from(top);
+    // The highest addresses repeat the topmost bit of the index.
+    let begin = |index: u64| ((index << reach) << (64 - 9 - reach)).cast_signed() >> (64 - 9 - reach);
+    let parts = (256..512).filter_map(|index| {
+        let start = VirtAddr(begin(index).cast_unsigned());
+        let entry = entry(space, space.root.0, top, start).ok()?;
+        let other = entry & PRESENT != 0 && entry & FRAME != space.root.0;
+        other.then_some((entry, start, VirtAddr(start.0.saturating_add(1 << reach))))
+    });
+    parts.collect()
 }
 
 /// Calls `found` with each mapped page of a range: its address, the leaf cut to the range, and its length within the range.

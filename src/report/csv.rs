@@ -6,10 +6,12 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-pub(super) fn rows(rows: &dyn Rows, columns: &[usize], out: &mut impl Write) -> io::Result<()> {
-    let names: Vec<_> = columns.iter().map(|column| rows.table().columns[*column].name).collect();
-    out.write_all(names.join(",").as_bytes())?;
-    out.write_all(b"\r\n")?;
+pub(super) fn rows(rows: &dyn Rows, columns: &[usize], headed: bool, out: &mut impl Write) -> io::Result<()> {
+    if headed {
+        let names: Vec<_> = columns.iter().map(|column| rows.table().columns[*column].name).collect();
+        out.write_all(names.join(",").as_bytes())?;
+        out.write_all(b"\r\n")?;
+    }
     for row in 0..rows.len() {
         for (index, column) in columns.iter().enumerate() {
             if index > 0 {

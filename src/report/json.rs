@@ -37,14 +37,14 @@ pub fn write_value(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()
     out.write_all(&text)
 }
 
-/// One array; each row on a line of its own, so that line tools can still tell rows apart.
-pub(super) fn array(rows: &dyn Rows, columns: &[usize], out: &mut impl Write) -> io::Result<()> {
+/// Elements of an array, whose end the caller writes; each row on a line of its own, so that line tools can still tell rows apart.
+pub(super) fn array(rows: &dyn Rows, columns: &[usize], first: bool, out: &mut impl Write) -> io::Result<()> {
     let keys = keys(rows, columns);
     for row in 0..rows.len() {
-        out.write_all(if row == 0 { b"[\n" } else { b",\n" })?;
+        out.write_all(if first && row == 0 { b"[\n" } else { b",\n" })?;
         object(rows, row, columns, &keys, out)?;
     }
-    out.write_all(if rows.is_empty() { b"[]\n" } else { b"\n]\n" })
+    Ok(())
 }
 
 /// One object a line.

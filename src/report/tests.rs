@@ -3,7 +3,7 @@
 use super::*;
 use crate::address::VirtAddr;
 use crate::facts::record::record;
-use crate::facts::{Known, ReadError, Sink, Time};
+use crate::facts::{Known, ReadError, Record, Sink, Time};
 use std::sync::Arc;
 
 record! {
@@ -139,4 +139,37 @@ fn many_rows_are_written_in_linear_time() {
         println!("{format:?}: {:.0} rows/s", 200_000.0 / begun.elapsed().as_secs_f64());
     }
     assert!(started.elapsed().as_secs() < 60);
+}
+
+#[test]
+fn a_timeline_has_what_timesketch_asks_for() {
+    let text = written(&*answer([sample(7, HOSTILE), Sample::default()]), Format::Timesketch);
+    // The second row has no time.
+    assert_eq!(text.lines().count(), 1);
+    let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(line["datetime"], "2023-11-14T22:13:20.123456+00:00");
+    assert_eq!((&line["timestamp"], &line["timestamp_desc"]), (&1_700_000_000_123_456_u64.into(), &"time".into()));
+    assert_eq!((&line["data_type"], &line["text"], &line["number"]), (&"kioku:sample".into(), &HOSTILE.into(), &7.into()));
+    assert!(line["message"].as_str().unwrap().starts_with("sample: number=7"));
+}
+
+#[test]
+fn rows_in_pieces_are_written_as_one_answer() {
+    for format in [Format::Json, Format::Jsonl, Format::Csv, Format::Text] {
+        let mut out = Vec::new();
+        let mut stream = Stream::new(const { &Sample::TABLE }, None, format, &mut out);
+        for piece in [vec![], vec![sample(1, "a"), sample(2, "b")], vec![], vec![sample(3, "c")]] {
+            stream.rows(&*answer(piece)).unwrap();
+        }
+        stream.finish().unwrap();
+        let mut whole = Vec::new();
+        write_rows(&*answer([sample(1, "a"), sample(2, "b"), sample(3, "c")]), None, format, &mut whole).unwrap();
+        let whole = String::from_utf8(whole).unwrap();
+        // Only the columns of text have the widths of their piece.
+        if format != Format::Text {
+            assert_eq!(String::from_utf8(out).unwrap(), whole, "{format:?}");
+        } else {
+            assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), whole.lines().count());
+        }
+    }
 }

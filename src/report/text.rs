@@ -10,7 +10,7 @@ use unicode_width::UnicodeWidthStr;
 const WIDEST: usize = 48;
 
 /// Columns are as wide as their widest cell, so the rows are gone through twice; that keeps memory flat.
-pub(super) fn rows(rows: &dyn Rows, columns: &[usize], out: &mut impl Write) -> io::Result<()> {
+pub(super) fn rows(rows: &dyn Rows, columns: &[usize], headed: bool, out: &mut impl Write) -> io::Result<()> {
     let headers: Vec<String> = columns.iter().map(|column| rows.table().columns[*column].name.to_uppercase()).collect();
     let mut widths: Vec<usize> = headers.iter().map(String::len).collect();
     for row in 0..rows.len() {
@@ -21,10 +21,12 @@ pub(super) fn rows(rows: &dyn Rows, columns: &[usize], out: &mut impl Write) -> 
     let right = |column: &usize| rows.table().columns[*column].kind.aligns_right();
     let sides: Vec<(usize, bool)> = widths.iter().map(|width| (*width).min(WIDEST)).zip(columns.iter().map(right)).collect();
     let mut line = Line::default();
-    for (header, side) in headers.iter().zip(&sides) {
-        line.cell(header, *side);
+    if headed {
+        for (header, side) in headers.iter().zip(&sides) {
+            line.cell(header, *side);
+        }
+        line.end(out)?;
     }
-    line.end(out)?;
     for row in 0..rows.len() {
         for (column, side) in columns.iter().zip(&sides) {
             line.cell(&shown(&rows.cell(row, *column)), *side);

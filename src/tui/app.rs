@@ -756,6 +756,10 @@ impl App {
             crumbs.extend(process);
             return crumbs;
         }
+        if let Some(view) = &self.bytes {
+            crumbs.extend(view.crumbs());
+            return crumbs;
+        }
         if let Some(view) = self.tables.get(self.active) {
             match process {
                 Some(process) if !self.all && !view.machine_only => crumbs.push(process),
@@ -763,9 +767,6 @@ impl App {
                 _ => (),
             }
             crumbs.push(view.title.clone());
-        }
-        if let Some(view) = &self.bytes {
-            crumbs.push(view.what.clone());
         }
         crumbs
     }

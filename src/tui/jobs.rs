@@ -153,7 +153,7 @@ impl Jobs {
         for (slot, lane) in &self.lanes {
             if let Some(Running { job, .. }) = &lane.running {
                 let of = if matches!(job.scope, Scope::Machine) { "" } else { " of a process" };
-                let what = format!("{}{of}", job.entry.table.name.replace('_', " "));
+                let what = format!("{}{of}", job.table.name.replace('_', " "));
                 pieces.push(Ongoing { id: Id::Query(*slot), what, reading: job.watch().reading(), elapsed: job.elapsed() });
             }
         }
@@ -262,7 +262,7 @@ impl Jobs {
             (Some(began), _) => {
                 let (what, reading) = match (running(false), &self.finding, self.arranging.values().next()) {
                     (_, Some((_, task)), _) => ("search", task.watch().reading()),
-                    (Some(running), ..) => (running.job.entry.table.name, running.job.watch().reading()),
+                    (Some(running), ..) => (running.job.table.name, running.job.watch().reading()),
                     (.., Some((_, task))) => ("sorting", task.watch().reading()),
                     _ => ("reading", (0, 0)),
                 };

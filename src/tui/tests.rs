@@ -807,7 +807,7 @@ fn places_are_gone_back_to_and_forward_again() {
     desk.keys("[").shows("this is where you began");
     desk.keys("] ] ]").shows("Bytes · region 0x557504260000 of bash 812");
     desk.keys("]").shows("you have not been further");
-    desk.keys("J").shows("bash 812 › Regions › region 0x557504260000").shows("-3").shows("here");
+    desk.keys("J").shows("bash 812 › region 0x557504260000 › bytes").shows("-3").shows("here");
     desk.keys("Up Up Enter").shows("Sockets bash 812");
     desk.keys("0 Esc f systemd Enter 1").shows("this process has no sockets");
     desk.keys("Esc").shows("Processes");

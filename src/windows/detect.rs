@@ -154,6 +154,8 @@ impl Windows {
             build: version.build,
             version,
             files: files.to_vec(),
+            logs: Vec::new(),
+            sysmon_config: None,
             pools: OnceLock::new(),
             listed: OnceLock::new(),
             roster: OnceLock::new(),

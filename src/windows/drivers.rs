@@ -209,10 +209,11 @@ impl Windows {
             let (functions, trouble) = self.functions(driver, watch);
             problems.extend(trouble.map(|why| format!("functions: {why}")));
             for Function { name, address, at, .. } in functions.into_iter().filter(|function| matches!(function.place, "other" | "none")) {
-                foreign.push(match at.module {
-                    Known::Value(module) => format!("{name} {module}"),
-                    _ => format!("{name} {address} in no module"),
-                });
+                match at.module {
+                    Known::Value(module) => foreign.push(format!("{name} {module}")),
+                    Known::Absent => foreign.push(format!("{name} {address} in no module")),
+                    Known::Unreadable(_) => problems.extend(at.problem.map(|why| format!("{name}: {why}"))),
+                }
             }
         }
         Ok(Driver {

@@ -38,6 +38,7 @@ fn of_task<T: Record>(
     }
     let images: Arc<[String]> = vads.iter().filter(|vad| vad.image).filter_map(|vad| vad.file_name().ok().flatten()).collect();
     let threads: Vec<(u32, VirtAddr)> = of_process(&task.object).into_iter().flatten().flat_map(|thread| starts(&thread)).collect();
+    let mut unknown = (0, None);
     for vad in &vads {
         if out.cancelled() {
             return Ok(());
@@ -46,8 +47,16 @@ fn of_task<T: Record>(
         let (_, rights) = space.resident(vad.start, vad.end.offset(1));
         if vad.protection.execute || rights.is_some_and(|rights| rights.execute) {
             let threads = threads.iter().filter(|(_, start)| (vad.start..=vad.end).contains(start)).copied().collect();
-            show(Exhibit { threads, images: Arc::clone(&images), ..windows.exhibit(task, &space, vad, rights) }, out);
+            let exhibit = Exhibit { threads, images: Arc::clone(&images), ..windows.exhibit(task, &space, vad, rights) };
+            if let Known::Unreadable(why) = exhibit.file {
+                unknown.0 += 1;
+                unknown.1.get_or_insert(why);
+            }
+            show(exhibit, out);
         }
+    }
+    if let (count, Some(why)) = unknown {
+        out.note(format!("of {count} regions of {} {} it cannot be told whether a file is behind them: {why}", task.name, task.pid));
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! File objects: what the system has, or had, open.
 
+use super::objects::UNREAD;
 use super::{Windows, text};
 use crate::address::VirtAddr;
 use crate::facts::windows::FileObject;
@@ -13,20 +14,45 @@ pub fn whole(path: String) -> Result<String, ReadError> {
 
 /// _FILE_OBJECT.Type (IO_TYPE_FILE, wdm.h).
 pub const IO_TYPE_FILE: u64 = 5;
+/// _DEVICE_OBJECT.Type (IO_TYPE_DEVICE, wdm.h).
+const IO_TYPE_DEVICE: u64 = 3;
+
+/// Whether the bytes are a file object.
+fn is_file(file: &Object<'_>) -> Result<bool, ReadError> {
+    Ok(file.uint("Type")? == IO_TYPE_FILE && file.uint("Size")? == u64::from(file.layout().size))
+}
+
+/// The name of a file object, without its device. What was not opened relative to another file has a path from its device's root.
+pub fn own_name(file: &Object<'_>) -> Result<String, ReadError> {
+    if !is_file(file)? {
+        return Err(ReadError::Implausible("file object"));
+    }
+    let name = text::unicode(&file.inner("FileName")?).and_then(whole)?;
+    let rooted = name.is_empty() || name.starts_with('\\') || !file.pointer("RelatedFileObject")?.is_null();
+    if rooted { Ok(name) } else { Err(ReadError::Implausible("path")) }
+}
 
 impl Windows {
-    /// The path of a file object as the kernel sees it: its device's name, then its own.
+    /// The path of a file object as the kernel sees it: its device's name, or `??` where that cannot be read, then its own.
     pub(super) fn file_path(&self, file: &Object<'_>) -> Result<String, ReadError> {
-        let name = text::unicode(&file.inner("FileName")?)?;
-        let device = match file.pointer("DeviceObject")? {
-            device if device.is_null() => None,
-            device => self.object_path(&self.header(device)?)?,
+        let name = own_name(file)?;
+        let device = match file.follow("DeviceObject")? {
+            None => None,
+            Some(device) => self.device_name(&device).unwrap_or_else(|_| Some(UNREAD.to_owned())),
         };
         // A name that was opened relative to another file is the rest of a path.
         let related = if name.starts_with('\\') { None } else { file.follow("RelatedFileObject")? };
         let folder = related.map(|related| text::unicode(&related.inner("FileName")?)).transpose()?.unwrap_or_default();
         let gap = if folder.is_empty() || folder.ends_with('\\') || name.is_empty() { "" } else { "\\" };
         whole(format!("{}{folder}{gap}{name}", device.unwrap_or_default()))
+    }
+
+    /// The name of a device; None where it has none.
+    fn device_name(&self, device: &Object<'_>) -> Result<Option<String>, ReadError> {
+        if device.uint("Type")? != IO_TYPE_DEVICE {
+            return Err(ReadError::Implausible("device object"));
+        }
+        self.object_path(&self.header(device.address)?)
     }
 }
 
@@ -57,7 +83,7 @@ impl Windows {
     /// None where the bytes are no file object.
     fn file_object(&self, address: VirtAddr, sources: Vec<&'static str>) -> Result<Option<FileObject>, ReadError> {
         let file = self.context().object("_FILE_OBJECT", address)?;
-        if file.uint("Type")? != IO_TYPE_FILE || file.uint("Size")? != u64::from(file.layout().size) {
+        if !is_file(&file)? {
             return Ok(None);
         }
         let flag = |field| Known::from(file.uint(field).map(|value| value != 0));

@@ -1,6 +1,7 @@
 //! Handle tables: what each process has open.
 
 use super::files::whole;
+use super::objects::{PROCESS_OBJECT, THREAD_OBJECT, expect};
 use super::processes::Task;
 use super::{Windows, registry, tokens};
 use crate::address::{PAGE_SIZE, VirtAddr};
@@ -42,6 +43,11 @@ impl Windows {
     pub(super) fn handle_entries(&self, process: &Object<'_>, watch: &Watch) -> Result<(Vec<Entry>, Vec<ReadError>), ReadError> {
         let context = self.context();
         let Some(table) = process.follow("ObjectTable")? else { return Ok(Default::default()) };
+        // A table knows whose it is; System's, which holds the kernel's own handles, may say 0.
+        let (owner, own) = (table.uint("UniqueProcessId")? & 0xffff_ffff, process.uint("UniqueProcessId")?);
+        if owner != 0 && owner != own {
+            return Err(ReadError::Implausible("handle table"));
+        }
         let code = table.uint("TableCode")?;
         let (levels, stride) = (code & LEVEL, u64::from(self.profile.layout("_HANDLE_TABLE_ENTRY")?.size));
         if levels > MOST_LEVELS || stride == 0 || !VirtAddr(code).is_kernel() {
@@ -106,7 +112,14 @@ impl Windows {
     fn target(&self, header: VirtAddr) -> Result<Target, ReadError> {
         let header = self.context().object("_OBJECT_HEADER", header)?;
         let body = header.at("Body")?;
+        // Whoever has a handle is counted.
+        if header.uint("HandleCount") == Ok(0) {
+            return Err(ReadError::Implausible("object header"));
+        }
         let kind = self.type_name(&header);
+        if self.is_misplaced(&header).unwrap_or(false) {
+            return Err(ReadError::Implausible("object type"));
+        }
         if let Err(why @ (ReadError::NotMapped(_) | ReadError::Implausible(_))) = kind {
             return Err(why);
         }
@@ -122,20 +135,28 @@ impl Windows {
     /// The name that an object has, or that its kind gives it.
     fn name_of(&self, kind: &str, header: &Object<'_>, body: VirtAddr) -> Result<Option<String>, ReadError> {
         let context = self.context();
-        let process = |process: &Object<'_>| process.text("ImageFileName");
+        let process = |process: &Object<'_>, pid: Option<u64>| {
+            expect(&process.inner("Pcb")?, PROCESS_OBJECT, "process")?;
+            let own = process.uint("UniqueProcessId")?;
+            if pid.is_some_and(|pid| pid != own) {
+                return Err(ReadError::Implausible("process"));
+            }
+            Ok((process.text("ImageFileName").and_then(whole)?, own))
+        };
         match kind {
             "File" => self.file_path(&context.object("_FILE_OBJECT", body)?).map(Some),
             "Key" => registry::key_path(&context.object("_CM_KEY_BODY", body)?).map(Some),
             "Process" => {
-                let object = context.object("_EPROCESS", body)?;
-                Ok(Some(format!("{} Pid {}", process(&object)?, object.uint("UniqueProcessId")?)))
+                let (name, pid) = process(&context.object("_EPROCESS", body)?, None)?;
+                Ok(Some(format!("{name} Pid {pid}")))
             }
             "Thread" => {
                 let thread = context.object("_ETHREAD", body)?;
                 let id = thread.inner("Cid")?;
+                expect(&thread.inner("Tcb")?, THREAD_OBJECT, "thread")?;
                 let owner = context.object("_EPROCESS", thread.inner("Tcb")?.pointer("Process")?)?;
                 let (tid, pid) = (id.uint("UniqueThread")?, id.uint("UniqueProcess")?);
-                Ok(Some(format!("Tid {tid} Pid {pid} {}", process(&owner)?)))
+                Ok(Some(format!("Tid {tid} Pid {pid} {}", process(&owner, Some(pid))?.0)))
             }
             // A desktop belongs to its window station, not to a directory.
             "Desktop" => self.object_name(header),

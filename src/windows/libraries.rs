@@ -107,6 +107,11 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Library>) -> Resul
                 Err(why) => problems.push(format!("{field}: {why}")),
             }
         }
+        if let (Ok(name), Ok(path)) = (&module.name, &module.path)
+            && !last_part(path).eq_ignore_ascii_case(name)
+        {
+            problems.push("its name is not the end of its path".to_owned());
+        }
         out.push(Library { load_time: module.load_time.clone(), problems, ..library });
     }
     // What the kernel has mapped as an image and no list of the loader knows.
@@ -193,7 +198,13 @@ impl Loader {
                     *listed = true;
                 }
             }
-            Err(why) => self.trouble.push(why),
+            Err(why) => {
+                // An entry that does not say which module it is for may be for any.
+                if let Some(broken) = self.broken.get_mut(list) {
+                    *broken = broken.or(Some(why));
+                }
+                self.trouble.push(why);
+            }
         }
     }
 

@@ -16,6 +16,7 @@ mod handles;
 #[cfg(test)]
 mod hive_samples;
 mod hives;
+mod identities;
 mod kdbg;
 mod kernel;
 mod libraries;
@@ -23,6 +24,7 @@ mod lists;
 mod modules;
 mod mutants;
 mod objects;
+mod owners;
 mod pages;
 mod pe;
 mod peb;
@@ -42,6 +44,7 @@ mod threads;
 mod tokens;
 mod vads;
 mod verify;
+mod views;
 
 pub use callbacks::callbacks;
 pub use devices::devices;
@@ -51,6 +54,7 @@ pub use exhibits::exhibits;
 pub use files::file_objects;
 pub use handles::handles;
 pub use hives::hives;
+pub use identities::Identity;
 pub use libraries::libraries;
 pub use modules::modules;
 pub use mutants::mutants;
@@ -72,7 +76,7 @@ use crate::image::Image;
 use crate::paging::AddressSpace;
 use crate::symbols::pack::Version;
 use crate::symbols::{Context, Object, Profile};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 /// A Windows kernel in an image.
@@ -87,6 +91,10 @@ pub struct Windows {
     version: Version,
     /// Where to look for more symbols.
     files: Vec<PathBuf>,
+    /// Event logs given beside the image.
+    logs: Vec<PathBuf>,
+    /// A configuration of Sysmon given beside the image.
+    sysmon_config: Option<PathBuf>,
     types: Result<objects::Types, ReadError>,
     pools: OnceLock<Arc<pool::Pools>>,
     listed: OnceLock<processes::Roster>,
@@ -105,6 +113,19 @@ impl Windows {
     }
     pub fn profile(&self) -> &Profile {
         &self.profile
+    }
+    /// The event logs that were given beside the image.
+    pub fn logs(&self) -> &[PathBuf] {
+        &self.logs
+    }
+    /// The configuration of Sysmon that was given beside the image.
+    pub fn sysmon_config(&self) -> Option<&Path> {
+        self.sysmon_config.as_deref()
+    }
+    pub fn with_logs(mut self, logs: &[PathBuf], sysmon_config: Option<&Path>) -> Self {
+        self.logs = logs.to_vec();
+        self.sysmon_config = sysmon_config.map(Path::to_owned);
+        self
     }
     fn context(&self) -> Context<'_> {
         Context { space: &self.space, profile: &self.profile }

@@ -48,6 +48,8 @@ pub struct Place {
 pub struct Modules {
     pub rows: Vec<Module>,
     pub notes: Vec<String>,
+    /// Why there may be more of them on the list: then nothing can be called foreign or hidden.
+    broken: Option<ReadError>,
 }
 
 pub fn modules(windows: &Windows, _: Scope, out: &mut Sink<Module>) {
@@ -60,21 +62,21 @@ impl Windows {
     /// The module and the function at an address of the kernel. Modules that no list shows are looked for only where none that is listed
     /// lies there, since that takes a sweep.
     pub(super) fn place(&self, at: VirtAddr, watch: &Watch) -> Place {
-        self.listed_place(at).unwrap_or_else(|| self.place_among(&self.all_modules(watch).rows, at))
+        self.listed_place(at).unwrap_or_else(|| self.place_among(&self.all_modules(watch), at))
     }
 
     fn listed_place(&self, at: VirtAddr) -> Option<Place> {
-        let listed = &self.listed_modules().rows;
-        covering(listed, at).map(|_| self.place_among(listed, at))
+        let listed = self.listed_modules();
+        covering(&listed.rows, at).map(|_| self.place_among(listed, at))
     }
 
-    fn place_among(&self, modules: &[Module], at: VirtAddr) -> Place {
+    fn place_among(&self, modules: &Modules, at: VirtAddr) -> Place {
         let symbols = self.profile.symbols();
         let symbol = || match symbols.len() {
             ..FULL_TABLE => symbols.nearest(at).filter(|(_, distance)| *distance == 0).map(|(name, _)| name.to_owned()),
             _ => symbols.name_at(at),
         };
-        match covering(modules, at) {
+        match covering(&modules.rows, at) {
             Some(module) if module.state == UNLOADED => {
                 Place { problem: Some(format!("{at} lies in no module; {} was there and was unloaded", module.name)), ..Place::default() }
             }
@@ -84,7 +86,14 @@ impl Windows {
                 symbol: symbol().into(),
                 problem: (module.state == HIDDEN).then(|| format!("{at} lies in {}, which is on no list of loaded modules", module.name)),
             },
-            None => Place { problem: Some(format!("{at} lies in no module")), ..Place::default() },
+            None => match modules.broken {
+                None => Place { problem: Some(format!("{at} lies in no module")), ..Place::default() },
+                Some(why) => Place {
+                    module: Known::Unreadable(why),
+                    problem: Some(format!("the list of loaded modules is broken: whose code lies at {at} cannot be told")),
+                    ..Place::default()
+                },
+            },
         }
     }
 
@@ -116,7 +125,7 @@ impl Windows {
     pub fn name_at(&self, process: Option<VirtAddr>, at: VirtAddr) -> Option<String> {
         let place = match process {
             Some(process) if !at.is_kernel() => self.place_in(&self.context().object("_EPROCESS", process).ok()?, at, &Watch::default()),
-            _ => self.listed_place(at).or_else(|| Some(self.place_among(&self.all_modules.get()?.rows, at)))?,
+            _ => self.listed_place(at).or_else(|| Some(self.place_among(self.all_modules.get()?, at)))?,
         };
         let (module, base) = (place.module.value()?, place.base?);
         let symbol = place.symbol.value().map(|symbol| format!(" ({symbol})")).unwrap_or_default();
@@ -149,7 +158,10 @@ impl Windows {
         let mut found: BTreeMap<VirtAddr, [bool; SOURCES.len()]> = BTreeMap::new();
         let (listed, trouble) = self.loaded_modules();
         if let Some(why) = trouble {
-            modules.notes.push(format!("the list of loaded modules is broken: {why}"));
+            modules
+                .notes
+                .push(format!("the list of loaded modules is broken: {why}; none is called hidden for being missing from its pieces"));
+            modules.broken = Some(why);
         }
         listed.iter().for_each(|address| found.entry(*address).or_default()[LIST] = true);
         let mut drivers = Vec::new();
@@ -162,7 +174,16 @@ impl Windows {
             let sections = drivers.iter().filter_map(|driver| driver.pointer("DriverSection").ok());
             sections.filter(|section| section.is_kernel()).for_each(|section| found.entry(section).or_default()[DRIVER] = true);
         }
-        modules.rows = found.into_iter().filter_map(|(address, found_by)| self.module(address, found_by).ok().flatten()).collect();
+        for (address, found_by) in found {
+            match self.module(address, found_by) {
+                Ok(row) => modules.rows.extend(row),
+                Err(why) if found_by[LIST] => {
+                    modules.notes.push(format!("entry {address} of the list of loaded modules is left out: {why}"));
+                    modules.broken = modules.broken.or(Some(why));
+                }
+                Err(_) => (),
+            }
+        }
         // Two entries for one image: what is left of an earlier one.
         let base = |row: &Module| row.base.value().copied();
         let bases: HashSet<_> = modules.rows.iter().filter(|row| row.state == LOADED).map(base).collect();
@@ -170,6 +191,12 @@ impl Windows {
         for driver in &drivers {
             if let Ok(Some(row)) = self.module_of(driver, &modules.rows) {
                 modules.rows.push(row);
+            }
+        }
+        if modules.broken.is_some() {
+            for row in modules.rows.iter_mut().filter(|row| row.state == HIDDEN) {
+                row.state = LOADED;
+                row.problems.push("the list of loaded modules is broken: whether it was on it cannot be told".to_owned());
             }
         }
         if sweep.is_some() {
@@ -207,17 +234,21 @@ impl Windows {
         let base = entry.pointer("DllBase")?;
         let size = entry.uint("SizeOfImage")?;
         let name = string(&entry, "BaseDllName");
-        let sound = base.is_kernel() && base.in_page() == 0 && name.as_ref().is_ok_and(|name| !name.is_empty());
-        let there = || sound && size > 0 && self.has_image(base);
+        let placed = base.is_kernel() && base.in_page() == 0 && size > 0;
+        let there = || placed && name.as_ref().is_ok_and(|name| !name.is_empty()) && self.has_image(base);
         let listed = found_by[LIST];
-        if !listed && !there() {
-            return Ok(None);
+        match listed {
+            true if !placed => return Err(ReadError::Implausible("_KLDR_DATA_TABLE_ENTRY")),
+            false if !there() => return Ok(None),
+            _ => (),
         }
+        let problems = name.as_ref().err().map(|why| format!("name: {why}")).into_iter().collect();
         Ok(Some(Module {
             name: name.unwrap_or_default(),
+            problems,
             base: Ok(base).into(),
             size: Ok(size).into(),
-            path: string(&entry, "FullDllName").into(),
+            path: string(&entry, "FullDllName").and_then(rooted).into(),
             sources: SOURCES.into_iter().zip(found_by).filter_map(|(word, on)| on.then_some(word)).collect(),
             state: if listed { LOADED } else { HIDDEN },
             address,
@@ -301,8 +332,13 @@ fn covering(modules: &[Module], at: VirtAddr) -> Option<&Module> {
     modules.iter().find(|module| covers(module, at))
 }
 
+/// Drivers are loaded by their full paths.
+fn rooted(path: String) -> Result<String, ReadError> {
+    if path.contains('\\') { Ok(path) } else { Err(ReadError::Implausible("path")) }
+}
+
 fn string(entry: &Object<'_>, field: &'static str) -> Result<String, ReadError> {
-    text::unicode(&entry.inner(field)?)
+    text::unicode(&entry.inner(field)?).and_then(whole)
 }
 
 #[cfg(test)]

@@ -2,12 +2,10 @@
 
 use super::Windows;
 use super::files::whole;
+use super::objects::{MUTANT_OBJECT, THREAD_OBJECT, expect};
 use crate::address::VirtAddr;
 use crate::facts::windows::Mutant;
 use crate::facts::{Known, ReadError, Scope, Sink};
-
-/// _DISPATCHER_HEADER.Type of a mutant (KOBJECTS, wdm.h).
-const MUTANT_OBJECT: u64 = 2;
 
 pub fn mutants(windows: &Windows, scope: Scope, out: &mut Sink<Mutant>) {
     for (address, sources) in windows.objects(b"Muta", "Mutant", scope, out) {
@@ -36,7 +34,12 @@ impl Windows {
             if owner.is_null() {
                 return Known::Absent;
             }
-            context.container("_ETHREAD", "Tcb", owner).and_then(|thread| thread.inner("Cid")?.u32(id)).into()
+            let owner = || -> Result<u32, ReadError> {
+                let thread = context.container("_ETHREAD", "Tcb", owner)?;
+                expect(&thread.inner("Tcb")?, THREAD_OBJECT, "thread")?;
+                thread.inner("Cid")?.u32(id)
+            };
+            owner().into()
         };
         Ok(Some(Mutant {
             name: self.object_path(&self.header(address)?).and_then(|name| name.map(whole).transpose()).into(),

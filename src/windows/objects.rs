@@ -1,5 +1,6 @@
 //! Kernel objects: the header before each, its type and its name, and objects found by the tag of their pool block.
 
+use super::pool::PROTECTED;
 use super::{Windows, lists, text};
 use crate::address::VirtAddr;
 use crate::facts::{ReadError, Watch};
@@ -18,6 +19,12 @@ const OPTIONAL: [(u64, &str); 7] = [
     (0x40, "_OBJECT_HEADER_EXTENDED_INFO"),
 ];
 const NAME_INFO: u64 = 0x02;
+/// _DISPATCHER_HEADER.Type (KOBJECTS, wdm.h), with which everything that can be waited for begins.
+pub const MUTANT_OBJECT: u64 = 2;
+pub const PROCESS_OBJECT: u64 = 3;
+pub const THREAD_OBJECT: u64 = 6;
+/// What stands for directories and devices whose names cannot be read.
+pub const UNREAD: &str = "??";
 /// A type index is a byte.
 const MOST_TYPES: u64 = 256;
 /// A directory has 37 (ob.h of old; _OBJECT_DIRECTORY.HashBuckets).
@@ -31,6 +38,12 @@ pub struct Types {
     names: HashMap<u8, String>,
     /// ObHeaderCookie, with which type indices are veiled since Windows 10.
     cookie: Option<u8>,
+}
+
+/// The tag of a type's pool blocks: the first letters of its name.
+fn tag_for(name: &str) -> [u8; 4] {
+    let mut letters = name.bytes().chain(std::iter::repeat(b' '));
+    std::array::from_fn(|_| letters.next().unwrap_or(b' '))
 }
 
 impl Types {
@@ -73,6 +86,11 @@ pub fn cookie(context: Context<'_>) -> Result<Option<u8>, ReadError> {
     Ok(Some(veiled ^ index as u8 ^ (header.address.0 >> 8) as u8))
 }
 
+/// Whether an object that can be waited for is of a type.
+pub fn expect(object: &Object<'_>, kind: u64, what: &'static str) -> Result<(), ReadError> {
+    if object.inner("Header")?.uint("Type")? == kind { Ok(()) } else { Err(ReadError::Implausible(what)) }
+}
+
 impl Windows {
     /// The types of objects.
     pub(super) fn object_types(&self) -> Result<Vec<Object<'_>>, ReadError> {
@@ -95,6 +113,15 @@ impl Windows {
         let index = header.uint("TypeIndex")? as u8;
         let index = types.cookie.map_or(index, |cookie| index ^ cookie ^ (header.address.0 >> 8) as u8);
         types.names.get(&index).map(String::as_str).ok_or(ReadError::Implausible("object type"))
+    }
+
+    /// Whether the pool block that an object lies in has the tag of another type: then the header was not written for this address.
+    pub(super) fn is_misplaced(&self, header: &Object<'_>) -> Result<bool, ReadError> {
+        let types = self.types.as_ref().map_err(|why| *why)?;
+        let before = self.optional_size(header.uint("InfoMask")?)?;
+        let [a, b, c, d] = self.tag_of(VirtAddr(header.address.0.wrapping_sub(before)))?;
+        let tag = [a, b, c, d & !PROTECTED];
+        Ok(tag_for(self.type_name(header)?) != tag && types.names.values().any(|name| tag_for(name) == tag))
     }
 
     /// The bytes of all optional headers that the kernel's version has. The last two came with later ones.
@@ -125,10 +152,11 @@ impl Windows {
         self.context().object("_OBJECT_HEADER_NAME_INFO", VirtAddr(header.address.0.wrapping_sub(before))).map(Some)
     }
 
-    /// The name with the directories above it, as `\Device\HarddiskVolume3`.
+    /// The name with the directories above it, as `\Device\HarddiskVolume3`. What stands above a directory that cannot be read is `??`.
     pub(super) fn object_path(&self, header: &Object<'_>) -> Result<Option<String>, ReadError> {
         let mut parts = Vec::new();
         let mut at = header.clone();
+        let mut unread = "";
         for _ in 0..MOST_DEPTH {
             let Some(info) = self.name_info(&at)? else { break };
             let name = text::unicode(&info.inner("Name")?)?;
@@ -139,9 +167,15 @@ impl Windows {
             if parent.is_null() {
                 break;
             }
-            at = self.header(parent)?;
+            let above = self.header(parent).and_then(|header| Ok((self.type_name(&header)? == "Directory").then_some(header)));
+            let Ok(Some(header)) = above else {
+                unread = UNREAD;
+                break;
+            };
+            at = header;
         }
-        Ok((!parts.is_empty()).then(|| parts.iter().rev().map(|part| format!("\\{part}")).collect()))
+        let path = || parts.iter().rev().map(|part| format!("\\{part}")).collect::<String>();
+        Ok((!parts.is_empty()).then(|| format!("{unread}{}", path())))
     }
 
     /// The objects in a directory of the object manager, named by the way from its root, and what could not be read of it.

@@ -11,7 +11,6 @@ use crate::facts::{Check, PageOrigin, ReadError, Watch};
 use crate::image::{Image, PageFile};
 use crate::paging::{AddressSpace, Software};
 use crate::symbols::{Context, Object, Profile};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// _MMPTE_TRANSITION and _MMPTE_PROTOTYPE: bits that every version of Windows for x64 keeps in the same place.
@@ -250,26 +249,24 @@ impl Software for WindowsPages {
 
 impl Windows {
     /// The same with all that is known of pages which are not present: the fields of their entries, shared memory, the page files given.
-    pub fn with_pages(mut self, pagefiles: &[PathBuf]) -> Result<Self, String> {
+    pub fn with_pages(mut self, pagefiles: Vec<PageFile>) -> Self {
         let context = self.context();
-        let mut given = Vec::new();
-        for path in pagefiles {
-            given.push(PageFile::open(path).map_err(|why| why.to_string())?);
-        }
         let own = own_names(context);
-        let (numbered, told) = numbered(given, &own);
+        let (numbered, told) = numbered(pagefiles, &own);
+        let foreign = foreign(context, &numbered);
         let pages = WindowsPages::new(context, numbered.into());
         let image: &Arc<Image> = &self.image;
         let space = AddressSpace::new(Arc::clone(image), self.space.root(), self.space.levels(), Arc::new(pages.clone()));
         let header = super::dump_header::checks(&self.image, self.context(), self.shared_now());
         self.info.checks.extend(header.into_iter().chain(told));
+        self.info.warnings.extend(foreign);
         self.space = space;
         self.pages = pages;
         // No process whose environment is there to tell.
         if self.info.hostname.value().is_none() {
             self.info.hostname = self.computer_name().into();
         }
-        Ok(self)
+        self
     }
 }
 
@@ -383,8 +380,8 @@ impl Reach {
     }
 }
 
-/// Numbers and names of the page files that the kernel itself uses.
-fn own_names(context: Context<'_>) -> Vec<(u8, String)> {
+/// The page files that the kernel itself uses, by their numbers.
+fn own_files(context: Context<'_>) -> Vec<(u8, Object<'_>)> {
     let pointers = || -> Result<(VirtAddr, u32), ReadError> {
         if let Ok(at) = context.symbol("MmPagingFile") {
             return Ok((at, MOST_PAGEFILES));
@@ -394,18 +391,46 @@ fn own_names(context: Context<'_>) -> Vec<(u8, String)> {
         Ok((holder.at("PagingFile")?, holder.array("PagingFile")?.0.min(MOST_PAGEFILES)))
     };
     let Ok((at, count)) = pointers() else { return Vec::new() };
-    let name = |index: u32| -> Result<(u8, String), ReadError> {
+    let file = |index: u32| -> Result<(u8, Object<'_>), ReadError> {
         let file = context.space.pointer(at.offset(u64::from(index) * 8))?;
         if !file.is_kernel() {
             return Err(ReadError::Implausible("_MMPAGING_FILE"));
         }
         let file = context.object("_MMPAGING_FILE", file)?;
-        let number = file.uint("PageFileNumber").unwrap_or(index.into());
-        let name = text::unicode(&file.inner("PageFileName")?)?;
-        let name = name.rsplit('\\').next().unwrap_or_default().to_owned();
-        Ok((number as u8, name))
+        Ok((file.uint("PageFileNumber").unwrap_or(index.into()) as u8, file))
     };
-    (0..count).filter_map(|index| name(index).ok()).filter(|(_, name)| !name.is_empty()).collect()
+    (0..count).filter_map(|index| file(index).ok()).collect()
+}
+
+/// Their names, without folders.
+fn own_names(context: Context<'_>) -> Vec<(u8, String)> {
+    let name = |file: &Object<'_>| text::unicode(&file.inner("PageFileName")?);
+    let named = own_files(context).into_iter().filter_map(|(number, file)| Some((number, name(&file).ok()?)));
+    named
+        .map(|(number, name)| (number, name.rsplit('\\').next().unwrap_or_default().to_owned()))
+        .filter(|(_, name)| !name.is_empty())
+        .collect()
+}
+
+/// What speaks against a page file being of this machine and this time, or that nothing speaks for it: its pages carry no mark.
+fn foreign(context: Context<'_>, numbered: &[Option<PageFile>]) -> Vec<String> {
+    let own = own_files(context);
+    let doubt = |number: usize, file: &PageFile| {
+        let size = |field| own.iter().find(|(own, _)| usize::from(*own) == number).and_then(|(_, file)| file.uint(field).ok());
+        let (name, pages) = (file.name(), file.pages());
+        match (size("Size"), size("MaximumSize")) {
+            (None, _) if file.is_bundled() => None,
+            (None, _) => Some(format!(
+                "{name}: nothing in the image tells whether this page file is of the same machine; what was paged out is read from it"
+            )),
+            (Some(least), most) => (pages < least || most.is_some_and(|most| pages > most.max(least))).then(|| {
+                format!(
+                    "{name} has {pages} pages, the kernel's own page file {number} {least}: it is of another machine or time, or cut off"
+                )
+            }),
+        }
+    };
+    numbered.iter().enumerate().filter_map(|(number, file)| doubt(number, file.as_ref()?)).collect()
 }
 
 /// Gives each page file its number: the one that the kernel has for a file of its name, else 0 for pagefile.sys and 1 for swapfile.sys,

@@ -1,5 +1,6 @@
 //! What a process's own memory says of it: the process environment block, which the process itself can write to.
 
+use super::files::whole;
 use super::{Windows, text};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Known, ReadError, Scope, Sink, Variable};
@@ -25,13 +26,23 @@ impl Windows {
         }
         let space = self.space_of(process)?;
         let context = Context { space: &space, profile: &self.profile };
-        read(context.object("_PEB", address)?).map(Some)
+        let peb = context.object("_PEB", address)?;
+        // The kernel itself writes this one when it makes a process.
+        if peb.pointer("ImageBaseAddress")?.is_null() {
+            return Err(ReadError::Implausible("PEB"));
+        }
+        read(peb).map(Some)
     }
 
     /// The command line as the process keeps it.
     pub(super) fn command_line(&self, process: &Object<'_>) -> Known<String> {
         self.with_peb(process, |peb| match peb.follow("ProcessParameters")? {
-            Some(parameters) => text::unicode(&parameters.inner("CommandLine")?).map(Some),
+            // It tells its own length.
+            Some(parameters) if parameters.uint("Length")? == 0 => Err(ReadError::Implausible("process parameters")),
+            Some(parameters) => {
+                let line = text::unicode(&parameters.inner("CommandLine")?)?;
+                if line.starts_with('\0') { Err(ReadError::Implausible("command line")) } else { Ok(Some(line)) }
+            }
             None => Ok(None),
         })
         .map(Option::flatten)
@@ -42,7 +53,7 @@ impl Windows {
     pub(super) fn image_path(&self, process: &Object<'_>) -> Known<String> {
         let audited = || -> Result<Option<String>, ReadError> {
             let Some(name) = process.inner("SeAuditProcessCreationInfo")?.follow("ImageFileName")? else { return Ok(None) };
-            Ok(Some(text::unicode(&name.inner("Name")?)?).filter(|path| !path.is_empty()))
+            Ok(Some(text::unicode(&name.inner("Name")?).and_then(whole)?).filter(|path| !path.is_empty()))
         };
         let file = || -> Result<Option<String>, ReadError> {
             match process.follow("ImageFilePointer")? {

@@ -13,10 +13,27 @@ const TAGS: [&[u8; 4]; 20] = [
     b"Proc", b"Thre", b"File", b"Muta", b"Driv", b"Devi", b"Symb", b"Sect", b"Toke", b"MmLd", b"TcpL", b"TcpE", b"TTcb", b"UdpA", b"TcTW",
     b"CM10", b"Vad ", b"VadS", b"AtmT", b"Cbrb",
 ];
-const PROTECTED: u8 = 0x80;
+pub const PROTECTED: u8 = 0x80;
 /// Blocks begin at multiples of this on x64.
 pub const GRAIN: usize = 16;
 const CHUNK: usize = 1 << 20;
+static ZEROS: [u8; PAGE_SIZE as usize] = [0; PAGE_SIZE as usize];
+/// With what letter any of the marks begins.
+static LETTERS: [bool; 256] = {
+    let mut letters = [false; 256];
+    let mut index = 0;
+    while index < TAGS.len() {
+        letters[TAGS[index][0] as usize] = true;
+        index += 1;
+    }
+    letters[EVENT_CHUNK[0] as usize] = true;
+    letters[EVENT_RECORD[0] as usize] = true;
+    letters
+};
+/// How a chunk of an event log and a record in one begin (libevtx, "Windows XML Event Log (EVTX)").
+const EVENT_CHUNK: &[u8; 8] = b"ElfChnk\0";
+const EVENT_RECORD: &[u8; 4] = b"**\0\0";
+const MOST_EVENTS: usize = 1 << 22;
 /// The kernel's half.
 const KERNEL_HALF: VirtAddr = VirtAddr(0xffff_8000_0000_0000);
 const KERNEL_END: VirtAddr = VirtAddr(0xffff_ffff_ffff_f000);
@@ -34,10 +51,20 @@ pub struct Block {
     pub size: u32,
 }
 
-/// The blocks of an image, by tag.
+/// Where event logs may lie in physical memory: pages that begin like a chunk of one, and beginnings of records.
+#[derive(Debug, Default)]
+pub struct EventMarks {
+    pub chunks: Vec<PhysAddr>,
+    pub records: Vec<PhysAddr>,
+    /// There were more than are kept.
+    pub full: bool,
+}
+
+/// The blocks of an image, by tag, and what else the sweep has met.
 #[derive(Debug, Default)]
 pub struct Pools {
     blocks: HashMap<[u8; 4], Vec<Block>>,
+    pub events: EventMarks,
     /// Bytes that could not be looked at.
     pub unread: u64,
 }
@@ -95,10 +122,34 @@ impl Windows {
         let block_size = header.field("BlockSize")?;
         let (size_at, (shift, width)) = (block_size.offset as usize, block_size.bits.unwrap_or((0, 8)));
         let found: Mutex<Vec<([u8; 4], PhysAddr, u32)>> = Mutex::default();
+        let events: Mutex<EventMarks> = Mutex::default();
         let swept = self.image.sweep(CHUNK, GRAIN, watch, |Chunk { at, bytes, own }| {
             let mut here = Vec::new();
-            for start in (0..own).step_by(GRAIN) {
+            let (mut chunks, mut records) = (Vec::new(), Vec::new());
+            // Much of memory is zeros.
+            let full = |start: &usize| {
+                let page = bytes.get(*start..own.min(start + ZEROS.len())).unwrap_or_default();
+                ZEROS.get(..page.len()) != Some(page)
+            };
+            let pages = (0..own).step_by(ZEROS.len()).filter(full);
+            for start in pages.flat_map(|page| (page..own.min(page + ZEROS.len())).step_by(GRAIN)) {
                 let Some(block) = bytes.get(start..start + GRAIN) else { break };
+                // Most blocks are told by one letter each.
+                let letter = |at: usize| block.get(at).is_some_and(|letter| LETTERS[usize::from(*letter)]);
+                if !letter(tag_at) && !letter(0) && !letter(GRAIN / 2) {
+                    continue;
+                }
+                // Records begin at multiples of eight.
+                let (first, second) = block.split_at(GRAIN / 2);
+                if first.starts_with(EVENT_RECORD) {
+                    records.push(at.offset(start as u64));
+                }
+                if second.starts_with(EVENT_RECORD) {
+                    records.push(at.offset((start + GRAIN / 2) as u64));
+                }
+                if first == EVENT_CHUNK && at.offset(start as u64).in_page() == 0 {
+                    chunks.push(at.offset(start as u64));
+                }
                 let Some(tag) = block.get(tag_at..).and_then(|rest| rest.first_chunk::<4>()) else { break };
                 let [a, b, c, d] = *tag;
                 let tag = [a, b, c, d & !PROTECTED];
@@ -109,12 +160,24 @@ impl Windows {
                 }
             }
             found.lock().unwrap_or_else(PoisonError::into_inner).extend(here);
+            if !records.is_empty() || !chunks.is_empty() {
+                let mut events = events.lock().unwrap_or_else(PoisonError::into_inner);
+                if events.records.len() + records.len() > MOST_EVENTS {
+                    events.full = true;
+                } else {
+                    events.records.extend(records);
+                }
+                events.chunks.extend(chunks);
+            }
             ControlFlow::Continue(())
         });
         let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
         found.sort_by_key(|(_, physical, _)| *physical);
         let places = self.places(found.iter().map(|(_, physical, _)| physical.page()).collect());
-        let mut pools = Pools { unread: swept.unreadable, ..Pools::default() };
+        let mut events = events.into_inner().unwrap_or_else(PoisonError::into_inner);
+        events.chunks.sort();
+        events.records.sort();
+        let mut pools = Pools { unread: swept.unreadable, events, ..Pools::default() };
         for (tag, physical, size) in found {
             let address = places.get(&physical.page()).map(|page| page.offset(physical.in_page()));
             pools.blocks.entry(tag).or_default().push(Block { physical, address, size });

@@ -3,7 +3,7 @@
 use super::text::filetime;
 use super::{Windows, lists};
 use crate::address::VirtAddr;
-use crate::facts::{self, Known, Process, ProcessState, ReadError, Scope, Sink, TreeProcess, Watch};
+use crate::facts::{self, Known, Process, ProcessState, ReadError, Scope, Sink, Time, TreeProcess, Watch};
 use crate::symbols::{Context, Object};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -18,7 +18,11 @@ const SESSION_LIST: usize = 5;
 pub const UNSEEN: [bool; SOURCES.len()] = [false; SOURCES.len()];
 
 /// Process and thread IDs are multiples of four below this.
-const MOST_IDS: u64 = 1 << 26;
+pub const MOST_IDS: u64 = 1 << 26;
+/// Sessions are counted from 0, one for each logon at the machine.
+const MOST_SESSIONS: u32 = 1 << 20;
+/// The clock runs on while memory is written.
+const CLOCK_SLACK: u64 = 3600 * 10_000_000;
 
 /// A process object.
 #[derive(Clone, Debug)]
@@ -83,7 +87,7 @@ impl Windows {
         let mut roster = Roster::default();
         let mut found: HashMap<VirtAddr, [bool; 6]> = HashMap::new();
         let mut mark = |address: VirtAddr, source: usize| found.entry(address).or_default()[source] = true;
-        let listed = self.active_list();
+        let (listed, closed) = self.active_list();
         listed.iter().for_each(|address| mark(*address, ACTIVE_LIST));
         listed.iter().flat_map(|address| self.session_members(*address)).for_each(|address| mark(address, SESSION_LIST));
         if let Some(watch) = sweep {
@@ -97,6 +101,12 @@ impl Windows {
             }
         }
         roster.members = found.into_iter().filter_map(|(address, found_by)| self.member(self.context(), address, found_by)).collect();
+        if !closed {
+            let doubtful = self.clear_of_suspicion(&mut roster.members);
+            roster.notes.push(format!(
+                "the list of active processes is broken: for {doubtful} living processes that are on none of its pieces it cannot be told whether they were on it"
+            ));
+        }
         if let Some(watch) = sweep {
             let remnants = self.remnants(&roster.members, watch);
             roster.members.extend(remnants);
@@ -155,7 +165,8 @@ impl Windows {
         if !sound || (!found_by[ACTIVE_LIST] && (!times || root == 0)) {
             return None;
         }
-        let state = if ended != 0 {
+        // A list of the living may keep those that ended, but not before they began.
+        let state = if ended != 0 && times {
             ProcessState::Exited
         } else if found_by[ACTIVE_LIST] {
             ProcessState::Running
@@ -177,10 +188,37 @@ impl Windows {
         Ok(back == head.address && self.owner(thread.address) == Some(process.address))
     }
 
-    /// PsActiveProcessHead's list, forwards and, where that breaks, backwards.
-    fn active_list(&self) -> Vec<VirtAddr> {
-        let Ok(head) = self.context().symbol("PsActiveProcessHead") else { return Vec::new() };
-        self.ring(head, "_EPROCESS", "ActiveProcessLinks").0
+    /// PsActiveProcessHead's list, forwards and, where that breaks, backwards; false where it does not close.
+    fn active_list(&self) -> (Vec<VirtAddr>, bool) {
+        let Ok(head) = self.context().symbol("PsActiveProcessHead") else { return (Vec::new(), false) };
+        self.ring(head, "_EPROCESS", "ActiveProcessLinks")
+    }
+
+    /// A process that is missing from a broken list is hidden only where its neighbours are sound and point past it. Gives the number of
+    /// those that are not called hidden.
+    fn clear_of_suspicion(&self, members: &mut [Member]) -> usize {
+        let hidden = members.iter_mut().filter(|member| member.state == ProcessState::Hidden);
+        let doubtful = hidden.filter(|member| !self.taken_off(member.address).unwrap_or(false));
+        doubtful.map(|member| member.state = ProcessState::Running).count()
+    }
+
+    fn taken_off(&self, process: VirtAddr) -> Result<bool, ReadError> {
+        let context = self.context();
+        let head = context.symbol("PsActiveProcessHead")?;
+        let links = context.object("_EPROCESS", process)?.inner("ActiveProcessLinks")?;
+        let (next, previous) = (links.pointer("Flink")?, links.pointer("Blink")?);
+        let (back, forth) =
+            (context.object("_LIST_ENTRY", next)?.pointer("Blink")?, context.object("_LIST_ENTRY", previous)?.pointer("Flink")?);
+        let mut found_by = UNSEEN;
+        found_by[ACTIVE_LIST] = true;
+        let sound = |link: VirtAddr| -> Result<bool, ReadError> {
+            let owner = context.container("_EPROCESS", "ActiveProcessLinks", link)?.address;
+            Ok(link == head || self.member(context, owner, found_by).is_some())
+        };
+        let own = links.address;
+        let alone = next == own && previous == own;
+        let past = || Ok(back != own && forth != own && sound(next)? && sound(previous)? && sound(back)? && sound(forth)?);
+        if alone { Ok(true) } else { past() }
     }
 
     /// The structures on a ring of links, its head left out. False where it does not close.
@@ -221,7 +259,6 @@ impl Windows {
         let context = if member.mapped { self.context() } else { Context { space: &physical, profile: &self.profile } };
         let process = context.object("_EPROCESS", member.address)?;
         let exited = member.state == ProcessState::Exited;
-        let time = |field| -> Known<_> { process.uint(field).map(filetime).into() };
         // An exited process has no address space left.
         let living = |value: Known<String>| if exited { Known::Absent } else { value };
         let wow64 = if process.has("WoW64Process") { "WoW64Process" } else { "Wow64Process" };
@@ -231,8 +268,11 @@ impl Windows {
             name: member.name.clone(),
             address: if member.mapped { Known::Value(member.address) } else { Known::Absent },
             physical_address: context.space.translate(member.address).into(),
-            create_time: time("CreateTime"),
-            exit_time: time("ExitTime"),
+            create_time: self.time(&process, "CreateTime"),
+            exit_time: match process.uint("ExitTime") {
+                Ok(ended) if ended != 0 && !exited => Known::Unreadable(ReadError::Implausible("exit time")),
+                _ => self.time(&process, "ExitTime"),
+            },
             threads: process.u32("ActiveThreads").into(),
             session: if exited { Known::Absent } else { self.session(&process).into() },
             wow64: process.pointer(wow64).map(|pointer| !pointer.is_null()).into(),
@@ -250,7 +290,22 @@ impl Windows {
             return Ok(None);
         }
         let space = self.space_of(process)?;
-        Context { space: &space, profile: &self.profile }.object("_MM_SESSION_SPACE", session)?.u32("SessionId").map(Some)
+        let session = Context { space: &space, profile: &self.profile }.object("_MM_SESSION_SPACE", session)?;
+        let number = session.u32("SessionId")?;
+        if number <= MOST_SESSIONS && session.inner("ProcessList")?.pointer("Flink")?.is_kernel() {
+            Ok(Some(number))
+        } else {
+            Err(ReadError::Implausible("session"))
+        }
+    }
+
+    /// A time of the past; None where it is zero, which stands for never.
+    pub(super) fn time(&self, object: &Object<'_>, field: &'static str) -> Known<Time> {
+        let read = object.uint(field).and_then(|units| match units <= self.shared_now().saturating_add(CLOCK_SLACK) {
+            true => Ok(filetime(units)),
+            false => Err(ReadError::Implausible("time")),
+        });
+        read.into()
     }
 }
 

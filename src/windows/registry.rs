@@ -252,6 +252,19 @@ impl Windows {
         self.hives(None).value(path, name)?.map(|value| value.data).transpose()
     }
 
+    /// The Parameters keys of services, drivers among them, that have a value of a name.
+    pub fn service_parameters(&self, value: &str) -> Result<Vec<String>, ReadError> {
+        const SERVICES: &str = "HKLM\\SYSTEM\\CurrentControlSet\\Services";
+        let hives = self.hives(None);
+        let Some((hive, services)) = hives.open(SERVICES)? else { return Ok(Vec::new()) };
+        let (services, _) = hive.subkeys(&services);
+        let has = |service: &Key| {
+            let parameters = hive.subkey(service, "Parameters").ok().flatten()?;
+            hive.value(&parameters, value).ok().flatten().map(|_| format!("{SERVICES}\\{}\\Parameters", service.name))
+        };
+        Ok(services.iter().filter_map(has).collect())
+    }
+
     /// The machine's name as the registry has it.
     pub(super) fn computer_name(&self) -> Result<Option<String>, ReadError> {
         const KEY: &str = "HKLM\\SYSTEM\\CurrentControlSet\\Control\\ComputerName\\ComputerName";
@@ -382,6 +395,9 @@ pub fn key_path(key: &Object<'_>) -> Result<String, ReadError> {
 /// A _CM_NAME_CONTROL_BLOCK: a byte a letter where all letters fit.
 fn name(block: &Object<'_>) -> Result<String, ReadError> {
     let (space, at, length) = (block.context().space, block.at("Name")?, block.uint("NameLength")? as u16);
+    if length == 0 {
+        return Err(ReadError::Implausible("key name"));
+    }
     if block.uint("Compressed")? == 0 {
         return text::wide(space, at, length.into());
     }

@@ -6,7 +6,7 @@ use crate::paging::AddressSpace;
 use crate::symbols::pack::Version;
 
 /// Where every Windows for x64 has it.
-const PAGE: VirtAddr = VirtAddr(0xffff_f780_0000_0000);
+pub const PAGE: VirtAddr = VirtAddr(0xffff_f780_0000_0000);
 const INTERRUPT_TIME: u64 = 0x8;
 const SYSTEM_TIME: u64 = 0x14;
 const BUILD: u64 = 0x260;

@@ -510,11 +510,7 @@ fn local(socket: &Object<'_>) -> Result<Option<VirtAddr>, ReadError> {
 
 /// Where the address of a local address object lies: behind one pointer or, in most layouts, two.
 fn data(address: &Object<'_>) -> Result<Option<VirtAddr>, ReadError> {
-    let first = address.pointer("pData")?;
-    if first.is_null() {
-        return Ok(None);
-    }
-    known(first)?;
+    let first = known(address.pointer("pData")?)?;
     match address.follow("pData") {
         Ok(_) => Ok(Some(first)),
         Err(_) => known(address.context().space.pointer(first)?).map(Some),

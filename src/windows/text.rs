@@ -5,12 +5,9 @@ use crate::facts::{ReadError, Time};
 use crate::paging::AddressSpace;
 use crate::symbols::Object;
 
-/// Between 1601 and 1970, in units of 100 ns.
-const EPOCH: i128 = 116_444_736_000_000_000;
-
 /// A FILETIME: 100 ns units since 1601. None for zero, which stands for never.
 pub fn filetime(units: u64) -> Option<Time> {
-    (units != 0).then(|| Time::from_nanoseconds((i128::from(units) - EPOCH) * 100, 7))?
+    Time::from_filetime(units)
 }
 
 /// A _UNICODE_STRING.

@@ -2,8 +2,8 @@
 
 use super::Windows;
 use super::modules::Place;
-use super::processes::Task;
-use super::text::filetime;
+use super::objects::{THREAD_OBJECT, expect};
+use super::processes::{MOST_IDS, Task};
 use crate::address::VirtAddr;
 use crate::facts::{Known, ReadError, Scope, Sink, Thread, Watch};
 use crate::symbols::Object;
@@ -25,38 +25,45 @@ const STATES: [&str; 10] = [
 const MOST_THREADS: usize = 1 << 20;
 
 pub fn threads(windows: &Windows, scope: Scope, out: &mut Sink<Thread>) {
-    for task in windows.tasks(scope, out.watch()) {
-        if out.cancelled() {
-            return;
-        }
+    windows.each_task("threads", scope, out, |task, out| {
         let mut known = HashMap::new();
         for thread in of_process(&task.object) {
-            match thread.and_then(|thread| describe(windows, &task, &thread, &mut known, out.watch())) {
+            match thread.and_then(|thread| describe(windows, task, &thread, &mut known, out.watch())) {
                 Ok(thread) => out.push(thread),
-                Err(why) => out.note(format!("threads of {} {} end early: {why}", task.name, task.pid)),
+                Err(why) => out.note(format!("threads of {} {} are missing: {why}", task.name, task.pid)),
             }
         }
-    }
+        Ok(())
+    });
 }
 
-/// The threads on a process's list, up to its end or to what breaks it.
+/// The threads on a process's list, from both ends where it does not close, and what broke it.
 pub fn of_process<'a>(process: &Object<'a>) -> Vec<Result<Object<'a>, ReadError>> {
     let context = process.context();
     let mut found = Vec::new();
     let mut seen = HashSet::new();
-    let mut walk = || -> Result<(), ReadError> {
+    let mut walk = |direction: &'static str| -> Result<(), ReadError> {
         let head = process.at("ThreadListHead")?;
-        let mut link = context.object("_LIST_ENTRY", head)?.pointer("Flink")?;
+        let mut link = context.object("_LIST_ENTRY", head)?.pointer(direction)?;
         while link != head {
             if !link.is_kernel() || !seen.insert(link) || found.len() >= MOST_THREADS {
                 return Err(ReadError::Implausible("thread list"));
             }
-            found.push(context.container("_ETHREAD", "ThreadListEntry", link));
-            link = context.object("_LIST_ENTRY", link)?.pointer("Flink")?;
+            let thread = context.container("_ETHREAD", "ThreadListEntry", link)?;
+            // What a torn list leads to is no thread, or one of another process.
+            let kernel = thread.inner("Tcb")?;
+            expect(&kernel, THREAD_OBJECT, "thread")?;
+            if kernel.pointer("Process")? != process.address {
+                return Err(ReadError::Implausible("thread list"));
+            }
+            found.push(Ok(thread));
+            link = context.object("_LIST_ENTRY", link)?.pointer(direction)?;
         }
         Ok(())
     };
-    if let Err(why) = walk() {
+    if let Err(why) = walk("Flink") {
+        // What it meets there a second time has been found already.
+        _ = walk("Blink");
         found.push(Err(why));
     }
     found
@@ -70,6 +77,10 @@ fn describe(
     watch: &Watch,
 ) -> Result<Thread, ReadError> {
     let state = thread.inner("Tcb")?.uint("State");
+    let tid = thread.inner("Cid")?.uint("UniqueThread")?;
+    if tid == 0 || tid % 4 != 0 || tid >= MOST_IDS {
+        return Err(ReadError::Implausible("thread ID"));
+    }
     let mut problems = Vec::new();
     let mut start = |field: &'static str| -> (Known<VirtAddr>, Place) {
         let at = match thread.pointer(field) {
@@ -86,7 +97,7 @@ fn describe(
     let (win32_start_address, asked) = start("Win32StartAddress");
     Ok(Thread {
         pid: task.pid,
-        tid: thread.inner("Cid")?.u32("UniqueThread")?,
+        tid: tid as u32,
         address: thread.address,
         start_symbol: own.symbol,
         start_address,
@@ -94,7 +105,7 @@ fn describe(
         win32_start_address,
         win32_start_module: asked.module,
         state: state.map(|state| STATES.get(state as usize).map(|word| (*word).to_owned())).into(),
-        create_time: Known::from(thread.uint("CreateTime").map(filetime)),
+        create_time: windows.time(thread, "CreateTime"),
         problems,
         ..Thread::default()
     })

@@ -1,7 +1,8 @@
 //! Virtual address descriptors: the regions of a process's address space.
 
+use super::Windows;
+use super::files::own_name;
 use super::processes::Task;
-use super::{Windows, text};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Known, Protection, ReadError, Region, Scope, Sink, Watch};
 use crate::symbols::Object;
@@ -28,6 +29,11 @@ const GUARD: u64 = 2;
 
 /// _MMVAD_FLAGS.VadType (MI_VAD_TYPE).
 const IMAGE_MAP: u64 = 2;
+/// What a node's pointer to its parent keeps in its lowest bits.
+const BALANCE: u64 = 3;
+/// Tags of VADs that go on after their short part, with a section behind them; and of those that do not.
+const LONG: [&[u8; 4]; 3] = [b"Vad ", b"Vadl", b"Vadm"];
+const SHORT: [&[u8; 4]; 2] = [b"VadS", b"VadF"];
 
 /// A VAD, read.
 pub struct Vad<'a> {
@@ -50,7 +56,7 @@ impl Windows {
     pub(super) fn vads<'a>(&self, process: &Object<'a>, watch: &Watch) -> (Vec<Vad<'a>>, Vec<ReadError>) {
         let mut trouble = Vec::new();
         let mut vads = Vec::new();
-        let nodes = tree(process, watch).unwrap_or_else(|why| {
+        let nodes = tree(process, watch, &mut trouble).unwrap_or_else(|why| {
             trouble.push(why);
             Vec::new()
         });
@@ -97,6 +103,11 @@ impl Windows {
         let bits = flags.uint("Protection")?;
         let (words, letters) = PROTECTIONS.get((bits & 7) as usize).copied().unwrap_or_default();
         let modifier = bits >> 3;
+        let (private, image) = (flags.uint("PrivateMemory")? != 0, flags.uint("VadType")? == IMAGE_MAP);
+        // Memory of one process alone is nobody's copy and no image.
+        if private && (image || letters.contains('c')) {
+            return Err(ReadError::Implausible("_MMVAD_SHORT"));
+        }
         let committed = short.inner("u1").and_then(|u1| u1.inner("VadFlags1")).and_then(|flags| flags.uint("CommitCharge"));
         Ok(Vad {
             start: VirtAddr(first * PAGE_SIZE),
@@ -110,9 +121,10 @@ impl Windows {
                 guard: modifier == GUARD,
             },
             native_protection: format!("{words}{}", MODIFIERS.get(modifier as usize).copied().unwrap_or_default()),
-            private: flags.uint("PrivateMemory")? != 0,
-            image: flags.uint("VadType")? == IMAGE_MAP,
-            committed: committed.or_else(|_| flags.uint("CommitCharge")).ok(),
+            private,
+            image,
+            // All ones where nothing is charged (MM_MAX_COMMIT).
+            committed: committed.or_else(|_| flags.uint("CommitCharge")).ok().filter(|pages| *pages <= last - first + 1),
             short,
         })
     }
@@ -137,36 +149,52 @@ fn top(process: &Object<'_>) -> Result<(VirtAddr, &'static str, [&'static str; 2
 }
 
 /// The nodes of a process's VAD tree.
-fn tree(process: &Object<'_>, watch: &Watch) -> Result<Vec<VirtAddr>, ReadError> {
+fn tree(process: &Object<'_>, watch: &Watch, trouble: &mut Vec<ReadError>) -> Result<Vec<VirtAddr>, ReadError> {
     let context = process.context();
     let (first, node, children) = top(process)?;
     let mut found = Vec::new();
     let mut seen = HashSet::new();
-    let mut waiting = vec![first];
-    while let Some(at) = waiting.pop() {
-        if !at.is_kernel() || !seen.insert(at) || found.len() >= MOST_REGIONS || watch.cancelled() {
+    let mut waiting = vec![(first, None)];
+    while let Some((at, above)) = waiting.pop() {
+        if at.is_null() || found.len() >= MOST_REGIONS || watch.cancelled() {
             continue;
         }
-        found.push(at);
-        let node = context.object(node, at)?;
-        waiting.extend(children.into_iter().filter_map(|child| node.pointer(child).ok()));
+        // Each node points back to the one above it: what does not is no part of this tree.
+        let step = || -> Result<[VirtAddr; 2], ReadError> {
+            let node = context.object(node, at)?;
+            let parent = if node.has("ParentValue") { node.uint("ParentValue")? } else { node.inner("u1")?.uint("Parent")? };
+            let known = above.is_none_or(|above| VirtAddr(parent & !BALANCE) == above);
+            let [left, right] = children;
+            if at.is_kernel() && known { Ok([node.pointer(left)?, node.pointer(right)?]) } else { Err(ReadError::Implausible("VAD tree")) }
+        };
+        match step() {
+            Ok(below) if seen.insert(at) => {
+                found.push(at);
+                waiting.extend(below.map(|child| (child, Some(at))));
+            }
+            Ok(_) => trouble.push(ReadError::Implausible("VAD tree")),
+            Err(why) => trouble.push(why),
+        }
     }
     Ok(found)
 }
 
 impl Vad<'_> {
-    /// A VAD that goes on after its short part, with a section behind it.
-    fn is_long(&self) -> bool {
-        matches!(&self.tag, b"Vad " | b"Vadl" | b"Vadm")
-    }
-
     /// The section's control area.
     fn control_area(&self) -> Result<Option<Object<'_>>, ReadError> {
-        if self.private || !self.is_long() {
-            return Ok(None);
+        match &self.tag {
+            _ if self.private => return Ok(None),
+            tag if self.image || LONG.contains(&tag) => {}
+            tag if SHORT.contains(&tag) => return Ok(None),
+            _ => return Err(ReadError::Implausible("tag of a VAD")),
         }
         let vad = self.short.context().object("_MMVAD", self.short.address)?;
-        vad.follow("Subsection")?.map_or(Ok(None), |subsection| subsection.follow("ControlArea"))
+        let area = vad.follow_some("Subsection")?.follow_some("ControlArea")?;
+        // The segment may be paged out.
+        if area.follow_some("Segment")?.pointer("ControlArea").is_ok_and(|back| back != area.address) {
+            return Err(ReadError::Implausible("control area"));
+        }
+        Ok(Some(area))
     }
 
     /// The address for which the section's pages were relocated.
@@ -179,12 +207,24 @@ impl Vad<'_> {
     pub fn file(&self) -> Result<Option<Object<'_>>, ReadError> {
         let Some(area) = self.control_area()? else { return Ok(None) };
         // An _EX_FAST_REF keeps a count in the lowest bits of the pointer.
-        let file = VirtAddr(area.inner("FilePointer")?.uint("Value")? & !0xf);
-        if file.is_null() { Ok(None) } else { self.short.context().object("_FILE_OBJECT", file).map(Some) }
+        match VirtAddr(area.inner("FilePointer")?.uint("Value")? & !0xf) {
+            file if !file.is_null() => self.short.context().object("_FILE_OBJECT", file).map(Some),
+            // Memory that processes share needs no file, a program does.
+            _ if self.image => Err(ReadError::Implausible("control area")),
+            _ => Ok(None),
+        }
+    }
+
+    pub fn kind(&self) -> &'static str {
+        match (self.private, self.image) {
+            (true, _) => "private",
+            (_, true) => "image",
+            _ => "mapped",
+        }
     }
 
     pub fn file_name(&self) -> Result<Option<String>, ReadError> {
-        self.file()?.map(|file| text::unicode(&file.inner("FileName")?)).transpose()
+        self.file()?.map(|file| own_name(&file)).transpose()
     }
 }
 
@@ -195,8 +235,9 @@ pub fn regions(windows: &Windows, scope: Scope, out: &mut Sink<Region>) {
 fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Region>) -> Result<(), ReadError> {
     let space = windows.space_of(&task.object)?;
     let (vads, trouble) = windows.vads(&task.object, out.watch());
-    for why in trouble {
-        out.note(format!("a region of {} {} is missing: {why}", task.name, task.pid));
+    if let Some(first) = trouble.first() {
+        let (name, pid, count) = (&task.name, task.pid, trouble.len());
+        out.note(format!("regions of {name} {pid} are missing where its tree of VADs breaks, at {count} places, the first: {first}"));
     }
     for vad in vads {
         let (resident, page_rights) = space.resident(vad.start, vad.end.offset(1));
@@ -207,15 +248,13 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Region>) -> Result
             end: vad.end,
             protection: vad.protection,
             native_protection: vad.native_protection.clone(),
-            kind: match (vad.private, vad.image) {
-                (true, _) => "private",
-                (_, true) => "image",
-                _ => "mapped",
-            },
+            kind: vad.kind(),
             file: vad.file_name().into(),
-            tag: Known::Value(
-                vad.tag.iter().map(|byte| char::from(*byte)).filter(|letter| letter.is_ascii_graphic() || *letter == ' ').collect(),
-            ),
+            tag: if LONG.iter().chain(&SHORT).any(|tag| **tag == vad.tag) {
+                Known::Value(vad.tag.iter().map(|byte| char::from(*byte)).collect())
+            } else {
+                Known::Unreadable(ReadError::Implausible("tag"))
+            },
             committed_pages: vad.committed.into(),
             resident_pages: Known::Value(resident),
             page_rights: page_rights.into(),

@@ -412,6 +412,22 @@ impl BytesView {
         format!("{:#x}{offset}", self.cursor)
     }
 
+    /// Whose memory, which part of it, and what it is read as.
+    pub fn crumbs(&self) -> [String; 3] {
+        let of = match self.space {
+            Space::Physical => "physical memory".to_owned(),
+            Space::Kernel => "kernel memory".to_owned(),
+            Space::Process(_) => self.owner.clone(),
+        };
+        let read_as = match (self.mode, &self.fields) {
+            (Mode::Hex, _) => "bytes",
+            (Mode::Code, _) => "code",
+            (Mode::Texts, _) => "strings",
+            (Mode::Fields, fields) => fields.as_ref().map_or("fields", |fields| &fields.name),
+        };
+        [of, self.what.clone(), read_as.to_owned()]
+    }
+
     // Drawing.
 
     fn title(&self, look: &Look) -> Vec<(Role, String)> {

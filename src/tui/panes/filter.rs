@@ -222,7 +222,7 @@ impl Test {
                 let text = match cell {
                     Cell::Text(text) => text.clone(),
                     // Among many digits everything resembles something.
-                    _ if kind != Kind::List => return false,
+                    _ if !matches!(kind, Kind::List | Kind::Object) => return false,
                     cell => cell.to_string().into(),
                 };
                 let end = text.char_indices().nth(LONGEST).map_or(text.len(), |(at, _)| at);

@@ -39,7 +39,7 @@ pub fn words(cell: &Cell, look: &Look) -> String {
 }
 
 /// A rule that applies: `+40 rule: detail`, `-15 rule: detail`.
-fn indicator(fields: &[(&'static str, Cell)]) -> Option<String> {
+fn indicator(fields: &[(&str, Cell)]) -> Option<String> {
     let [("id", id), ("points", Cell::Number(points)), ("detail", detail)] = fields else { return None };
     Some(format!("{points:+} {}: {detail}", id.to_string().replace('_', " ")))
 }

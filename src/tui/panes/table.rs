@@ -184,7 +184,7 @@ fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
         let comfort = match kind {
             // What it is about says more than anything beside it.
             _ if column.name == "subject" => Some(70),
-            Kind::Text | Kind::List | Kind::Bytes => Some(if long { 24 } else { 15 }),
+            Kind::Text | Kind::List | Kind::Bytes | Kind::Object => Some(if long { 24 } else { 15 }),
             _ => None,
         };
         let widest = u16::try_from(header.len()).unwrap_or(u16::MAX);

@@ -7,10 +7,12 @@ use crate::tui::widgets::put;
 use crate::tui::widgets::virtual_table::ListState;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
+use std::sync::Arc;
 
 #[derive(Clone, Debug, Default)]
 pub struct Texts {
-    found: Vec<FoundText>,
+    /// Shared with the places that one can go back to.
+    found: Arc<Vec<FoundText>>,
     /// What is still to be looked through.
     rest: Option<Stretch>,
     /// The stretch that was begun with.
@@ -48,7 +50,7 @@ impl Texts {
         let rest = self.rest.take();
         match result {
             Ok((found, next)) => {
-                self.found.extend(found);
+                Arc::make_mut(&mut self.found).extend(found);
                 self.rest = rest.zip(next).map(|(stretch, next)| Stretch { first: next, ..stretch });
             }
             Err(why) => self.failure = Some(why),

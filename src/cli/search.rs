@@ -1,0 +1,74 @@
+//! `kioku search`.
+
+use super::console::Stop;
+use super::{Run, finished};
+use crate::engine::{Search, Space};
+use crate::report;
+use clap::Args;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// A list of patterns longer than this is no list of patterns.
+const MOST_LIST: u64 = 64 << 20;
+
+#[derive(Debug, Args)]
+pub struct SearchArgs {
+    /// Memory image.
+    pub image: PathBuf,
+    /// What to search for: text, hex:4d5a90??, re:EXPRESSION, or text:TEXT where the text itself begins like one of these.
+    #[arg(value_name = "PATTERN")]
+    pub given: Vec<String>,
+    /// File of patterns, one a line.
+    #[arg(long, value_name = "FILE")]
+    pub patterns: Vec<PathBuf>,
+    /// File of YARA rules, or a folder of them (*.yar, *.yara). Repeatable.
+    #[arg(long, value_name = "PATH")]
+    pub yara: Vec<PathBuf>,
+    /// Letters match in either case.
+    #[arg(long, short)]
+    pub ignore_case: bool,
+    /// Search what the kernel maps, not physical memory.
+    #[arg(long, conflicts_with = "pid")]
+    pub kernel: bool,
+    /// Stop after so many matches.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+}
+
+impl Run {
+    pub(super) fn search(&self, search: &SearchArgs) -> Result<(), Stop> {
+        let mut given = search.given.clone();
+        for path in &search.patterns {
+            let failed = |why: &dyn std::fmt::Display| Stop::Failed(format!("{}: {why}", path.display()));
+            if path.metadata().map_err(|why| failed(&why))?.len() > MOST_LIST {
+                return Err(failed(&"too large for a list of patterns"));
+            }
+            let list = std::fs::read_to_string(path).map_err(|why| failed(&why))?;
+            given.extend(list.lines().filter(|line| !line.is_empty()).map(str::to_owned));
+        }
+        // What is wrong with a pattern is told before the image is opened.
+        let space = if search.kernel { Space::Kernel } else { Space::Physical };
+        let ready = Search::new(&given, search.ignore_case, space, search.limit as usize);
+        let mut ready = ready.map_err(|why| Stop::Usage(why.0))?;
+        if !search.yara.is_empty() {
+            ready = ready.with_rules(&search.yara)?;
+        } else if given.is_empty() {
+            return Err(Stop::Usage("nothing to search for: give a PATTERN, --patterns or --yara".to_owned()));
+        }
+        let session = self.open(&search.image)?;
+        if self.common.pid.is_some() {
+            ready = ready.within(self.space(&session, false)?);
+        }
+        let started = Instant::now();
+        let progress = self.progress(format!("searching {}", session.name()));
+        let rows = session.search(&ready, &self.interrupts.watch, &mut |_| ())?;
+        drop(progress);
+        self.detail(&format!("search: {} matches in {:.2?}", rows.len(), started.elapsed()));
+        self.write(|out| report::write_rows(&*rows, Some(session.info().os), self.format(), out))?;
+        rows.notes().iter().for_each(|note| self.note(note));
+        if rows.is_empty() {
+            self.note("search: nothing found");
+        }
+        finished(&*rows, session.name())
+    }
+}

@@ -1,0 +1,142 @@
+//! Event-log records (Sysmon and others), from files and from memory, and their join with processes and sockets. Nothing here knows how
+//! a structure of the system is laid out.
+
+mod binxml;
+mod carve;
+mod connections;
+mod draft;
+mod file;
+mod join;
+mod log;
+mod meaning;
+mod retention;
+mod rules;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod samples;
+mod sysmon;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
+mod xml;
+
+pub use file::LogFile;
+
+use crate::facts::event::{Connection, Event};
+use crate::facts::{Process, Rows as _, Scope, Sink, Socket, Watch};
+use crate::windows::{self, Windows};
+use join::Machine;
+use log::{Log, once};
+use rules::Config;
+use std::sync::Arc;
+
+/// All records of an image and of the logs given with it, joined with its processes; and what is to be said of them.
+fn gather(windows: &Windows, watch: &Watch) -> (Vec<Event>, Machine, Vec<String>) {
+    let (mut log, mut events) = (Log::default(), Vec::new());
+    let mut notes = carve::carve(windows, watch, &mut log, &mut events);
+    for path in windows.logs() {
+        let name = path.display();
+        let read = LogFile::open(path).map_err(|why| why.to_string()).and_then(|file| {
+            file.read_into(watch, &mut log, |found| {
+                events.extend(found);
+                true
+            })
+            .map_err(|why| why.to_string())
+        });
+        if let Err(why) = read {
+            notes.push(format!("{name}: {why}"));
+        }
+    }
+    log.finish(&mut events);
+    notes.extend(log.tally.notes());
+    let (mut events, again) = once(events);
+    if again > 0 {
+        notes.push(format!("{again} records were found in more than one place and are listed once"));
+    }
+    events.sort_by_key(|event| (event.time.value().copied(), event.record_id.value().copied()));
+    let machine = Machine::new(windows, &events, watch);
+    notes.extend(machine.join(&mut events));
+    (events, machine, notes)
+}
+
+pub fn events(windows: &Windows, scope: Scope, out: &mut Sink<Event>) {
+    let (events, _, notes) = gather(windows, out.watch());
+    if events.is_empty() {
+        out.note("no event record was found in memory; --evtx names log files of the machine");
+    }
+    notes.into_iter().for_each(|note| out.note(note));
+    let about = |event: &Event| match scope {
+        Scope::Pid(pid) => event.pid.value() == Some(&pid),
+        Scope::Process(process) => event.process_address.value() == Some(&process),
+        _ => true,
+    };
+    out.extend(events.into_iter().filter(about));
+}
+
+pub fn connections(windows: &Windows, scope: Scope, out: &mut Sink<Connection>) {
+    let (events, machine, notes) = gather(windows, out.watch());
+    let mut sockets = Sink::<Socket>::new(Arc::default());
+    windows::sockets(windows, Scope::Machine, &mut sockets);
+    let sockets = sockets.finish();
+    let live: Vec<Socket> = sockets.iter().cloned().collect();
+    let mut processes = Sink::<Process>::new(Arc::default());
+    windows::processes(windows, Scope::Machine, &mut processes);
+    let path = |process: &Process| Some((*process.address.value()?, process.path.value()?.clone()));
+    let (config, source) = configuration(windows);
+    let context = connections::Context {
+        machine: &machine,
+        capture: windows.info().capture_time.value().copied(),
+        paths: processes.finish().iter().filter_map(path).collect(),
+        config: config.as_ref(),
+    };
+    let (rows, told) = connections::list(&events, &live, &context);
+    notes.into_iter().chain(told).chain(sockets.notes().iter().cloned()).for_each(|note| out.note(note));
+    out.note(source);
+    let about = |row: &Connection| match scope {
+        Scope::Pid(pid) => row.pid.value() == Some(&pid),
+        Scope::Process(process) => row.process_address.value() == Some(&process),
+        _ => true,
+    };
+    out.extend(rows.into_iter().filter(about));
+}
+
+/// Sysmon's configuration: the one given, else the one in the registry; and what is to be said of it.
+fn configuration(windows: &Windows) -> (Option<Config>, String) {
+    if let Some(path) = windows.sysmon_config() {
+        let read = std::fs::read(path).map_err(|why| why.to_string()).and_then(|bytes| Config::parse(&bytes));
+        return match read {
+            Ok(config) => {
+                (Some(config), "would_be_logged goes by the configuration given, which need not have been in force then".to_owned())
+            }
+            Err(why) => (None, format!("would_be_logged is unknown: {}: {why}", path.display())),
+        };
+    }
+    // The driver may bear any name; its rules do not.
+    let mut trouble = "no service in the registry has the rules of Sysmon; --sysmon-config gives them".to_owned();
+    let keys = windows.service_parameters("Rules").unwrap_or_else(|why| {
+        trouble = format!("the registry was not read: {why}");
+        Vec::new()
+    });
+    for key in keys {
+        let value = |name| windows.registry_value(&key, name);
+        let config = match value("Rules") {
+            Ok(Some(rules)) => Config::parse(&rules),
+            Ok(None) => continue,
+            Err(why) => Err(why.to_string()),
+        };
+        match config {
+            Ok(mut config) => {
+                let off = matches!(value("Options").ok().flatten().as_deref(), Some([options, ..]) if options & 1 == 0);
+                if off {
+                    config.switch_off();
+                }
+                return (
+                    Some(config),
+                    format!("would_be_logged goes by the rules in {key}, which hold since they were last changed (event 16)"),
+                );
+            }
+            Err(why) => trouble = format!("{key}: {why}"),
+        }
+    }
+    (None, format!("would_be_logged is unknown: {trouble}"))
+}

@@ -1,0 +1,71 @@
+//! Who maps a frame: the way back from physical memory.
+
+use super::maps::{Naming, mappings};
+use super::tasks::Task;
+use super::{Linux, path};
+use crate::address::{PhysAddr, VirtAddr};
+use crate::facts::{Known, Owner, Owners, ReadError, Scope, Watch};
+
+/// Programs live in the lower half, even with five levels of page tables.
+const USER_END: VirtAddr = VirtAddr(1 << 56);
+
+impl Linux {
+    /// Who maps the frames of a sorted list: every process once through its page tables, and the kernel. Also what could not be read.
+    pub fn owners(&self, frames: &[PhysAddr], watch: &Watch) -> (Owners, Vec<String>) {
+        let (mut owners, mut notes) = (Owners::default(), Vec::new());
+        let tasks = self.tasks(Scope::Machine, watch);
+        for (done, task) in tasks.iter().enumerate().take_while(|_| !watch.cancelled()) {
+            watch.progress(done as u64, tasks.len() as u64);
+            if let Err(why) = self.owned_by(task, frames, watch, &mut owners) {
+                notes.push(format!("what {} {} maps is not known: {why}", task.name, task.pid));
+            }
+        }
+        let kernel = |page, kind, protection| Owner { process: None, page, kind, protection, file: Known::Absent };
+        let all = self.image.runs().last().map_or(0, |run| run.end().0);
+        let mut direct = Vec::new();
+        for (_, start, end) in self.space.upper_half() {
+            self.space.find_frames(start, end, frames, &mut |frame, page, leaf| match page
+                .0
+                .checked_sub(self.direct_map.0)
+                .filter(|offset| *offset < all)
+            {
+                Some(_) => direct.push((frame, page, leaf.rights())),
+                None => owners.add(frame, kernel(page, "kernel", leaf.rights())),
+            });
+        }
+        // The map of all memory says nothing of who uses a frame, so it counts only where there is nothing else.
+        for (frame, page, rights) in direct {
+            if owners.of(frame).is_empty() {
+                owners.add(frame, kernel(page, "direct_map", rights));
+            }
+        }
+        (owners, notes)
+    }
+
+    fn owned_by(&self, task: &Task<'_>, frames: &[PhysAddr], watch: &Watch, owners: &mut Owners) -> Result<(), ReadError> {
+        // Kernel threads have no memory of their own.
+        let Some(mm) = task.object.follow("mm")? else { return Ok(()) };
+        let mut found = Vec::new();
+        let space = self.space_of(&task.object)?;
+        space.find_frames(VirtAddr(0), USER_END, frames, &mut |frame, page, leaf| found.push((frame, page, leaf.rights())));
+        if found.is_empty() {
+            return Ok(());
+        }
+        let (mappings, _) = mappings(&mm, watch);
+        let naming = Naming::new(self, &mm, &mappings);
+        for (frame, page, protection) in found {
+            let before = mappings.partition_point(|mapping| mapping.start <= page).checked_sub(1);
+            let mapping = before.and_then(|index| mappings.get(index)).filter(|mapping| page < mapping.end);
+            let file = mapping.and_then(|mapping| mapping.file.as_ref());
+            let owner = Owner {
+                process: Some((task.pid, task.name.clone(), task.object.address)),
+                page,
+                kind: mapping.map_or("outside", |mapping| naming.kind(mapping)),
+                protection,
+                file: file.map(|file| path::of_file(file).map(path::FilePath::shown)).transpose().into(),
+            };
+            owners.add(frame, owner);
+        }
+        Ok(())
+    }
+}
