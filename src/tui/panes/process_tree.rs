@@ -824,7 +824,7 @@ impl ProcessTree {
         // The most important first, then in the order of the screen.
         let wanted = [
             (Part::Mark, "", mark, false),
-            (Part::Score, "SCORE", 5, true),
+            (Part::Score, "SCORE", 6, true),
             (Part::Start, "START", start, false),
             owner,
             (Part::Threads, "THR", 4, true),

@@ -68,7 +68,7 @@ fn shows(table: &str) -> Option<&'static [Show]> {
     const FINDINGS: &[Show] = &[
         show("score", "SCORE", KEEP),
         show("pid", "PID", KEEP),
-        show("process", "PROCESS", 8),
+        show("process", "PROCESS", KEEP),
         show("subject", "WHAT", KEEP),
         show("indicators", "WHY", 2),
         show("techniques", "ATT&CK", 1),
