@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use kioku::engine::{Hit, Search, Session, Space, Stretch, find_table};
-use kioku::facts::linux::{Capabilities, LogRecord, Mount, OpenFile, ShellHistory};
+use kioku::facts::linux::{CachedFile, Capabilities, Interface, LogRecord, Mount, OpenFile, ShellHistory, SystemCall};
 use kioku::facts::*;
 use std::sync::{Arc, LazyLock};
 
@@ -109,6 +109,31 @@ fn the_machine_tells_its_own_story() {
     assert!(log.is_sorted_by_key(|row| row.sequence));
     let history = rows::<ShellHistory>();
     assert!(history.iter().any(|row| row.command.contains("insmod")) && history.iter().any(|row| row.command.contains("curl")));
+}
+
+#[test]
+fn system_calls_lead_into_the_kernel_and_interfaces_have_addresses() {
+    let calls = rows::<SystemCall>();
+    let read = calls.iter().find(|row| row.table == "sys_call_table" && row.index == 0).unwrap();
+    assert_eq!((known(&read.symbol).as_str(), known(&read.module).as_str()), ("__x64_sys_read", "kernel"));
+    assert!((300..600).contains(&calls.iter().filter(|row| row.table == "sys_call_table").count()));
+    assert!(calls.iter().all(|row| row.state == "ok" && row.problems.is_empty()), "nothing was hooked in this one");
+    let interfaces = rows::<Interface>();
+    let own = interfaces.iter().find(|row| row.name == "lo" && row.flags.contains(&"up")).unwrap();
+    assert_eq!((own.addresses[0].as_str(), known(&own.mac).as_str()), ("127.0.0.1/8", "00:00:00:00:00:00"));
+    // What sockets are bound to belongs to some interface.
+    let has = |address: &String| interfaces.iter().any(|row| row.addresses.iter().any(|own| own.starts_with(&format!("{address}/"))));
+    let connected = rows::<Socket>().into_iter().filter(|row| row.protocol == "TCPv4" && row.remote_port.value().is_some());
+    assert!(connected.map(|row| known(&row.local_address)).all(|address| address == "0.0.0.0" || has(&address)));
+}
+
+#[test]
+fn open_files_are_in_the_page_cache_under_the_same_name() {
+    let cached = rows::<CachedFile>();
+    assert!(cached.iter().all(|row| row.cached_pages > 0 && row.problems.is_empty()));
+    let libraries = rows::<Library>();
+    let libc = libraries.iter().find(|row| row.name.starts_with("libc.")).unwrap();
+    assert!(cached.iter().any(|row| row.path == Known::Value(libc.path.clone())), "{}", libc.path);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::System;
 use crate::events;
 use crate::facts::drivers::{Callback, Device, Driver, DriverFunction, SystemService};
-use crate::facts::linux::{Capabilities, LogRecord, Mount, OpenFile, ShellHistory};
+use crate::facts::linux::{CachedFile, Capabilities, Interface, LogRecord, Mount, OpenFile, ShellHistory, SystemCall};
 use crate::facts::windows::{FileObject, Handle, Hive, Mutant, Privilege, RegistryEntry, Service, SessionMember, Sid, SymbolicLink};
 use crate::facts::{
     Connection, Event, Feed, Finding, Library, Module, Origin, Process, Record, Region, Rows, Scope, Serves, Sink, Socket, Suspicious,
@@ -110,6 +110,9 @@ catalog! {
     Capabilities ["capabilities"] linux: linux::capabilities,;
     Mount ["mountinfo"] linux: linux::mounts,;
     LogRecord ["kmsg"] linux: linux::kernel_log,;
+    SystemCall ["check_syscall", "malware.check_syscall"] linux: linux::syscall_table,;
+    Interface ["ip.addr", "ip.link", "ifconfig"] linux: linux::network_interfaces,;
+    CachedFile ["pagecache.files"] linux: linux::page_cache,;
     ShellHistory ["bash"] linux: linux::shell_history,;
 }
 

@@ -99,3 +99,75 @@ record! {
         ambient: Known<Hex>,
     }
 }
+
+record! {
+    /// System call tables: the functions behind the system calls.
+    SystemCall = "syscall_table" {
+        /// sys_call_table, ia32_sys_call_table or x32_sys_call_table.
+        table: &'static str,
+        /// Number of the system call.
+        index: u32,
+        /// Name of the system call that belongs there, as the kernel's tracing knows it; null where it does not say.
+        name: Known<String>,
+        /// Where it leads.
+        function: Known<VirtAddr>,
+        /// The symbol there, in the kernel.
+        symbol: Known<String>,
+        /// The module that lies in: kernel, or the module whose code holds it; null where none does.
+        module: Known<String>,
+        /// ok; hooked: it leads out of the kernel's own code; unknown: it could not be read, or where that code lies is not known.
+        state: &'static str,
+        /// Address of the entry.
+        address: VirtAddr,
+    }
+}
+
+record! {
+    /// Network interfaces of every network namespace.
+    Interface = "network_interfaces" {
+        /// Name.
+        name: String,
+        /// Number within its namespace.
+        index: Known<u32>,
+        /// Hardware (MAC) address.
+        mac: Known<String>,
+        /// IPv4 and IPv6 addresses with the lengths of their prefixes.
+        addresses: Vec<String>,
+        /// Operational state (RFC 2863): up, down, unknown, dormant and so on.
+        state: Known<&'static str>,
+        /// Whether it takes packets that are not meant for it, as sniffers make it do.
+        promiscuous: Known<bool>,
+        /// IFF_* flags.
+        flags: Vec<&'static str>,
+        /// Maximum transmission unit, in bytes.
+        mtu: Known<u64>,
+        /// Inode number of the network namespace.
+        namespace: Known<u64>,
+        /// Address of the struct net_device.
+        address: VirtAddr,
+    }
+}
+
+record! {
+    /// Files of which the page cache holds something.
+    CachedFile = "page_cache" {
+        /// Path, where a mount leads to it; null for what has no name, as the blocks of a device.
+        path: Known<String>,
+        /// Inode number.
+        inode: Known<u64>,
+        /// Size of the file, in bytes.
+        size: Known<u64>,
+        /// Pages of it that are in memory.
+        cached_pages: u64,
+        /// Whether the file has been deleted.
+        deleted: bool,
+        /// File system type.
+        file_system: Known<String>,
+        /// Device of the file system, as the kernel calls it.
+        device: Known<String>,
+        /// Address of the struct super_block.
+        super_block: VirtAddr,
+        /// Address of the struct inode.
+        address: VirtAddr,
+    }
+}

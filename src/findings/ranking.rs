@@ -5,7 +5,7 @@ use super::processes::{Suspect, is_offline, is_shell, is_system, judge, judge_li
 use super::{rules, suspicious};
 use crate::address::VirtAddr;
 use crate::facts::drivers::{Callback, DriverFunction, SystemService};
-use crate::facts::linux::{LogRecord, OpenFile, ShellHistory};
+use crate::facts::linux::{LogRecord, OpenFile, ShellHistory, SystemCall};
 use crate::facts::windows::{Handle, Privilege, Sid};
 use crate::facts::{
     Answer, Finding, Known, Module, Process, Record, Reference, Rows, Scope, Sink, Socket, State, Subject, Suspicious, Table, ToCell,
@@ -135,6 +135,13 @@ pub fn of_linux(linux: &Linux, scope: Scope, out: &mut Sink<Finding>) {
     }
     list.regions(&rows(out, |sink| suspicious::of_linux(linux, scope, sink)));
     list.modules(&rows(out, |sink| linux::modules(linux, Scope::Machine, sink)));
+    for row in rows::<SystemCall>(out, |sink| linux::syscall_table(linux, Scope::Machine, sink)).iter().filter(|row| row.state == "hooked")
+    {
+        let at = row.function.value().copied().unwrap_or_default();
+        let module = row.module.value().map_or("no module", String::as_str);
+        let what = format!("system call {} of {}", row.index, row.table);
+        list.hook(what, format!("{at}, in {module}"), &SystemCall::TABLE, row.address);
+    }
     list.commands(&rows(out, |sink| linux::shell_history(linux, scope, sink)));
     list.log(&rows(out, |sink| linux::kernel_log(linux, Scope::Machine, sink)));
     list.publish(out);

@@ -5,6 +5,7 @@ use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Module, ReadError, Scope, Sink, Watch};
 use crate::symbols::{Context, Object};
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 
 /// Ways to find a module; the order is that of the `sources` column.
 const SOURCES: [&str; 4] = ["module_list", "address_tree", "kset", "scan"];
@@ -20,7 +21,7 @@ const MOST_NODES: usize = MOST_MODULES * 7;
 /// A module's areas lie within 2 GiB of the kernel.
 const MOST_BYTES: u64 = 1 << 31;
 /// The address range that x86-64 has for modules (Documentation/arch/x86/x86_64/mm.rst).
-const MODULE_SPACE: std::ops::Range<u64> = 0xffff_ffff_a000_0000..0xffff_ffff_ff00_0000;
+pub(super) const MODULE_SPACE: Range<u64> = 0xffff_ffff_a000_0000..0xffff_ffff_ff00_0000;
 
 /// The modules found so far, each with the ways that led to it.
 #[derive(Default)]
@@ -258,6 +259,28 @@ fn extent(module: &Object<'_>) -> (Result<VirtAddr, ReadError>, Result<u64, Read
     } else {
         (module.pointer("module_core"), module.uint("core_size").and_then(|core| Ok(core + module.uint("init_size")?)))
     }
+}
+
+/// Where a module's code lies, that of its initialisation as well while it is there.
+pub(super) fn code(module: &Object<'_>) -> Vec<Range<VirtAddr>> {
+    let area = |base: Result<VirtAddr, ReadError>, size: Result<u64, ReadError>| {
+        let (base, size) = (base.ok()?, size.ok().filter(|size| (1..MOST_BYTES).contains(size))?);
+        Some(base..base.offset(size))
+    };
+    let areas = if module.has("mem") {
+        let number = |kind, usual| module.context().profile.enumerator(kind).and_then(|kind| u32::try_from(kind).ok()).unwrap_or(usual);
+        let text = |index| module.element("mem", index).ok().and_then(|text| area(text.pointer("base"), text.uint("size")));
+        [text(number("MOD_TEXT", 0)), text(number("MOD_INIT_TEXT", 4))]
+    } else if module.has("core_layout") {
+        let text = |part| module.inner(part).ok().and_then(|part| area(part.pointer("base"), part.uint("text_size")));
+        [text("core_layout"), text("init_layout")]
+    } else {
+        [
+            area(module.pointer("module_core"), module.uint("core_text_size")),
+            area(module.pointer("module_init"), module.uint("init_text_size")),
+        ]
+    };
+    areas.into_iter().flatten().collect()
 }
 
 /// enum module_state.

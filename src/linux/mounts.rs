@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// fs.mount-max allows a hundred thousand mounts in a namespace by default.
 const MOST_MOUNTS: usize = 1 << 20;
-const MOST_FILE_SYSTEMS: usize = 1 << 16;
+pub(super) const MOST_FILE_SYSTEMS: usize = 1 << 16;
 
 /// Flags of a mount that users see (include/linux/mount.h; the order is that of /proc/PID/mounts).
 const MNT_READONLY: u64 = 0x40;
@@ -136,7 +136,8 @@ fn of_file_systems(context: Context<'_>, watch: &Watch) -> (ByNamespace, Option<
     (found, trouble)
 }
 
-fn of_file_system<'a>(file_system: &Object<'a>) -> Result<Vec<Object<'a>>, ReadError> {
+/// The mounts of one file system.
+pub(super) fn of_file_system<'a>(file_system: &Object<'a>) -> Result<Vec<Object<'a>>, ReadError> {
     let first = file_system.context().object("mount", VirtAddr(0))?;
     if !first.has("mnt_next_for_sb") {
         return file_system.list("s_mounts", "mount", "mnt_instance")?.take(MOST_MOUNTS).collect();

@@ -87,6 +87,21 @@ pub fn name(dentry: &Object<'_>) -> Result<String, ReadError> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// A directory entry and those above it in its file system, up to the root.
+pub fn above(dentry: &Object<'_>) -> Result<Vec<VirtAddr>, ReadError> {
+    let mut found = vec![dentry.address];
+    let mut dentry = dentry.clone();
+    while found.len() < MOST_PARTS {
+        let parent = dentry.follow_some("d_parent")?;
+        if parent.address == dentry.address {
+            return Ok(found);
+        }
+        found.push(parent.address);
+        dentry = parent;
+    }
+    Err(ReadError::Implausible("dentry"))
+}
+
 /// Removed from its directory: no longer in the hash of names, though it is not a root.
 fn unhashed(dentry: &Object<'_>) -> Result<bool, ReadError> {
     Ok(dentry.inner("d_hash")?.pointer("pprev")?.is_null() && dentry.pointer("d_parent")? != dentry.address)

@@ -254,7 +254,10 @@ fn in_order(tables: Vec<&'static crate::engine::Entry>) -> Vec<&'static crate::e
         "privileges",
         "sids",
         "modules",
+        "network_interfaces",
         "mounts",
+        "page_cache",
+        "syscall_table",
         "kernel_log",
         "shell_history",
     ];

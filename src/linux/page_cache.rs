@@ -1,0 +1,141 @@
+//! Files of which the page cache holds something, by the inodes of every file system.
+
+use super::{Linux, mounts, path};
+use crate::address::{PAGE_SIZE, VirtAddr};
+use crate::facts::linux::CachedFile;
+use crate::facts::{Known, ReadError, Scope, Sink};
+use crate::symbols::Object;
+
+const MOST_INODES: usize = 1 << 22;
+/// Mounts of one file system that are looked at for one that leads to a file.
+const MOST_MOUNTS: usize = 64;
+
+pub fn page_cache(linux: &Linux, scope: Scope, out: &mut Sink<CachedFile>) {
+    // The page cache belongs to the machine, whichever process is asked about.
+    let _ = scope;
+    let context = linux.context();
+    let head = match context.symbol("super_blocks") {
+        Ok(head) => head,
+        Err(why) => return out.cut(format!("file systems cannot be found: {why}")),
+    };
+    // Paths are told as the first process sees them, where it can see them.
+    let home = context.global("init_task", "task_struct").and_then(|task| task.follow_some("nsproxy")?.pointer("mnt_ns"));
+    let mut inodes = 0;
+    let mut rows = 0;
+    for file_system in context.list(head, "super_block", "s_list").take(mounts::MOST_FILE_SYSTEMS) {
+        let file_system = match file_system {
+            Ok(file_system) => file_system,
+            Err(why) => return out.cut(format!("the list of file systems is broken: {why}")),
+        };
+        let known = match Known::from(file_system.text("s_id")) {
+            Known::Value(name) if name.is_empty() => Known::Absent,
+            known => known,
+        };
+        let described =
+            CachedFile { file_system: kind(&file_system).into(), device: known, super_block: file_system.address, ..CachedFile::default() };
+        let mounts = places(&file_system, home.unwrap_or_default());
+        let list = match file_system.list("s_inodes", "inode", "i_sb_list") {
+            Ok(list) => list,
+            Err(why) => return out.cut(format!("inodes cannot be found: {why}")),
+        };
+        let (mut missing, mut trouble) = (0, None);
+        for inode in list {
+            inodes += 1;
+            if out.cancelled() {
+                return;
+            }
+            if inodes > MOST_INODES {
+                return out.cut(format!("more than {MOST_INODES} inodes are not looked at"));
+            }
+            match inode.and_then(|inode| describe(&inode, &mounts, &described)) {
+                Ok(Some(row)) => {
+                    rows += 1;
+                    out.push(row);
+                }
+                Ok(None) => {}
+                Err(why) => {
+                    missing += 1;
+                    trouble = Some(why);
+                }
+            }
+        }
+        if let Some(why) = trouble {
+            let name = described.device.value().map_or("a file system", String::as_str);
+            out.cut(format!("the inodes of {name} could be read only in part, {missing} were not: {why}"));
+        }
+    }
+    if rows == 0 {
+        out.note("no file system has an inode with pages in memory");
+    }
+}
+
+fn kind(file_system: &Object<'_>) -> Result<String, ReadError> {
+    file_system.context().space.text(file_system.follow_some("s_type")?.pointer("name")?, 64)
+}
+
+/// The mounts of a file system, those first that a process is most likely to go through.
+fn places<'a>(file_system: &Object<'a>, home: VirtAddr) -> Vec<Object<'a>> {
+    let root = file_system.pointer("s_root").unwrap_or_default();
+    let mut mounts = mounts::of_file_system(file_system).unwrap_or_default();
+    mounts.sort_by_cached_key(|mount| {
+        let namespace = mount.pointer("mnt_ns").unwrap_or_default();
+        // Null while it is unmounted; an error number for the kernel's own.
+        let mounted = namespace.is_kernel() && namespace.0 < PAGE_SIZE.wrapping_neg();
+        let whole = mount.inner("mnt").and_then(|mount| mount.pointer("mnt_root")) == Ok(root);
+        (!mounted, namespace != home, !whole, mount.uint("mnt_id").unwrap_or(u64::MAX))
+    });
+    mounts.truncate(MOST_MOUNTS);
+    mounts
+}
+
+/// None for an inode that has nothing in memory.
+fn describe(inode: &Object<'_>, mounts: &[Object<'_>], file_system: &CachedFile) -> Result<Option<CachedFile>, ReadError> {
+    if inode.pointer("i_sb")? != file_system.super_block {
+        return Err(ReadError::Implausible("inode"));
+    }
+    let cache = inode.follow_some("i_mapping")?;
+    // The inode of a device's node leads to the pages of the device, which has an inode of its own.
+    if cache.pointer("host")? != inode.address {
+        return Ok(None);
+    }
+    let cached_pages = cache.uint("nrpages")?;
+    if cached_pages == 0 {
+        return Ok(None);
+    }
+    let path = path_of(inode, mounts);
+    Ok(Some(CachedFile {
+        deleted: inode.uint("i_nlink") == Ok(0),
+        path: path.map(|path| path.map(|path| path.text)).into(),
+        inode: inode.uint("i_ino").into(),
+        size: inode.uint("i_size").into(),
+        cached_pages,
+        address: inode.address,
+        ..file_system.clone()
+    }))
+}
+
+/// By the first of its names, on the first mount that holds it; None where there is no name, or no mount.
+fn path_of(inode: &Object<'_>, mounts: &[Object<'_>]) -> Result<Option<path::FilePath>, ReadError> {
+    let context = inode.context();
+    let first = inode.context().object("hlist_head", inode.at("i_dentry")?)?.pointer("first")?;
+    if first.is_null() {
+        return Ok(None);
+    }
+    // The link was in a named union until it lost its name.
+    let names = context.profile.layout("dentry")?;
+    let member = if names.field("d_u").is_ok() { "d_u" } else { "d_alias" };
+    let dentry = context.container("dentry", member, first)?;
+    if dentry.pointer("d_inode")? != inode.address {
+        return Err(ReadError::Implausible("dentry"));
+    }
+    let above = path::above(&dentry)?;
+    // Names without a place in any tree need no mount that leads to them.
+    let placeless = above.len() == 1 && dentry.address != inode.follow_some("i_sb")?.pointer("s_root")?;
+    for mount in mounts {
+        let mount = mount.inner("mnt")?;
+        if placeless || above.contains(&mount.pointer("mnt_root")?) {
+            return path::of(&mount, &dentry).map(Some);
+        }
+    }
+    Ok(None)
+}
