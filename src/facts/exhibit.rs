@@ -3,7 +3,7 @@ use crate::address::VirtAddr;
 use std::sync::Arc;
 
 /// What is known of an executable region before anyone judges it. Gathered by the system's own code, weighed by `findings`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Exhibit {
     pub pid: u32,
     pub process: String,
@@ -32,9 +32,10 @@ pub struct Exhibit {
 }
 
 /// What stands behind a region.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Behind {
     /// Memory of the process alone.
+    #[default]
     Nothing,
     /// A file; whether it is the program itself, and whether it has been deleted or never had a name in a file system.
     File { program: bool, deleted: bool, anonymous: bool },

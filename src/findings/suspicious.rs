@@ -190,17 +190,9 @@ mod tests {
             start: START,
             end: START.offset(0x1fff),
             protection: Protection { read: true, write: true, execute: true, ..Protection::default() },
-            page_rights: None,
-            file: Known::Absent,
-            behind: Behind::Nothing,
             pages: content.len() as u64,
-            unread: 0,
             content,
-            copies: Vec::new(),
-            changes: Vec::new(),
-            head: Known::Absent,
-            threads: Vec::new(),
-            images: Arc::default(),
+            ..Exhibit::default()
         }
     }
 

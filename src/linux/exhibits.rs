@@ -91,14 +91,8 @@ impl Linux {
                     }
                 }
             },
-            pages: 0,
-            unread: 0,
-            content: Vec::new(),
-            copies: Vec::new(),
-            changes: Vec::new(),
             head,
-            threads: Vec::new(),
-            images: Arc::default(),
+            ..Exhibit::default()
         };
         match &mapping.file {
             None => (exhibit.content, exhibit.pages, exhibit.unread) = space.content(mapping.start, mapping.end, MOST_PAGES),

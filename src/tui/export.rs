@@ -43,6 +43,9 @@ impl Rows for Chosen {
     }
 }
 
+/// Rows, and those of them that are shown, where that is not all of them in their own order.
+pub type Selection = (Arc<dyn Rows>, Option<Vec<u32>>);
+
 /// What is to be written, and where.
 pub struct Export {
     pub rows: Arc<dyn Rows>,

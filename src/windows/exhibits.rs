@@ -91,14 +91,8 @@ impl Windows {
                 Behind::File { program: false, deleted: false, anonymous: false }
             },
             file: file.into(),
-            pages: 0,
-            unread: 0,
-            content: Vec::new(),
-            copies: Vec::new(),
-            changes: Vec::new(),
             head,
-            threads: Vec::new(),
-            images: Arc::default(),
+            ..Exhibit::default()
         };
         match exhibit.behind {
             Behind::Nothing => (exhibit.content, exhibit.pages, exhibit.unread) = space.content(vad.start, vad.end.offset(1), MOST_PAGES),

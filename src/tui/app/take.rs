@@ -5,7 +5,7 @@ use crate::facts::text::printable;
 use crate::facts::{Cell, Rows};
 use crate::tui::clipboard;
 use crate::tui::commands::Pane;
-use crate::tui::export::{self, Chosen, Export, Writer};
+use crate::tui::export::{self, Chosen, Export, Selection, Writer};
 use crate::tui::text::counted;
 use crate::tui::theme::Role;
 use crate::tui::widgets::palette::Item;
@@ -19,8 +19,8 @@ pub struct Pending {
 }
 
 impl App {
-    /// The rows of the pane, and those of them that are shown where that is not all of them in their own order.
-    fn exported(&self) -> Option<(Arc<dyn Rows>, Option<Vec<u32>>)> {
+    /// The rows of the pane.
+    fn exported(&self) -> Option<Selection> {
         match self.pane() {
             Pane::Tree => self.tree.exported(),
             _ => {

@@ -45,7 +45,10 @@ const LONGEST: usize = 200;
 /// What an expression may cost in memory.
 const LARGEST: usize = 1 << 20;
 
-const OPERATORS: [(&str, fn(Ordering) -> bool); 7] = [
+/// A sign, and the order of value and wanted value for which it holds.
+type Operator = (&'static str, fn(Ordering) -> bool);
+
+const OPERATORS: [Operator; 7] = [
     (">=", Ordering::is_ge),
     ("<=", Ordering::is_le),
     ("!=", Ordering::is_ne),
@@ -110,8 +113,6 @@ fn term<'a>(text: &'a str, fields: &[Field]) -> Result<(Option<Term>, &'a str), 
     let (test, behind) = pattern(text)?;
     Ok((test.map(|test| Term { without, columns: None, test }), behind))
 }
-
-type Operator = (&'static str, fn(Ordering) -> bool);
 
 /// A name with an operator behind it.
 fn named(text: &str) -> Option<(&str, Operator, &str)> {
@@ -221,7 +222,7 @@ impl Test {
                 let text = match cell {
                     Cell::Text(text) => text.clone(),
                     // Among many digits everything resembles something.
-                    _ if kind != Kind::List => return false,
+                    _ if !matches!(kind, Kind::List | Kind::Object) => return false,
                     cell => cell.to_string().into(),
                 };
                 let end = text.char_indices().nth(LONGEST).map_or(text.len(), |(at, _)| at);

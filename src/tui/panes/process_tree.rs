@@ -6,6 +6,7 @@ use super::link::Link;
 use super::{flow, frame, grave, moment};
 use crate::address::VirtAddr;
 use crate::facts::{Answer, Cell, Finding, Kind, Known, Origin, ProcessState, Record, Rows, State, TreeProcess};
+use crate::tui::export::Selection;
 use crate::tui::text::{self, Cut, counted, grouped};
 use crate::tui::theme::{Look, Role};
 use crate::tui::widgets::virtual_table::underline;
@@ -436,7 +437,7 @@ impl ProcessTree {
         Some((self.rows.as_deref()?, self.node(self.selected()?)?.row))
     }
     /// The rows, and those of them that the filter leaves.
-    pub fn exported(&self) -> Option<(Arc<dyn Rows>, Option<Vec<u32>>)> {
+    pub fn exported(&self) -> Option<Selection> {
         let rows = self.rows.clone()?;
         let matching = (!self.filter.trim().is_empty()).then(|| {
             let kept = self.matches(&self.filter).into_iter().zip(&self.nodes).filter(|(kept, _)| *kept);
@@ -823,7 +824,7 @@ impl ProcessTree {
         // The most important first, then in the order of the screen.
         let wanted = [
             (Part::Mark, "", mark, false),
-            (Part::Score, "SCORE", 5, true),
+            (Part::Score, "SCORE", 6, true),
             (Part::Start, "START", start, false),
             owner,
             (Part::Threads, "THR", 4, true),

@@ -68,7 +68,7 @@ fn shows(table: &str) -> Option<&'static [Show]> {
     const FINDINGS: &[Show] = &[
         show("score", "SCORE", KEEP),
         show("pid", "PID", KEEP),
-        show("process", "PROCESS", 8),
+        show("process", "PROCESS", KEEP),
         show("subject", "WHAT", KEEP),
         show("indicators", "WHY", 2),
         show("techniques", "ATT&CK", 1),
@@ -182,6 +182,8 @@ fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
         let long =
             matches!(column.name, "path" | "file" | "command_line" | "command" | "indicators" | "subject" | "value" | "text" | "options");
         let comfort = match kind {
+            // What it is about says more than anything beside it.
+            _ if column.name == "subject" => Some(70),
             Kind::Text | Kind::List | Kind::Bytes | Kind::Object => Some(if long { 24 } else { 15 }),
             _ => None,
         };
@@ -577,7 +579,7 @@ impl TableView {
         if self.gives_reasons() {
             area = reasons(area, buffer, &mut parts, look);
         }
-        if area.height < 4 {
+        if area.height < 4 || self.gives_reasons() {
             // What is not to be seen in the table comes first where there is little room.
             let columns = rows.table().columns;
             let in_sight = |name: &String| columns.iter().any(|column| column.name.replace('_', " ") == *name && whole(column.name));
