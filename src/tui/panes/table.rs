@@ -52,6 +52,7 @@ fn shows(table: &str) -> Option<&'static [Show]> {
         show("end", "END", 5),
         show("protection", "RIGHTS", 8),
         show("kind", "KIND", 7),
+        show("page_rights", "NOW", 5),
         show("resident_pages", "PAGES", 4),
         show("file", "FILE", 6),
         show("offset", "OFFSET", 2),
@@ -131,7 +132,53 @@ fn shows(table: &str) -> Option<&'static [Show]> {
         show("command_line", "COMMAND LINE", 6),
         show("address", "OBJECT", 1),
     ];
+    const EVENTS: &[Show] = &[
+        show("time", "TIME", 8),
+        show("event_id", "EVENT", 7),
+        show("summary", "WHAT", 8),
+        show("recovered", "RECOVERED", 3),
+        show("computer", "COMPUTER", 2),
+    ];
+    const CONNECTIONS: &[Show] = &[
+        show("protocol", "PROTO", 8),
+        with("local_address", "local_port", "LOCAL", 8),
+        with("remote_address", "remote_port", "REMOTE", 8),
+        show("evidence", "EVIDENCE", 8),
+        show("state", "STATE", 6),
+        show("count", "LOGGED", 7),
+        show("last_seen", "LAST SEEN", 5),
+        show("would_be_logged", "WOULD BE LOGGED", 2),
+    ];
+    const HANDLES: &[Show] = &[show("handle", "HANDLE", 7), show("type", "TYPE", 8), show("name", "NAME", 8), show("access", "ACCESS", 5)];
+    const SERVICES: &[Show] = &[
+        show("name", "NAME", 8),
+        show("state", "STATE", 8),
+        show("start", "START", 6),
+        show("binary", "BINARY", 7),
+        show("display_name", "DISPLAY NAME", 4),
+    ];
+    const DRIVERS: &[Show] = &[
+        show("name", "NAME", 8),
+        show("state", "STATE", 8),
+        show("module", "MODULE", 7),
+        show("foreign", "LEADS ELSEWHERE", 8),
+        show("start", "START", 4),
+        show("size", "SIZE", 3),
+    ];
+    const CALLBACKS: &[Show] = &[
+        show("kind", "KIND", 8),
+        show("module", "MODULE", 8),
+        show("function", "FUNCTION", 7),
+        show("symbol", "SYMBOL", 5),
+        show("detail", "DETAIL", 4),
+    ];
     Some(match table {
+        "events" => EVENTS,
+        "connections" => CONNECTIONS,
+        "handles" => HANDLES,
+        "services" => SERVICES,
+        "drivers" => DRIVERS,
+        "callbacks" => CALLBACKS,
         "sockets" => SOCKETS,
         "regions" => REGIONS,
         "findings" => FINDINGS,
