@@ -178,7 +178,7 @@ impl Kernel {
 
     /// By a processor's CR3. With page-table isolation, user code runs on the second of two adjacent roots (bit 12).
     fn from_register(image: &Arc<Image>, register: PhysAddr) -> Result<Self, Failure> {
-        let root = PhysAddr(register.0 & 0x000f_ffff_ffff_f000);
+        let root = PhysAddr(register.0 & crate::paging::FRAME);
         let roots = if root.0 & PAGE_SIZE == 0 { vec![root] } else { vec![PhysAddr(root.0 & !PAGE_SIZE), root] };
         for root in roots {
             for levels in [Levels::Four, Levels::Five] {

@@ -2,12 +2,11 @@
 
 use crate::address::{PhysAddr, VirtAddr};
 use crate::facts::ReadError;
-use crate::paging::{PageOrigin, Software};
+use crate::paging::{FRAME, PageOrigin, Software};
 
 /// Set in entries made inaccessible by mprotect(PROT_NONE) or NUMA balancing: not present to the processor, yet the frame is there
 /// (arch/x86/include/asm/pgtable_types.h, _PAGE_BIT_PROTNONE). Swap entries have it clear.
 const PROT_NONE: u64 = 1 << 8;
-const FRAME: u64 = 0x000f_ffff_ffff_f000;
 
 pub struct LinuxPages;
 

@@ -34,7 +34,7 @@ const DIRTY: u64 = 1 << 6;
 const LARGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
 /// Bits 12 to 51: physical addresses have at most 52 bits.
-const FRAME: u64 = 0x000f_ffff_ffff_f000;
+pub const FRAME: u64 = 0x000f_ffff_ffff_f000;
 
 /// A mapped page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,14 +2,12 @@
 //! 64-bit versions since Windows 7.
 
 use super::files::whole;
-use super::{Windows, lists, text};
+use super::{Windows, fast_ref, lists, text};
 use crate::address::VirtAddr;
 use crate::facts::drivers::Callback;
 use crate::facts::{ReadError, Scope, Sink};
 use std::collections::HashSet;
 
-/// An _EX_FAST_REF keeps a count in the lowest bits of the pointer.
-const FAST_REF: u64 = 0xf;
 /// EX_CALLBACK_ROUTINE_BLOCK: a rundown reference, the function, its context.
 const BLOCK_FUNCTION: u64 = 8;
 /// No array of callbacks is longer (PSP_MAX_LOAD_IMAGE_NOTIFY and the like).
@@ -135,7 +133,7 @@ impl Windows {
         let mut found = 0;
         for index in 0..room.min(MOST_IN_ARRAY) {
             let slot = self.word(start, index * 8)?;
-            let block = VirtAddr(slot.0 & !FAST_REF);
+            let block = fast_ref(slot.0);
             if block.is_null() {
                 continue;
             }

@@ -11,7 +11,7 @@ use super::{Windows, shared, text};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Info, Known, Origin, ReadError, Watch};
 use crate::image::{Chunk, Image};
-use crate::paging::{AddressSpace, Levels};
+use crate::paging::{AddressSpace, FRAME, Levels};
 use crate::symbols::pack::{Module, Pack, Version};
 use crate::symbols::{Context, Found, Profile, SymbolTable, TypeSource, open_symbols};
 use std::ops::ControlFlow;
@@ -24,7 +24,6 @@ const LOW_STUB: (u64, u64) = (0xffff_ffff_ffff_00ff, 0x0000_0001_0006_00e9);
 const LOW_STUB_CR3: u64 = 0xa0;
 const LOW_MEMORY: u64 = 0x10_0000;
 
-const FRAME: u64 = 0x000f_ffff_ffff_f000;
 const CHUNK: usize = 1 << 20;
 
 /// Layouts of other builds that are tried on a kernel without a profile, and page tables that are tried on an image.

@@ -6,11 +6,10 @@ use super::kernel::Kernel;
 use super::{shared, text, verify};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::ReadError;
-use crate::paging::AddressSpace;
+use crate::paging::{AddressSpace, FRAME};
 use crate::symbols::{Context, SymbolTable};
 use std::collections::HashSet;
 
-const FRAME: u64 = 0x000f_ffff_ffff_f000;
 /// IMAGE_DIRECTORY_ENTRY_EXPORT, and the parts of IMAGE_EXPORT_DIRECTORY (PE/COFF specification).
 const EXPORTS: usize = 0;
 const NAMES: u64 = 0x18;

@@ -2,20 +2,19 @@
 //! processes at once. What lies between two found fields that moved alike is taken to have moved with them; the rest is given up.
 
 use super::kernel::Kernel;
-use super::{shared, text};
+use super::{USER_END, fast_ref, shared, text};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::facts::ReadError;
+use crate::paging::FRAME;
 use crate::symbols::{Context, Member, Type, TypeId, TypeSource};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-const FRAME: u64 = 0x000f_ffff_ffff_f000;
 /// Bytes of an object in which fields are looked for.
 const PROCESS_REACH: usize = 0x1000;
 const THREAD_REACH: usize = 0xa00;
 const SAMPLE: usize = 40;
 const MOST_LIST: usize = 1 << 14;
 const MOST_VADS: u64 = 1 << 16;
-const USER_END: u64 = 0x8000_0000_0000;
 /// _KOBJECTS of wdm.h.
 const THREAD_OBJECT: u64 = 6;
 /// IO_TYPE_FILE of wdm.h.
@@ -154,11 +153,11 @@ impl Search<'_> {
         let base_at = context.profile.layout("_PEB").and_then(|peb| peb.offset("ImageBaseAddress"));
         let image_base = |process: &Specimen, peb: u64| {
             let base = space_of(process).pointer(VirtAddr(peb).offset(base_at.ok()?)).ok()?;
-            (base.0 < USER_END && base.in_page() == 0 && !base.is_null()).then_some(base)
+            (base.0 < USER_END.0 && base.in_page() == 0 && !base.is_null()).then_some(base)
         };
         let peb = self.settle(8, |process, offset| match process.word(offset) {
             0 => Some(is_system(process)).filter(|system| *system),
-            value if is_system(process) || value >= USER_END || value % 0x1000 != 0 => Some(false),
+            value if is_system(process) || value >= USER_END.0 || value % 0x1000 != 0 => Some(false),
             value => Some(image_base(process, value).is_some()),
         });
         self.put("_EPROCESS", "Peb", peb);
@@ -181,7 +180,7 @@ impl Search<'_> {
         self.put("_EPROCESS", "ObjectTable", table);
 
         let token = self.settle(8, |process, offset| {
-            let at = VirtAddr(process.word(offset) & !0xf);
+            let at = fast_ref(process.word(offset));
             if at.is_null() {
                 return None;
             }
@@ -311,7 +310,7 @@ impl Search<'_> {
         });
         // What keeps its distance from the client ID, if most threads have there what it should be.
         let now = shared::now(context.space).unwrap_or(u64::MAX);
-        let is_address = |value: u64| value == 0 || value < USER_END || VirtAddr(value).is_kernel();
+        let is_address = |value: u64| value == 0 || value < USER_END.0 || VirtAddr(value).is_kernel();
         let is_time = |value: u64| (125_911_584_000_000_000..=now).contains(&value);
         type Holds<'a> = &'a dyn Fn(u64) -> bool;
         let kept: [(&'static str, Holds<'_>); 3] =

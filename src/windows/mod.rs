@@ -79,6 +79,14 @@ use crate::symbols::{Context, Object, Profile};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+/// Where the half of processes ends.
+const USER_END: VirtAddr = VirtAddr(1 << 47);
+
+/// The pointer of an _EX_FAST_REF, which keeps a count in its lowest bits.
+fn fast_ref(value: u64) -> VirtAddr {
+    VirtAddr(value & !0xf)
+}
+
 /// A Windows kernel in an image.
 pub struct Windows {
     image: Arc<Image>,
@@ -138,7 +146,7 @@ impl Windows {
     }
     fn space_of(&self, process: &Object<'_>) -> Result<AddressSpace, ReadError> {
         let root = process.inner("Pcb")?.uint("DirectoryTableBase")?;
-        Ok(self.space.with_root(PhysAddr(root & 0x000f_ffff_ffff_f000)))
+        Ok(self.space.with_root(PhysAddr(root & crate::paging::FRAME)))
     }
 
     /// Lets `show` add rows for each process that a query is about; what it could not read becomes a note.

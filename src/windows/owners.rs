@@ -1,14 +1,11 @@
 //! Who maps a frame: the way back from physical memory.
 
-use super::Windows;
 use super::processes::Task;
+use super::{USER_END, Windows};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Known, Owner, Owners, ReadError, Scope, Watch};
 use crate::paging::AddressSpace;
 use std::collections::HashSet;
-
-/// Programs live in the lower half.
-const USER_END: VirtAddr = VirtAddr(1 << 47);
 
 /// Lists of frames, as all versions number them (_MMLISTS).
 const LISTS: [Option<&str>; 8] =

@@ -9,7 +9,7 @@ use super::{Windows, text};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Check, PageOrigin, ReadError, Watch};
 use crate::image::{Image, PageFile};
-use crate::paging::{AddressSpace, Software};
+use crate::paging::{AddressSpace, FRAME, Software};
 use crate::symbols::{Context, Object, Profile};
 use std::sync::Arc;
 
@@ -17,8 +17,6 @@ use std::sync::Arc;
 const TRANSITION: u64 = 1 << 11;
 const PROTOTYPE: u64 = 1 << 10;
 const VALID: u64 = 1;
-/// A frame of a valid entry (Intel SDM), and _MMPTE_TRANSITION.PageFrameNumber of all kernels from Windows Vista SP1 to Windows 10.
-const FRAME: u64 = 0x000f_ffff_ffff_f000;
 const TRANSITION_FRAME: Bits = Bits { shift: 12, width: 36 };
 const PROTECTION: Bits = Bits { shift: 5, width: 5 };
 /// Protection of a page that was decommitted while its neighbours were not (MM_DECOMMIT).

@@ -190,12 +190,8 @@ impl Windows {
         frames.sort();
         frames.dedup();
         let mut places = HashMap::with_capacity(frames.len());
-        self.space.mapped(KERNEL_HALF, KERNEL_END, &mut |at, leaf, length| {
-            let Some(start) = leaf.frame() else { return };
-            let first = frames.partition_point(|frame| *frame < start);
-            for frame in frames.iter().skip(first).take_while(|frame| frame.0 < start.0 + length) {
-                places.entry(*frame).or_insert(at.offset(frame.0 - start.0));
-            }
+        self.space.find_frames(KERNEL_HALF, KERNEL_END, &frames, &mut |frame, page, _| {
+            places.entry(frame).or_insert(page);
         });
         debug_assert!(places.values().all(|place| place.0 % PAGE_SIZE == 0));
         places

@@ -1,7 +1,7 @@
 //! Access tokens: who a process is and what it may do.
 
 use super::processes::Task;
-use super::{Windows, sid};
+use super::{Windows, fast_ref, sid};
 use crate::address::VirtAddr;
 use crate::facts::windows::{Privilege, Sid};
 use crate::facts::{ReadError, Scope, Sink};
@@ -9,8 +9,6 @@ use crate::symbols::{Context, Object};
 
 /// A token of a user in more groups than this cannot log on (MaxTokenSize).
 const MOST_SIDS: u64 = 4096;
-/// An _EX_FAST_REF keeps a count in the lowest bits of the pointer.
-const FAST_REF: u64 = 0xf;
 
 /// Privileges by their number, from 2 (SE_CREATE_TOKEN_PRIVILEGE and the following of wdm.h).
 const FIRST_PRIVILEGE: u32 = 2;
@@ -73,7 +71,7 @@ const ATTRIBUTES: [(u64, &str); 8] = [
 impl Windows {
     /// The primary token of a process.
     pub(super) fn token<'a>(&self, process: &Object<'a>) -> Result<Object<'a>, ReadError> {
-        let token = VirtAddr(process.inner("Token")?.uint("Value")? & !FAST_REF);
+        let token = fast_ref(process.inner("Token")?.uint("Value")?);
         if !token.is_kernel() {
             return Err(ReadError::Implausible("token"));
         }

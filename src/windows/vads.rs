@@ -1,8 +1,8 @@
 //! Virtual address descriptors: the regions of a process's address space.
 
-use super::Windows;
 use super::files::own_name;
 use super::processes::Task;
+use super::{Windows, fast_ref};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Known, Protection, ReadError, Region, Scope, Sink, Watch};
 use crate::symbols::Object;
@@ -206,8 +206,7 @@ impl Vad<'_> {
     /// The file behind it.
     pub fn file(&self) -> Result<Option<Object<'_>>, ReadError> {
         let Some(area) = self.control_area()? else { return Ok(None) };
-        // An _EX_FAST_REF keeps a count in the lowest bits of the pointer.
-        match VirtAddr(area.inner("FilePointer")?.uint("Value")? & !0xf) {
+        match fast_ref(area.inner("FilePointer")?.uint("Value")?) {
             file if !file.is_null() => self.short.context().object("_FILE_OBJECT", file).map(Some),
             // Memory that processes share needs no file, a program does.
             _ if self.image => Err(ReadError::Implausible("control area")),

@@ -2,14 +2,13 @@
 
 use super::kdbg::Kdbg;
 use super::kernel::Kernel;
-use super::{objects, shared, text};
+use super::{USER_END, fast_ref, objects, shared, text};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Check, ReadError, Time};
+use crate::paging::FRAME;
 use crate::symbols::{Context, Object, Shape};
 use std::collections::HashSet;
 
-/// Frame bits of a page-table root; the rest are flags (Intel SDM, CR3).
-const FRAME: u64 = 0x000f_ffff_ffff_f000;
 /// Longer process lists are walked, but only so many are looked at closely.
 const SAMPLE: usize = 48;
 const CLOSE_SAMPLE: usize = 8;
@@ -22,8 +21,6 @@ const ENOUGH: usize = 80;
 /// _KOBJECTS of wdm.h.
 const PROCESS_OBJECT: u64 = 3;
 const THREAD_OBJECT: u64 = 6;
-/// User memory ends here on x64.
-const USER_END: u64 = 0x8000_0000_0000;
 const SYSTEM_PID: u64 = 4;
 
 /// How a check came out.
@@ -276,7 +273,7 @@ const PROCESS_CHECKS: &[(&str, usize, ProcessCheck)] = &[
         if exited(process)? {
             return Ok(None);
         }
-        let token = scene.context.object("_TOKEN", VirtAddr(token & !0xf))?;
+        let token = scene.context.object("_TOKEN", fast_ref(token))?;
         let first = token.follow_some("UserAndGroups")?;
         let sid = scene.context.object("_SID", first.pointer("Sid")?)?;
         Ok(Some(sid.uint("Revision")? == 1 && sid.uint("SubAuthorityCount")? <= 15))
@@ -385,7 +382,7 @@ fn in_peb<'a>(
     if peb.is_null() || exited(process)? {
         return Ok(None);
     }
-    if peb.0 >= USER_END || peb.in_page() != 0 {
+    if peb.0 >= USER_END.0 || peb.in_page() != 0 {
         return Ok(Some(false));
     }
     let root = process.object.inner("Pcb")?.uint("DirectoryTableBase")? & FRAME;
