@@ -54,6 +54,8 @@ pub fn of_windows(windows: &Windows, scope: Scope, out: &mut Sink<Finding>) {
     let users: HashMap<u32, &str> = sids.iter().filter(|sid| sid.role == "user").map(|sid| (sid.pid, sid.sid.as_str())).collect();
     let sockets = rows::<Socket>(out, |sink| windows::sockets(windows, Scope::Machine, sink));
     let privileges = rows::<Privilege>(out, |sink| windows::privileges(windows, Scope::Machine, sink));
+    let sockets = by_pid(&sockets, |socket| socket.pid.value().copied());
+    let privileges = by_pid(&privileges, |held| Some(held.pid));
     let user = |process: &Process| users.get(&process.pid).copied();
 
     let mut list = List::new(scope, &processes);
@@ -63,11 +65,13 @@ pub fn of_windows(windows: &Windows, scope: Scope, out: &mut Sink<Finding>) {
         let mut case = Case::default();
         judge(&suspect, &mut case);
         judge_windows(&suspect, &mut case);
-        let debug = |held: &&Privilege| held.pid == process.pid && held.name == "SeDebugPrivilege" && held.enabled;
-        if let Some(held) = privileges.iter().find(debug).filter(|_| user(process).is_some_and(|user| user.starts_with("S-1-5-21-"))) {
+        let debug = |held: &&&Privilege| held.name == "SeDebugPrivilege" && held.enabled;
+        if let Some(held) =
+            own(&privileges, process).iter().find(debug).filter(|_| user(process).is_some_and(|user| user.starts_with("S-1-5-21-")))
+        {
             case.add(&rules::debug_privilege, format!("{} is enabled for {}", held.name, user(process).unwrap_or_default()));
         }
-        list.process(process, case, &sockets);
+        list.process(process, case, own(&sockets, process));
     }
     let handles = rows::<Handle>(out, |sink| windows::handles(windows, Scope::Machine, sink));
     list.handles(&handles, &processes, user);
@@ -107,6 +111,9 @@ pub fn of_linux(linux: &Linux, scope: Scope, out: &mut Sink<Finding>) {
     let sockets = rows::<Socket>(out, |sink| linux::sockets(linux, Scope::Machine, sink));
     let files = rows::<OpenFile>(out, |sink| linux::open_files(linux, Scope::Machine, sink));
     let variables = rows::<Variable>(out, |sink| linux::environment(linux, Scope::Machine, sink));
+    let sockets = by_pid(&sockets, |socket| socket.pid.value().copied());
+    let files = by_pid(&files, |file| Some(file.pid));
+    let variables = by_pid(&variables, |variable| Some(variable.pid));
 
     let mut list = List::new(scope, &processes);
     for process in processes.iter() {
@@ -114,24 +121,22 @@ pub fn of_linux(linux: &Linux, scope: Scope, out: &mut Sink<Finding>) {
         let mut case = Case::default();
         judge(&suspect, &mut case);
         judge_linux(&suspect, &mut case);
-        let own = |pid: u32| pid == process.pid;
-        if let Some(preload) = variables.iter().find(|variable| own(variable.pid) && variable.name == "LD_PRELOAD") {
+        if let Some(preload) = own(&variables, process).iter().find(|variable| variable.name == "LD_PRELOAD") {
             case.add(&rules::preloaded, format!("LD_PRELOAD={}", preload.value));
         }
         // Both ends of a shell on a socket: what it reads and what it writes.
-        let standard = |fd| files.iter().find(|file| own(file.pid) && file.fd == fd && file.kind == "socket");
+        let standard = |fd| own(&files, process).iter().find(|file| file.fd == fd && file.kind == "socket");
         if let (true, Some(input), Some(_)) = (is_shell(process), standard(0), standard(1)) {
-            let remote = |socket: &&Socket| own(socket.pid.value().copied().unwrap_or_default()) && socket.fd == Known::Value(0);
-            let to = sockets
+            let to = own(&sockets, process)
                 .iter()
-                .find(remote)
+                .find(|socket| socket.fd == Known::Value(0))
                 .map_or_else(|| input.path.cell().to_string(), |socket| format!("{} {}", socket.protocol, far_end(socket)));
             case.add(&rules::shell_on_socket, format!("standard input and output are {to}"));
         }
-        if sockets.iter().any(|socket| socket.pid == Known::Value(process.pid) && matches!(socket.protocol.as_str(), "RAW" | "PACKET")) {
+        if own(&sockets, process).iter().any(|socket| matches!(socket.protocol.as_str(), "RAW" | "PACKET")) {
             case.add(&rules::raw_packets, "has a raw or packet socket");
         }
-        list.process(process, case, &sockets);
+        list.process(process, case, own(&sockets, process));
     }
     list.regions(&rows(out, |sink| suspicious::of_linux(linux, scope, sink)));
     list.modules(&rows(out, |sink| linux::modules(linux, Scope::Machine, sink)));
@@ -156,6 +161,18 @@ fn rows<T: Record + Clone>(out: &mut Sink<Finding>, walk: impl FnOnce(&mut Sink<
         out.note(format!("{} could not be read to the end, so findings may be missing", T::TABLE.name));
     }
     rows
+}
+
+/// Rows by process ID, so that each process finds its own at once.
+fn by_pid<T: Record>(rows: &Answer<T>, pid: impl Fn(&T) -> Option<u32>) -> HashMap<u32, Vec<&T>> {
+    let mut of: HashMap<u32, Vec<&T>> = HashMap::new();
+    rows.iter().filter_map(|row| Some((pid(row)?, row))).for_each(|(pid, row)| of.entry(pid).or_default().push(row));
+    of
+}
+
+/// What a process has of such rows.
+fn own<'a, T>(rows: &'a HashMap<u32, Vec<&'a T>>, process: &Process) -> &'a [&'a T] {
+    rows.get(&process.pid).map_or(&[], Vec::as_slice)
 }
 
 /// Who started a process: of those that had the parent's ID and were there before it, the last.
@@ -236,9 +253,9 @@ impl List {
     }
 
     /// A process with what was found of it. Connections alone are no finding, but they add to one.
-    fn process(&mut self, process: &Process, mut case: Case, sockets: &Answer<Socket>) {
-        let owns = |socket: &&Socket| socket.pid == Known::Value(process.pid) && socket.process_address == process.address;
-        let mut ends: Vec<_> = sockets.iter().filter(owns).filter(|socket| remote(socket).is_some()).map(far_end).collect();
+    fn process(&mut self, process: &Process, mut case: Case, sockets: &[&Socket]) {
+        let owns = |socket: &&&Socket| socket.process_address == process.address && remote(socket).is_some();
+        let mut ends: Vec<_> = sockets.iter().filter(owns).map(|socket| far_end(socket)).collect();
         ends.sort_unstable();
         ends.dedup();
         if let Some(first) = ends.first() {

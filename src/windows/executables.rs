@@ -2,7 +2,7 @@
 //! what runs may have overwritten them: where they cannot be right, memory is written as it lies, and the reason said.
 
 use super::Windows;
-use super::pe::MOST_IMAGE;
+use super::pe::{MOST_IMAGE, NEW_HEADER, OPTIONAL, SIZE_OF_IMAGE, is_64_bit};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Content, Known, Part, Place, ReadError};
 use crate::paging::AddressSpace;
@@ -58,18 +58,16 @@ impl Headers {
         if field(0, 2)? != 0x5a4d {
             return Err(wrong("no MZ"));
         }
-        let new = field(0x3c, 4)?;
+        let new = field(NEW_HEADER, 4)?;
         if field(new, 4)? != 0x4550 {
             return Err(wrong("no PE signature"));
         }
         let (count, optional_size) = (field(new + 6, 2)?, field(new + 0x14, 2)?);
-        let optional = new + 0x18;
-        let is_64_bit = match field(optional, 2)? {
-            0x20b => true,
-            0x10b => false,
-            other => return Err(wrong(&format!("an optional header of kind {other:#x}"))),
-        };
-        let (alignment, size_of_image, header_size) = (field(optional + 0x20, 4)?, field(optional + 0x38, 4)?, field(optional + 0x3c, 4)?);
+        let optional = new + OPTIONAL;
+        let magic = field(optional, 2)?;
+        let is_64_bit = is_64_bit(magic).ok_or_else(|| wrong(&format!("an optional header of kind {magic:#x}")))?;
+        let (alignment, size_of_image, header_size) =
+            (field(optional + 0x20, 4)?, field(optional + SIZE_OF_IMAGE, 4)?, field(optional + 0x3c, 4)?);
         let table = optional + optional_size;
         if count == 0 || count > MOST_SECTIONS {
             return Err(wrong(&format!("{count} sections")));

@@ -6,6 +6,10 @@ use crate::paging::AddressSpace;
 
 /// Larger than any module: a limit for what a header may claim.
 pub const MOST_IMAGE: u32 = 1 << 30;
+/// Where the file header of a PE is told, where the optional header follows it, and fields of that one.
+pub const NEW_HEADER: u64 = 0x3c;
+pub const OPTIONAL: u64 = 0x18;
+pub const SIZE_OF_IMAGE: u64 = 0x38;
 const DEBUG_DIRECTORY: usize = 6;
 const MOST_DEBUG_ENTRIES: u64 = 32;
 const CODEVIEW: u64 = 2;
@@ -30,24 +34,29 @@ pub struct PdbId {
     pub age: u32,
 }
 
+/// Whether an optional header is that of a 64-bit image, by its magic number.
+pub fn is_64_bit(magic: u64) -> Option<bool> {
+    match magic {
+        0x20b => Some(true),
+        0x10b => Some(false),
+        _ => None,
+    }
+}
+
 impl Headers {
     pub fn read(space: &AddressSpace, base: VirtAddr) -> Result<Self, ReadError> {
         let bad = ReadError::Implausible("PE header");
         if space.bytes(base)? != *b"MZ" {
             return Err(bad);
         }
-        let new = space.uint(base.offset(0x3c), 4)?;
+        let new = space.uint(base.offset(NEW_HEADER), 4)?;
         let nt = base.offset(new);
         if new > 0x1000 || space.bytes(nt)? != *b"PE\0\0" {
             return Err(bad);
         }
-        let optional = nt.offset(0x18);
-        let is_64_bit = match space.uint(optional, 2)? {
-            0x20b => true,
-            0x10b => false,
-            _ => return Err(bad),
-        };
-        let size = space.uint(optional.offset(0x38), 4)? as u32;
+        let optional = nt.offset(OPTIONAL);
+        let is_64_bit = is_64_bit(space.uint(optional, 2)?).ok_or(bad)?;
+        let size = space.uint(optional.offset(SIZE_OF_IMAGE), 4)? as u32;
         let directories = optional.offset(if is_64_bit { 0x70 } else { 0x60 });
         let directory_count = (space.uint(VirtAddr(directories.0 - 4), 4)? as u32).min(16);
         if size == 0 || size > MOST_IMAGE {
