@@ -3,8 +3,9 @@
 use super::{Cell, ReadError, Record, Table};
 use crate::address::VirtAddr;
 use std::any::Any;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What a query is about.
@@ -133,6 +134,33 @@ impl Watch {
     /// Done and total, in whatever unit the job counts; total 0 where it is not known.
     pub fn reading(&self) -> (u64, u64) {
         (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
+    }
+}
+
+/// What a search found, for all who ask after it. What a cancelled one found is handed out, but not kept.
+#[derive(Debug)]
+pub struct Kept<T>(OnceLock<Arc<T>>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self(OnceLock::new())
+    }
+}
+
+impl<T> Kept<T> {
+    pub fn get(&self) -> Option<&T> {
+        self.0.get().map(|known| &**known)
+    }
+    pub fn or_search(&self, watch: &Watch, search: impl FnOnce() -> T) -> Arc<T> {
+        let Ok(found) = self.or_try(watch, || Ok::<_, Infallible>(search()));
+        found
+    }
+    pub fn or_try<E>(&self, watch: &Watch, search: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
+        if let Some(known) = self.0.get() {
+            return Ok(Arc::clone(known));
+        }
+        let found = Arc::new(search()?);
+        Ok(if watch.cancelled() { found } else { Arc::clone(self.0.get_or_init(|| found)) })
     }
 }
 

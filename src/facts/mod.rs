@@ -26,7 +26,7 @@ mod sighting;
 mod socket;
 mod symbols;
 
-pub use answer::{Answer, Feed, Rows, Scope, Sink, State, Watch};
+pub use answer::{Answer, Feed, Kept, Rows, Scope, Sink, State, Watch};
 pub use cell::{Cell, Hex, ToCell};
 pub use content::{Content, Part, Place};
 pub use event::{Connection, Event, Retention};

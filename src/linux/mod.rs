@@ -62,7 +62,7 @@ pub struct Linux {
     direct_map: VirtAddr,
     boot_time: Option<Time>,
     listed: OnceLock<Roster>,
-    roster: OnceLock<Arc<Roster>>,
+    roster: Kept<Roster>,
 }
 
 impl Linux {

@@ -9,7 +9,7 @@ use super::pe::PdbId;
 use super::verify::{self, Verdict, verify};
 use super::{Windows, shared, text};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::facts::{Info, Known, Origin, ReadError, Watch};
+use crate::facts::{Info, Kept, Known, Origin, ReadError, Watch};
 use crate::image::{Chunk, Image};
 use crate::paging::{AddressSpace, FRAME, Levels};
 use crate::symbols::pack::{Module, Pack, Version};
@@ -155,12 +155,12 @@ impl Windows {
             files: files.to_vec(),
             logs: Vec::new(),
             sysmon_config: None,
-            pools: OnceLock::new(),
+            pools: Kept::default(),
             listed: OnceLock::new(),
-            roster: OnceLock::new(),
+            roster: Kept::default(),
             tcpip: OnceLock::new(),
             listed_modules: OnceLock::new(),
-            all_modules: OnceLock::new(),
+            all_modules: Kept::default(),
         };
         Ok((verdict, windows))
     }

@@ -71,7 +71,7 @@ pub use tokens::{privileges, sids};
 pub use vads::regions;
 
 use crate::address::{PhysAddr, VirtAddr};
-use crate::facts::{Info, ReadError, Record, Scope, Sink};
+use crate::facts::{Info, Kept, ReadError, Record, Scope, Sink};
 use crate::image::Image;
 use crate::paging::AddressSpace;
 use crate::symbols::pack::Version;
@@ -104,12 +104,12 @@ pub struct Windows {
     /// A configuration of Sysmon given beside the image.
     sysmon_config: Option<PathBuf>,
     types: Result<objects::Types, ReadError>,
-    pools: OnceLock<Arc<pool::Pools>>,
+    pools: Kept<pool::Pools>,
     listed: OnceLock<processes::Roster>,
-    roster: OnceLock<Arc<processes::Roster>>,
+    roster: Kept<processes::Roster>,
     tcpip: OnceLock<tcpip::Tcpip>,
     listed_modules: OnceLock<modules::Modules>,
-    all_modules: OnceLock<Arc<modules::Modules>>,
+    all_modules: Kept<modules::Modules>,
 }
 
 impl Windows {

@@ -146,11 +146,7 @@ impl Windows {
 
     /// The modules by every road. A cancelled sweep is not kept.
     pub(super) fn all_modules(&self, watch: &Watch) -> Arc<Modules> {
-        if let Some(known) = self.all_modules.get() {
-            return Arc::clone(known);
-        }
-        let modules = Arc::new(self.gather_modules(Some(watch)));
-        if watch.cancelled() { modules } else { Arc::clone(self.all_modules.get_or_init(|| modules)) }
+        self.all_modules.or_search(watch, || self.gather_modules(Some(watch)))
     }
 
     fn gather_modules(&self, sweep: Option<&Watch>) -> Modules {

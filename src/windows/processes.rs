@@ -76,11 +76,7 @@ impl Windows {
 
     /// Processes by every road, the sweep of the pools included. A cancelled sweep is not kept.
     pub(super) fn roster(&self, watch: &Watch) -> Arc<Roster> {
-        if let Some(known) = self.roster.get() {
-            return Arc::clone(known);
-        }
-        let roster = Arc::new(self.enumerate(Some(watch)));
-        if watch.cancelled() { roster } else { Arc::clone(self.roster.get_or_init(|| roster)) }
+        self.roster.or_search(watch, || self.enumerate(Some(watch)))
     }
 
     fn enumerate(&self, sweep: Option<&Watch>) -> Roster {
