@@ -34,6 +34,30 @@ pub fn chain(
     (found, None)
 }
 
+/// Whether an entry of a ring is led to from a neighbour that it names.
+pub fn is_linked(context: Context<'_>, own: VirtAddr) -> bool {
+    let leads_back = |there: &'static str, back: &'static str| -> Result<bool, ReadError> {
+        let neighbour = context.object("_LIST_ENTRY", own)?.pointer(there)?;
+        Ok(neighbour.is_kernel() && context.object("_LIST_ENTRY", neighbour)?.pointer(back)? == own)
+    };
+    leads_back("Flink", "Blink").unwrap_or(false) || leads_back("Blink", "Flink").unwrap_or(false)
+}
+
+/// Whether an entry was taken off a ring, however broken that is: it is alone, or the neighbours that it names are sound and lead past it.
+pub fn taken_off(
+    context: Context<'_>,
+    own: VirtAddr,
+    sound: impl Fn(VirtAddr) -> Result<bool, ReadError>,
+) -> Result<bool, ReadError> {
+    let links = |at| context.object("_LIST_ENTRY", at);
+    let (next, previous) = (links(own)?.pointer("Flink")?, links(own)?.pointer("Blink")?);
+    if next == own && previous == own {
+        return Ok(true);
+    }
+    let (back, forth) = (links(next)?.pointer("Blink")?, links(previous)?.pointer("Flink")?);
+    Ok(back != own && forth != own && sound(next)? && sound(previous)? && sound(back)? && sound(forth)?)
+}
+
 fn links(head: VirtAddr, next: impl Fn(VirtAddr, &'static str) -> Result<VirtAddr, ReadError>) -> (Vec<VirtAddr>, Option<ReadError>) {
     let (mut found, mut known, mut trouble) = (Vec::new(), HashSet::new(), None);
     for direction in ["Flink", "Blink"] {

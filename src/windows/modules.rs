@@ -160,7 +160,7 @@ impl Windows {
         if let Some(why) = trouble {
             modules
                 .notes
-                .push(format!("the list of loaded modules is broken: {why}; none is called hidden for being missing from its pieces"));
+                .push(format!("the list of loaded modules is broken: {why}; none is called hidden for being missing from its pieces alone"));
             modules.broken = Some(why);
         }
         listed.iter().for_each(|address| found.entry(*address).or_default()[LIST] = true);
@@ -194,7 +194,8 @@ impl Windows {
             }
         }
         if modules.broken.is_some() {
-            for row in modules.rows.iter_mut().filter(|row| row.state == HIDDEN) {
+            let doubtful = |row: &&mut Module| row.state == HIDDEN && !self.module_taken_off(row.address).unwrap_or(false);
+            for row in modules.rows.iter_mut().filter(doubtful) {
                 row.state = LOADED;
                 row.problems.push("the list of loaded modules is broken: whether it was on it cannot be told".to_owned());
             }
@@ -220,6 +221,17 @@ impl Windows {
         let (links, trouble) = lists::ring(context, head);
         let entries = links.into_iter().filter_map(|link| context.container("_KLDR_DATA_TABLE_ENTRY", "InLoadOrderLinks", link).ok());
         (entries.map(|entry| entry.address).collect(), trouble)
+    }
+
+    /// Whether the neighbours that an entry names lead past it.
+    fn module_taken_off(&self, entry: VirtAddr) -> Result<bool, ReadError> {
+        let context = self.context();
+        let head = context.symbol("PsLoadedModuleList")?;
+        let own = context.object("_KLDR_DATA_TABLE_ENTRY", entry)?.at("InLoadOrderLinks")?;
+        lists::taken_off(context, own, |link| {
+            let entry = context.container("_KLDR_DATA_TABLE_ENTRY", "InLoadOrderLinks", link)?.address;
+            Ok(link == head || self.module(entry, [true, false, false])?.is_some())
+        })
     }
 
     fn pooled_modules(&self, watch: &Watch) -> Result<Vec<VirtAddr>, ReadError> {

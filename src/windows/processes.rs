@@ -103,9 +103,17 @@ impl Windows {
         roster.members = found.into_iter().filter_map(|(address, found_by)| self.member(self.context(), address, found_by)).collect();
         if !closed {
             let doubtful = self.clear_of_suspicion(&mut roster.members);
-            roster.notes.push(format!(
-                "the list of active processes is broken: for {doubtful} living processes that are on none of its pieces it cannot be told whether they were on it"
-            ));
+            let members: HashSet<_> = roster.members.iter().map(|member| member.address).collect();
+            let torn = listed.iter().filter(|address| !members.contains(address)).count();
+            if torn > 0 {
+                roster.notes.push(format!("{torn} entries of the list of active processes hold no process"));
+            }
+            roster.notes.push(match doubtful {
+                0 => "the list of active processes is broken; what is on either end of it is here".to_owned(),
+                _ => format!(
+                    "the list of active processes is broken: for {doubtful} living processes that are on none of its pieces it cannot be told whether they were on it"
+                ),
+            });
         }
         if let Some(watch) = sweep {
             let remnants = self.remnants(&roster.members, watch);
@@ -162,7 +170,9 @@ impl Windows {
             && pid < MOST_IDS
             && name.chars().all(|letter| !letter.is_control() && letter != char::REPLACEMENT_CHARACTER);
         let times = created != 0 && (ended == 0 || (created..=self.shared_now()).contains(&ended));
-        if !sound || (!found_by[ACTIVE_LIST] && (!times || root == 0)) {
+        // An entry that a torn list only leads to says nothing for itself.
+        let vouched = || found_by[ACTIVE_LIST] && process.at("ActiveProcessLinks").is_ok_and(|links| lists::is_linked(context, links));
+        if !sound || ((!times || root == 0) && !vouched()) {
             return None;
         }
         // A list of the living may keep those that ended, but not before they began.
@@ -206,19 +216,12 @@ impl Windows {
         let context = self.context();
         let head = context.symbol("PsActiveProcessHead")?;
         let links = context.object("_EPROCESS", process)?.inner("ActiveProcessLinks")?;
-        let (next, previous) = (links.pointer("Flink")?, links.pointer("Blink")?);
-        let (back, forth) =
-            (context.object("_LIST_ENTRY", next)?.pointer("Blink")?, context.object("_LIST_ENTRY", previous)?.pointer("Flink")?);
         let mut found_by = UNSEEN;
         found_by[ACTIVE_LIST] = true;
-        let sound = |link: VirtAddr| -> Result<bool, ReadError> {
+        lists::taken_off(context, links.address, |link| {
             let owner = context.container("_EPROCESS", "ActiveProcessLinks", link)?.address;
             Ok(link == head || self.member(context, owner, found_by).is_some())
-        };
-        let own = links.address;
-        let alone = next == own && previous == own;
-        let past = || Ok(back != own && forth != own && sound(next)? && sound(previous)? && sound(back)? && sound(forth)?);
-        if alone { Ok(true) } else { past() }
+        })
     }
 
     /// The structures on a ring of links, its head left out. False where it does not close.
