@@ -6,7 +6,7 @@ use super::{Windows, lists, text};
 use crate::address::VirtAddr;
 use crate::facts::{Known, Module, ReadError, Scope, Sink, Watch};
 use crate::symbols::Object;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A _KLDR_DATA_TABLE_ENTRY lies right behind the header of its pool block.
@@ -184,10 +184,14 @@ impl Windows {
                 Err(_) => (),
             }
         }
-        // Two entries for one image: what is left of an earlier one.
-        let base = |row: &Module| row.base.value().copied();
-        let bases: HashSet<_> = modules.rows.iter().filter(|row| row.state == LOADED).map(base).collect();
-        modules.rows.retain(|row| row.state == LOADED || !bases.contains(&base(row)));
+        // Two entries for one image: what is left of an earlier one, or an older copy. The one that more leads to stays.
+        let weight = |row: &Module| (row.state == LOADED, row.sources.len(), std::cmp::Reverse(row.address));
+        let mut best: BTreeMap<_, _> = BTreeMap::new();
+        for row in &modules.rows {
+            let best = best.entry(row.base.value().copied()).or_insert_with(|| weight(row));
+            *best = (*best).max(weight(row));
+        }
+        modules.rows.retain(|row| best.get(&row.base.value().copied()).is_none_or(|best| *best == weight(row)));
         for driver in &drivers {
             if let Ok(Some(row)) = self.module_of(driver, &modules.rows) {
                 modules.rows.push(row);

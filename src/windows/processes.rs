@@ -101,13 +101,17 @@ impl Windows {
             }
         }
         roster.members = found.into_iter().filter_map(|(address, found_by)| self.member(self.context(), address, found_by)).collect();
+        let members: HashSet<_> = roster.members.iter().map(|member| member.address).collect();
+        let torn = listed.iter().filter(|address| !members.contains(address)).count();
+        if torn > 0 {
+            roster.notes.push(format!("{torn} entries of the list of active processes cannot be read or hold no process"));
+        }
+        let copies = self.without_copies(&mut roster.members);
+        if copies > 0 {
+            roster.notes.push(format!("{copies} copies of process objects are left out"));
+        }
         if !closed {
             let doubtful = self.clear_of_suspicion(&mut roster.members);
-            let members: HashSet<_> = roster.members.iter().map(|member| member.address).collect();
-            let torn = listed.iter().filter(|address| !members.contains(address)).count();
-            if torn > 0 {
-                roster.notes.push(format!("{torn} entries of the list of active processes hold no process"));
-            }
             roster.notes.push(match doubtful {
                 0 => "the list of active processes is broken; what is on either end of it is here".to_owned(),
                 _ => format!(
@@ -151,6 +155,35 @@ impl Windows {
             }
         }
         found
+    }
+
+    /// Memory that is used again, or copied while it changes, may hold a process twice: the one that its threads belong to stays. Gives the
+    /// number of those that do not.
+    fn without_copies(&self, members: &mut Vec<Member>) -> usize {
+        let all = members.len();
+        let mut best: HashMap<(u32, u64), ((bool, bool, [bool; 6]), VirtAddr)> = HashMap::new();
+        let weight = |member: &Member| -> Option<_> {
+            let process = self.context().object("_EPROCESS", member.address).ok()?;
+            let linked = process.at("ActiveProcessLinks").is_ok_and(|links| lists::is_linked(self.context(), links));
+            Some((self.has_thread(&process).unwrap_or(false), linked, member.found_by))
+        };
+        let identities: Vec<_> = members.iter().map(|member| self.identity(self.context(), member.address).ok()).collect();
+        let mut count: HashMap<(u32, u64), usize> = HashMap::new();
+        identities.iter().flatten().for_each(|identity| *count.entry(*identity).or_default() += 1);
+        for (member, identity) in members.iter().zip(&identities) {
+            if let Some(identity) = identity.filter(|identity| count.get(identity).is_some_and(|count| *count > 1))
+                && let Some(weight) = weight(member)
+            {
+                let best = best.entry(identity).or_insert((weight, member.address));
+                *best = (*best).max((weight, member.address));
+            }
+        }
+        let mut identities = identities.into_iter();
+        members.retain(|member| {
+            let best = identities.next().flatten().and_then(|identity| best.get(&identity));
+            best.is_none_or(|(_, address)| *address == member.address)
+        });
+        all - members.len()
     }
 
     fn identity(&self, context: Context<'_>, address: VirtAddr) -> Result<(u32, u64), ReadError> {
@@ -276,7 +309,7 @@ impl Windows {
                 Ok(ended) if ended != 0 && !exited => Known::Unreadable(ReadError::Implausible("exit time")),
                 _ => self.time(&process, "ExitTime"),
             },
-            threads: process.u32("ActiveThreads").into(),
+            threads: process.uint("ActiveThreads").and_then(thread_count).into(),
             session: if exited { Known::Absent } else { self.session(&process).into() },
             wow64: process.pointer(wow64).map(|pointer| !pointer.is_null()).into(),
             path: living(self.image_path(&process)),
@@ -310,6 +343,11 @@ impl Windows {
         });
         read.into()
     }
+}
+
+/// Each has an ID of its own.
+fn thread_count(count: u64) -> Result<u32, ReadError> {
+    if count < MOST_IDS / 4 { Ok(count as u32) } else { Err(ReadError::Implausible("number of threads")) }
 }
 
 pub fn processes(windows: &Windows, scope: Scope, out: &mut Sink<Process>) {

@@ -2,7 +2,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 use kioku::engine::{Entry, Options, Session, Space, find_table};
-use kioku::facts::{Cell, Origin, Process, Rows, Scope, State, Structure, Watch};
+use kioku::facts::{Cell, Origin, Process, Rows, Scope, State, StructField, Structure, Watch};
 use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
@@ -53,7 +53,7 @@ pub enum Gone {
 #[derive(Clone)]
 pub struct Image {
     pub pages: Pages,
-    /// Where the next fresh page of the kernel is mapped, and the table that maps it.
+    /// Where the next fresh page of the kernel is to be mapped, and the directory of the tables that map them.
     fresh: Option<(u64, u64)>,
 }
 
@@ -81,7 +81,7 @@ impl Image {
         self.page(physical / PAGE as u64)[at..at + 8].copy_from_slice(&value.to_le_bytes());
     }
     /// A new page at the end of memory.
-    fn append(&mut self) -> u64 {
+    pub fn append(&mut self) -> u64 {
         let number = self.pages.last().unwrap().0.max(PAGES.last().unwrap().0) + 1;
         self.pages.push((number, vec![0; PAGE]));
         number * PAGE as u64
@@ -193,21 +193,26 @@ impl Image {
 
     /// New memory of the kernel, in pages of zeros that follow each other.
     pub fn fresh(&mut self, pages: usize) -> u64 {
-        let (start, table) = self.fresh.unwrap_or_else(|| {
+        let (start, directory) = self.fresh.unwrap_or_else(|| {
             // Beside the pool, in a table that all processes share.
             let pool = process(4);
-            let (place, _) = (self.word(WHOLE.info().page_table_root.0 + (pool >> 39 & 0x1ff) * 8) & FRAME, ());
-            let slot = (0..512).rev().find(|slot| self.word(place + slot * 8) == 0).unwrap();
-            let (directory, table) = (self.append(), self.append());
-            self.put_word(place + slot * 8, directory | DATA);
-            self.put_word(directory, table | DATA);
-            (pool >> 39 << 39 | slot << 30, table)
+            let shared = self.word(WHOLE.info().page_table_root.0 + (pool >> 39 & 0x1ff) * 8) & FRAME;
+            let slot = (0..512).rev().find(|slot| self.word(shared + slot * 8) == 0).unwrap();
+            let directory = self.append();
+            self.put_word(shared + slot * 8, directory | DATA);
+            (pool >> 39 << 39 | slot << 30, directory)
         });
-        for index in 0..pages as u64 {
-            let frame = self.append();
-            self.put_word(table + (start / PAGE as u64 % 512 + index) * 8, frame | DATA);
+        let end = start + (pages * PAGE) as u64;
+        for at in (start..end).step_by(PAGE) {
+            let place = directory + (at >> 21 & 0x1ff) * 8;
+            if self.word(place) == 0 {
+                let table = self.append();
+                self.put_word(place, table | DATA);
+            }
+            let (table, frame) = (self.word(place) & FRAME, self.append());
+            self.put_word(table + (at >> 12 & 0x1ff) * 8, frame | DATA);
         }
-        self.fresh = Some((start + (pages * PAGE) as u64, table));
+        self.fresh = Some((end, directory));
         start
     }
 
@@ -220,7 +225,14 @@ impl Image {
         to
     }
 
-    /// Lays a text of UTF-16 behind a `_UNICODE_STRING` that may not tell the truth about it.
+    /// The same where the veil of a type index is the same: at an address with the same second byte.
+    pub fn copied_alike(&mut self, at: u64, length: usize) -> u64 {
+        if let Some((next, _)) = &mut self.fresh {
+            *next += at.wrapping_sub(*next) & 0xf000;
+        }
+        self.copied(at, length)
+    }
+
     pub fn open(&self) -> (Session, tempfile::TempDir) {
         open(&self.pages)
     }
@@ -242,7 +254,8 @@ pub fn size_of(name: &str) -> usize {
 fn place_of(field: &str) -> (u64, usize, u32, u32) {
     let (name, field) = field.split_once('.').unwrap();
     let structure = structure(name);
-    let found = structure.fields.iter().find(|it| it.name == field).unwrap_or_else(|| panic!("{name} has no {field}"));
+    let is_it = |it: &&StructField| it.name == field || it.name.strip_prefix(field).is_some_and(|rest| rest.starts_with('.'));
+    let found = structure.fields.iter().find(is_it).unwrap_or_else(|| panic!("{name} has no {field}"));
     let (shift, width) = found.bits.unwrap_or((0, found.size.min(8) as u8 * 8));
     (found.offset.into(), found.size.min(8) as usize, shift.into(), width.into())
 }
@@ -354,18 +367,23 @@ pub fn where_is(rows: &dyn Rows, name: &str, value: &str, told: &str) -> Vec<Str
 /// lost. Gives everything that was wrong, to be seen at once.
 pub fn faults(session: &Session, lost: &[(&str, usize)]) -> Vec<String> {
     let mut faults = Vec::new();
-    ask(session, |entry, rows| {
+    ask(session, |entry, _| {
         let name = entry.table.name;
-        if WEIGHED.contains(&name) {
-            return;
-        }
-        faults.extend(untrue(entry, &*rows));
-        let whole = WHOLE.query(entry, Scope::Machine, &Arc::default()).unwrap().len();
-        let may = lost.iter().find(|(table, _)| *table == name).map_or(0, |(_, rows)| *rows);
-        if rows.len() > whole || rows.len() + may < whole {
-            faults.push(format!("{name} has {} rows of {whole}; {:?}", rows.len(), rows.notes()));
+        if !WEIGHED.contains(&name) {
+            faults.extend(faults_of(session, name, lost.iter().find(|(table, _)| *table == name).map_or(0, |(_, rows)| *rows)));
         }
     });
+    faults
+}
+
+/// The same for one table.
+pub fn faults_of(session: &Session, name: &str, lost: usize) -> Vec<String> {
+    let entry = find_table(name).unwrap();
+    let [rows, whole] = [session, &WHOLE].map(|session| session.query(entry, Scope::Machine, &Arc::default()).unwrap());
+    let mut faults = untrue(entry, &*rows);
+    if rows.len() > whole.len() || rows.len() + lost < whole.len() {
+        faults.push(format!("{name} has {} rows of {}; {:?}", rows.len(), whole.len(), rows.notes()));
+    }
     faults
 }
 
