@@ -149,6 +149,18 @@ impl Windows {
         Ok(self.space.with_root(PhysAddr(root & crate::paging::FRAME)))
     }
 
+    /// The processes that a query is about; why some may be missing becomes a note.
+    fn told_tasks<T: Record>(&self, scope: Scope, out: &mut Sink<T>) -> Vec<processes::Task<'_>> {
+        let tasks = self.tasks(scope, out.watch());
+        if tasks.is_empty() {
+            out.note("no living process object matches");
+        }
+        if scope == Scope::Machine {
+            self.roster(out.watch()).notes.iter().for_each(|note| out.note(note.clone()));
+        }
+        tasks
+    }
+
     /// Lets `show` add rows for each process that a query is about; what it could not read becomes a note.
     fn each_task<T: Record>(
         &self,
@@ -157,10 +169,7 @@ impl Windows {
         out: &mut Sink<T>,
         show: impl FnMut(&processes::Task<'_>, &mut Sink<T>) -> Result<(), ReadError>,
     ) {
-        let tasks = self.tasks(scope, out.watch());
-        if tasks.is_empty() {
-            out.note("no living process object matches");
-        }
+        let tasks = self.told_tasks(scope, out);
         out.each(&tasks, |task| format!("{what} of {} {}", task.name, task.pid), show);
     }
 }
