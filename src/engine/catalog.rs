@@ -73,6 +73,9 @@ macro_rules! walker {
             let mut sink = Sink::<$record>::new(Arc::clone(watch));
             started(sink.feed());
             $walk(system, scope, &mut sink);
+            if scope == Scope::Machine {
+                sink.break_silence();
+            }
             sink.finish()
         })
     };

@@ -221,6 +221,17 @@ impl<T> Sink<T> {
     pub fn note(&mut self, note: impl Into<String>) {
         self.with(|answer| answer.notes.push(note.into()));
     }
+    /// An answer about the whole machine that has no row and gives no reason says at least that.
+    pub fn break_silence(&mut self) {
+        self.publish();
+        if !self.cancelled() {
+            self.with(|answer| {
+                if answer.ends.last().is_none_or(|rows| *rows == 0) && answer.notes.is_empty() {
+                    answer.notes.push("none was found; no part of memory is known to be missing that would hold one".to_owned());
+                }
+            });
+        }
+    }
     /// Says that the answer ends early because of damage.
     pub fn cut(&mut self, note: impl Into<String>) {
         self.with(|answer| {

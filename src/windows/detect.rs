@@ -101,10 +101,29 @@ impl Windows {
         let mut version = shared::version(&space);
         let given = from_files(files, &kernel.pdb);
         let unused = given.is_none() && !files.is_empty();
-        let exact = given.or_else(|| from_pack(pack?, &kernel.pdb));
-        let believed = match exact {
-            Some(symbols) => Believed::exact(&space, &mut kernel, symbols),
-            None => Believed::near(&space, &kernel, pack, &mut version)?,
+        let mut misfit = None;
+        let packed = |pdb: &PdbId| from_pack(pack?, pdb);
+        let believed = match given {
+            Some(symbols) => {
+                let given = Believed::exact(&space, &mut kernel, symbols);
+                // Symbols are the kernel's own by what their file says of itself.
+                let better = match (&given.verdict.refused, packed(&kernel.pdb)) {
+                    (None, _) => None,
+                    (_, Some(symbols)) => Some(Believed::exact(&space, &mut kernel, symbols)),
+                    (_, None) => Believed::near(&space, &kernel, pack, &mut version).ok(),
+                };
+                match better.filter(|better| better.verdict.rank() > given.verdict.rank()) {
+                    None => given,
+                    Some(better) => {
+                        misfit = given.verdict.refused.map(|why| (given.profile.source, why));
+                        better
+                    }
+                }
+            }
+            None => match packed(&kernel.pdb) {
+                Some(symbols) => Believed::exact(&space, &mut kernel, symbols),
+                None => Believed::near(&space, &kernel, pack, &mut version)?,
+            },
         };
         if let Some(known) = known {
             version = known.version;
@@ -127,6 +146,11 @@ impl Windows {
         if unused {
             let PdbId { name, guid, age } = &kernel.pdb;
             warnings.push(format!("none of the files given with --symbols is for this kernel ({name} {guid} age {age})"));
+        }
+        if let Some((source, why)) = misfit {
+            let source = source.trim_start_matches("exact: ");
+            warnings
+                .push(format!("{source}, given with --symbols, is of this kernel by its GUID, but does not fit it and is not used: {why}"));
         }
         if !exact {
             warnings.push(format!(

@@ -45,11 +45,7 @@ pub fn is_linked(context: Context<'_>, own: VirtAddr) -> bool {
 }
 
 /// Whether an entry was taken off a ring, however broken that is: it is alone, or the neighbours that it names are sound and lead past it.
-pub fn taken_off(
-    context: Context<'_>,
-    own: VirtAddr,
-    sound: impl Fn(VirtAddr) -> Result<bool, ReadError>,
-) -> Result<bool, ReadError> {
+pub fn taken_off(context: Context<'_>, own: VirtAddr, sound: impl Fn(VirtAddr) -> Result<bool, ReadError>) -> Result<bool, ReadError> {
     let links = |at| context.object("_LIST_ENTRY", at);
     let (next, previous) = (links(own)?.pointer("Flink")?, links(own)?.pointer("Blink")?);
     if next == own && previous == own {

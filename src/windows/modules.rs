@@ -80,6 +80,12 @@ impl Windows {
             Some(module) if module.state == UNLOADED => {
                 Place { problem: Some(format!("{at} lies in no module; {} was there and was unloaded", module.name)), ..Place::default() }
             }
+            Some(module) if module.name.is_empty() => Place {
+                module: Known::Unreadable(ReadError::Implausible("module name")),
+                base: module.base.value().copied(),
+                symbol: symbol().into(),
+                problem: Some(format!("{at} lies in a module whose name cannot be read")),
+            },
             Some(module) => Place {
                 module: Known::Value(module.name.clone()),
                 base: module.base.value().copied(),
@@ -154,9 +160,9 @@ impl Windows {
         let mut found: BTreeMap<VirtAddr, [bool; SOURCES.len()]> = BTreeMap::new();
         let (listed, trouble) = self.loaded_modules();
         if let Some(why) = trouble {
-            modules
-                .notes
-                .push(format!("the list of loaded modules is broken: {why}; none is called hidden for being missing from its pieces alone"));
+            modules.notes.push(format!(
+                "the list of loaded modules is broken: {why}; none is called hidden for being missing from its pieces alone"
+            ));
             modules.broken = Some(why);
         }
         listed.iter().for_each(|address| found.entry(*address).or_default()[LIST] = true);

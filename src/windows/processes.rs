@@ -5,6 +5,7 @@ use super::{Windows, lists};
 use crate::address::VirtAddr;
 use crate::facts::{self, Known, Process, ProcessState, ReadError, Scope, Sink, Time, TreeProcess, Watch};
 use crate::symbols::{Context, Object};
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -157,7 +158,7 @@ impl Windows {
     /// number of those that do not.
     fn without_copies(&self, members: &mut Vec<Member>) -> usize {
         let all = members.len();
-        let mut best: HashMap<(u32, u64), ((bool, bool, [bool; 6]), VirtAddr)> = HashMap::new();
+        let mut best: HashMap<(u32, u64), ((bool, bool, [bool; 6]), Reverse<VirtAddr>)> = HashMap::new();
         let weight = |member: &Member| -> Option<_> {
             let process = self.context().object("_EPROCESS", member.address).ok()?;
             let linked = process.at("ActiveProcessLinks").is_ok_and(|links| lists::is_linked(self.context(), links));
@@ -170,14 +171,15 @@ impl Windows {
             if let Some(identity) = identity.filter(|identity| count.get(identity).is_some_and(|count| *count > 1))
                 && let Some(weight) = weight(member)
             {
-                let best = best.entry(identity).or_insert((weight, member.address));
-                *best = (*best).max((weight, member.address));
+                let own = (weight, Reverse(member.address));
+                let best = best.entry(identity).or_insert(own);
+                *best = (*best).max(own);
             }
         }
         let mut identities = identities.into_iter();
         members.retain(|member| {
             let best = identities.next().flatten().and_then(|identity| best.get(&identity));
-            best.is_none_or(|(_, address)| *address == member.address)
+            best.is_none_or(|(_, Reverse(address))| *address == member.address)
         });
         all - members.len()
     }
