@@ -76,32 +76,19 @@ pub fn of_windows(windows: &Windows, scope: Scope, out: &mut Sink<Finding>) {
     let handles = rows::<Handle>(out, |sink| windows::handles(windows, Scope::Machine, sink));
     list.handles(&handles, &processes, user);
     list.regions(&rows(out, |sink| suspicious::of_windows(windows, scope, sink)));
-    let modules = rows(out, |sink| windows::modules(windows, Scope::Machine, sink));
-    list.modules(&modules);
-    let hidden: HashSet<&str> = modules.iter().filter(|module| module.state == "hidden").map(|module| module.name.as_str()).collect();
-    let strange = |module: &Known<String>| match module {
-        Known::Value(module) => hidden.contains(module.as_str()),
-        Known::Absent => true,
-        // What cannot be read accuses nobody.
-        Known::Unreadable(_) => false,
-    };
-    let target = |at: VirtAddr, module: &Known<String>| format!("{at}, in {}", module.value().map_or("no module", String::as_str));
-    for row in rows::<Callback>(out, |sink| windows::callbacks(windows, Scope::Machine, sink)).iter().filter(|row| strange(&row.module)) {
-        list.hook(format!("{} callback in {}", row.kind, row.list), target(row.function, &row.module), &Callback::TABLE, row.address);
-    }
+    list.modules(&rows(out, |sink| windows::modules(windows, Scope::Machine, sink)));
+    list.callbacks(&rows(out, |sink| windows::callbacks(windows, Scope::Machine, sink)));
     for row in rows::<DriverFunction>(out, |sink| windows::driver_functions(windows, Scope::Machine, sink)).iter() {
-        if row.place != "own" && strange(&row.module) {
+        if row.place != "own" && list.strange(&row.module) {
             let what = format!("{} of {}", row.function, row.driver.cell());
-            list.hook(what, target(row.address, &row.module), &DriverFunction::TABLE, row.driver_address);
+            list.hook(what, row.address, &row.module, &DriverFunction::TABLE, row.driver_address);
         }
     }
-    for row in rows::<SystemService>(out, |sink| windows::ssdt(windows, Scope::Machine, sink)).iter().filter(|row| strange(&row.module)) {
-        list.hook(
-            format!("system call {:#x} of {}", row.number.0, row.table),
-            target(row.function, &row.module),
-            &SystemService::TABLE,
-            row.address,
-        );
+    for row in rows::<SystemService>(out, |sink| windows::ssdt(windows, Scope::Machine, sink)).iter() {
+        if list.strange(&row.module) {
+            let what = format!("system call {:#x} of {}", row.number.0, row.table);
+            list.hook(what, row.function, &row.module, &SystemService::TABLE, row.address);
+        }
     }
     list.publish(out);
 }
@@ -140,13 +127,12 @@ pub fn of_linux(linux: &Linux, scope: Scope, out: &mut Sink<Finding>) {
     }
     list.regions(&rows(out, |sink| suspicious::of_linux(linux, scope, sink)));
     list.modules(&rows(out, |sink| linux::modules(linux, Scope::Machine, sink)));
-    for row in rows::<SystemCall>(out, |sink| linux::syscall_table(linux, Scope::Machine, sink)).iter().filter(|row| row.state == "hooked")
-    {
-        let at = row.function.value().copied().unwrap_or_default();
-        let module = row.module.value().map_or("no module", String::as_str);
-        let what = format!("system call {} of {}", row.index, row.table);
-        list.hook(what, format!("{at}, in {module}"), &SystemCall::TABLE, row.address);
+    for row in rows::<SystemCall>(out, |sink| linux::syscall_table(linux, Scope::Machine, sink)).iter() {
+        if let ("hooked", Some(function)) = (row.state, row.function.value()) {
+            list.hook(format!("system call {} of {}", row.index, row.table), *function, &row.module, &SystemCall::TABLE, row.address);
+        }
     }
+    list.callbacks(&rows(out, |sink| linux::callbacks(linux, Scope::Machine, sink)));
     list.commands(&rows(out, |sink| linux::shell_history(linux, scope, sink)));
     list.log(&rows(out, |sink| linux::kernel_log(linux, Scope::Machine, sink)));
     list.publish(out);
@@ -211,6 +197,8 @@ struct List {
     findings: Vec<Finding>,
     /// Addresses of the process objects by PID, those that run before those that ended.
     objects: HashMap<u32, VirtAddr>,
+    /// Names of hidden modules.
+    hidden: HashSet<String>,
 }
 
 impl List {
@@ -220,7 +208,8 @@ impl List {
             .filter_map(|process| Some((process.exit_time.value().is_none(), process.pid, *process.address.value()?)))
             .collect();
         known.sort_unstable();
-        Self { scope, findings: Vec::new(), objects: known.into_iter().map(|(_, pid, address)| (pid, address)).collect() }
+        let objects = known.into_iter().map(|(_, pid, address)| (pid, address)).collect();
+        Self { scope, findings: Vec::new(), objects, hidden: HashSet::new() }
     }
 
     fn add(&mut self, kind: Subject, process: Option<(u32, &str)>, subject: String, case: Case, table: &Table, address: VirtAddr) {
@@ -287,15 +276,34 @@ impl List {
         for module in modules.iter().filter(|module| module.state == "hidden") {
             let mut case = Case::default();
             case.add(&rules::hidden_module, format!("seen by {}, and not on the list", module.sources.join(", ").replace('_', " ")));
+            self.hidden.insert(module.name.clone());
             let subject = format!("module {}: {}", module.name, rules::hidden_module.meaning);
             self.add(Subject::Module, None, subject, case, &Module::TABLE, module.address);
         }
     }
 
+    /// Whether code lies in no module, or in one that is hidden.
+    fn strange(&self, module: &Known<String>) -> bool {
+        match module {
+            Known::Value(module) => self.hidden.contains(module),
+            Known::Absent => true,
+            // What cannot be read accuses nobody.
+            Known::Unreadable(_) => false,
+        }
+    }
+
+    fn callbacks(&mut self, callbacks: &Answer<Callback>) {
+        for row in callbacks.iter().filter(|row| self.strange(&row.module)).collect::<Vec<_>>() {
+            let detail = row.detail.value().map(|detail| format!(" ({detail})")).unwrap_or_default();
+            let what = format!("{} callback in {}{detail}", row.kind.replace('_', " "), row.list);
+            self.hook(what, row.function, &row.module, &Callback::TABLE, row.address);
+        }
+    }
+
     /// A place where the kernel calls code that it does not list.
-    fn hook(&mut self, what: String, target: String, table: &Table, at: VirtAddr) {
+    fn hook(&mut self, what: String, target: VirtAddr, module: &Known<String>, table: &Table, at: VirtAddr) {
         let mut case = Case::default();
-        case.add(&rules::hook, format!("leads to {target}"));
+        case.add(&rules::hook, format!("leads to {target}, in {}", module.value().map_or("no module", String::as_str)));
         self.add(Subject::Hook, None, format!("{what}: {}", rules::hook.meaning), case, table, at);
     }
 
