@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use kioku::engine::{Hit, Search, Session, Space, Stretch, find_table};
+use kioku::facts::drivers::Callback;
 use kioku::facts::linux::{CachedFile, Capabilities, Interface, LogRecord, Mount, OpenFile, ShellHistory, SystemCall};
 use kioku::facts::*;
 use std::sync::{Arc, LazyLock};
@@ -125,6 +126,24 @@ fn system_calls_lead_into_the_kernel_and_interfaces_have_addresses() {
     let has = |address: &String| interfaces.iter().any(|row| row.addresses.iter().any(|own| own.starts_with(&format!("{address}/"))));
     let connected = rows::<Socket>().into_iter().filter(|row| row.protocol == "TCPv4" && row.remote_port.value().is_some());
     assert!(connected.map(|row| known(&row.local_address)).all(|address| address == "0.0.0.0" || has(&address)));
+}
+
+#[test]
+fn callbacks_lead_to_code_that_has_an_owner() {
+    let callbacks = rows::<Callback>();
+    assert!(callbacks.iter().all(|row| row.module.value().is_some() && row.problems.is_empty()));
+    let calls = |kind, list: &str, symbol: &str| {
+        callbacks.iter().any(|row| row.kind == kind && row.list == list && row.symbol.value().is_some_and(|name| name == symbol))
+    };
+    assert!(calls("interrupt", "idt_table", "asm_exc_page_fault") && calls("packet", "ptype_base", "ip_rcv"));
+    assert!(calls("operations", "tcp4_seq_ops", "tcp4_seq_show") && calls("line_discipline", "tty_drivers", "n_tty_receive_buf2"));
+    assert!(calls("notifier", "netdev_chain", "arp_netdev_event"));
+    // What the hidden module registered is a finding, and nothing else is.
+    let hidden = rows::<Module>().into_iter().find(|row| row.state == "hidden").unwrap().name;
+    let strange: Vec<_> = callbacks.iter().filter(|row| known(&row.module) == hidden).collect();
+    assert_eq!(strange.iter().map(|row| row.kind).collect::<Vec<_>>(), ["kprobe", "netfilter"]);
+    let findings: Vec<_> = rows::<Finding>().into_iter().filter(|row| row.kind == Subject::Hook).collect();
+    assert_eq!(findings.iter().map(|row| row.reference.address).collect::<Vec<_>>(), [strange[0].address, strange[1].address]);
 }
 
 #[test]

@@ -52,16 +52,20 @@ pub fn bpf_programs(linux: &Linux, _: Scope, out: &mut Sink<BpfProgram>) {
     if programs.is_empty() {
         out.note("no eBPF program is loaded");
     }
-    out.each(&programs, |(id, _)| format!("program {id}"), |(id, at), out| {
-        let program = linux.context().object("bpf_prog", *at)?;
-        let more = program.follow_some("aux")?;
-        // It leads back, and knows its own number.
-        if more.pointer("prog")? != *at || more.uint("id")? != *id {
-            return Err(ReadError::Implausible("bpf_prog"));
-        }
-        out.push(describe(linux, &program, &more)?);
-        Ok(())
-    });
+    out.each(
+        &programs,
+        |(id, _)| format!("program {id}"),
+        |(id, at), out| {
+            let program = linux.context().object("bpf_prog", *at)?;
+            let more = program.follow_some("aux")?;
+            // It leads back, and knows its own number.
+            if more.pointer("prog")? != *at || more.uint("id")? != *id {
+                return Err(ReadError::Implausible("bpf_prog"));
+            }
+            out.push(describe(linux, &program, &more)?);
+            Ok(())
+        },
+    );
 }
 
 fn describe(linux: &Linux, program: &Object<'_>, more: &Object<'_>) -> Result<BpfProgram, ReadError> {

@@ -14,6 +14,8 @@ const MOST_ENTRIES: usize = 1 << 16;
 const GATES: u64 = 256;
 const GATE_BYTES: u64 = 16;
 const PRESENT: u8 = 0x80;
+/// EARLY_IDT_HANDLER_SIZE, without and with indirect branch tracking.
+const EARLY_BYTES: [u64; 2] = [9, 13];
 /// KPROBE_TABLE_SIZE, PTYPE_HASH_SIZE and NR_LDISCS: the symbol after a table ends it before that where it is smaller.
 const MOST_BUCKETS: u64 = 64;
 /// A table of traced functions has no more buckets (FTRACE_HASH_MAX_BITS).
@@ -133,7 +135,13 @@ impl<'a> Walk<'a, '_> {
     }
 
     /// Entries of a chain of single links up to null or to `end`.
-    fn chain(&mut self, what: &str, first: VirtAddr, end: VirtAddr, next: impl Fn(VirtAddr) -> Result<VirtAddr, ReadError>) -> Vec<VirtAddr> {
+    fn chain(
+        &mut self,
+        what: &str,
+        first: VirtAddr,
+        end: VirtAddr,
+        next: impl Fn(VirtAddr) -> Result<VirtAddr, ReadError>,
+    ) -> Vec<VirtAddr> {
         let mut seen = HashSet::new();
         let mut found = Vec::new();
         let mut at = first;
@@ -176,12 +184,15 @@ impl<'a> Walk<'a, '_> {
 
     fn gates(&mut self) -> Result<(), ReadError> {
         let table = self.context.symbol("idt_table")?;
+        let early = self.context.symbol("early_idt_handler_array").map_or(0, |early| early.0);
         for vector in 0..GATES {
             let at = table.offset(vector * GATE_BYTES);
             let [a, b, .., c, d, e, f, g, h, _, _, _, _] = self.context.space.bytes::<16>(at)?;
             let kind = self.context.space.uint(at.offset(5), 1)? as u8;
-            if kind & PRESENT != 0 {
-                let function = VirtAddr(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+            let function = VirtAddr(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+            // Gates that the processor never uses stay as the start of the kernel left them.
+            let unused = EARLY_BYTES.into_iter().any(|bytes| function.0 == early.wrapping_add(vector * bytes));
+            if kind & PRESENT != 0 && !unused {
                 self.add("interrupt", "idt_table", at, function, Known::Value(format!("vector {vector}")));
             }
         }
