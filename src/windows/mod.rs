@@ -8,6 +8,7 @@ mod devices;
 mod discover;
 mod drivers;
 mod dump_header;
+mod entrances;
 mod executables;
 mod exhibits;
 mod fields;
