@@ -62,15 +62,7 @@ pub fn of_windows(windows: &Windows, scope: Scope, out: &mut Sink<Finding>) {
     for process in processes.iter() {
         let parent = parent(&processes, process);
         let suspect = Suspect { process, parent, user: user(process), parent_user: parent.and_then(user) };
-        let mut case = Case::default();
-        judge(&suspect, &mut case);
-        judge_windows(&suspect, &mut case);
-        let debug = |held: &&&Privilege| held.name == "SeDebugPrivilege" && held.enabled;
-        if let Some(held) =
-            own(&privileges, process).iter().find(debug).filter(|_| user(process).is_some_and(|user| user.starts_with("S-1-5-21-")))
-        {
-            case.add(&rules::debug_privilege, format!("{} is enabled for {}", held.name, user(process).unwrap_or_default()));
-        }
+        let case = windows_case(&suspect, own(&privileges, process));
         list.process(process, case, own(&sockets, process));
     }
     let handles = rows::<Handle>(out, |sink| windows::handles(windows, Scope::Machine, sink));
@@ -105,24 +97,7 @@ pub fn of_linux(linux: &Linux, scope: Scope, out: &mut Sink<Finding>) {
     let mut list = List::new(scope, &processes);
     for process in processes.iter() {
         let suspect = Suspect { process, parent: parent(&processes, process), user: None, parent_user: None };
-        let mut case = Case::default();
-        judge(&suspect, &mut case);
-        judge_linux(&suspect, &mut case);
-        if let Some(preload) = own(&variables, process).iter().find(|variable| variable.name == "LD_PRELOAD") {
-            case.add(&rules::preloaded, format!("LD_PRELOAD={}", preload.value));
-        }
-        // Both ends of a shell on a socket: what it reads and what it writes.
-        let standard = |fd| own(&files, process).iter().find(|file| file.fd == fd && file.kind == "socket");
-        if let (true, Some(input), Some(_)) = (is_shell(process), standard(0), standard(1)) {
-            let to = own(&sockets, process)
-                .iter()
-                .find(|socket| socket.fd == Known::Value(0))
-                .map_or_else(|| input.path.cell().to_string(), |socket| format!("{} {}", socket.protocol, far_end(socket)));
-            case.add(&rules::shell_on_socket, format!("standard input and output are {to}"));
-        }
-        if own(&sockets, process).iter().any(|socket| matches!(socket.protocol.as_str(), "RAW" | "PACKET")) {
-            case.add(&rules::raw_packets, "has a raw or packet socket");
-        }
+        let case = linux_case(&suspect, own(&variables, process), own(&files, process), own(&sockets, process));
         list.process(process, case, own(&sockets, process));
     }
     list.regions(&rows(out, |sink| suspicious::of_linux(linux, scope, sink)));
@@ -136,6 +111,38 @@ pub fn of_linux(linux: &Linux, scope: Scope, out: &mut Sink<Finding>) {
     list.commands(&rows(out, |sink| linux::shell_history(linux, scope, sink)));
     list.log(&rows(out, |sink| linux::kernel_log(linux, Scope::Machine, sink)));
     list.publish(out);
+}
+
+/// What a process itself is accused of, with what it holds.
+pub(super) fn windows_case(suspect: &Suspect<'_>, privileges: &[&Privilege]) -> Case {
+    let mut case = Case::default();
+    judge(suspect, &mut case);
+    judge_windows(suspect, &mut case);
+    let debug = privileges.iter().find(|held| held.name == "SeDebugPrivilege" && held.enabled);
+    if let (Some(held), Some(user)) = (debug, suspect.user.filter(|user| user.starts_with("S-1-5-21-"))) {
+        case.add(&rules::debug_privilege, format!("{} is enabled for {user}", held.name));
+    }
+    case
+}
+
+pub(super) fn linux_case(suspect: &Suspect<'_>, variables: &[&Variable], files: &[&OpenFile], sockets: &[&Socket]) -> Case {
+    let mut case = Case::default();
+    judge(suspect, &mut case);
+    judge_linux(suspect, &mut case);
+    if let Some(preload) = variables.iter().find(|variable| variable.name == "LD_PRELOAD") {
+        case.add(&rules::preloaded, format!("LD_PRELOAD={}", preload.value));
+    }
+    // Both ends of a shell on a socket: what it reads and what it writes.
+    let standard = |fd| files.iter().find(|file| file.fd == fd && file.kind == "socket");
+    if let (true, Some(input), Some(_)) = (is_shell(suspect.process), standard(0), standard(1)) {
+        let socket = sockets.iter().find(|socket| socket.fd == Known::Value(0));
+        let to = socket.map_or_else(|| input.path.cell().to_string(), |socket| format!("{} {}", socket.protocol, far_end(socket)));
+        case.add(&rules::shell_on_socket, format!("standard input and output are {to}"));
+    }
+    if sockets.iter().any(|socket| matches!(socket.protocol.as_str(), "RAW" | "PACKET")) {
+        case.add(&rules::raw_packets, "has a raw or packet socket");
+    }
+    case
 }
 
 /// The rows of a table. What was wrong with them is said once more here: a finding may be missing for it.
@@ -192,9 +199,9 @@ fn far_end(socket: &Socket) -> String {
     }
 }
 
-struct List {
+pub(super) struct List {
     scope: Scope,
-    findings: Vec<Finding>,
+    pub(super) findings: Vec<Finding>,
     /// Addresses of the process objects by PID, those that run before those that ended.
     objects: HashMap<u32, VirtAddr>,
     /// Names of hidden modules.
@@ -202,7 +209,7 @@ struct List {
 }
 
 impl List {
-    fn new(scope: Scope, processes: &Answer<Process>) -> Self {
+    pub(super) fn new(scope: Scope, processes: &Answer<Process>) -> Self {
         let mut known: Vec<_> = processes
             .iter()
             .filter_map(|process| Some((process.exit_time.value().is_none(), process.pid, *process.address.value()?)))
@@ -242,7 +249,7 @@ impl List {
     }
 
     /// A process with what was found of it. Connections alone are no finding, but they add to one.
-    fn process(&mut self, process: &Process, mut case: Case, sockets: &[&Socket]) {
+    pub(super) fn process(&mut self, process: &Process, mut case: Case, sockets: &[&Socket]) {
         let owns = |socket: &&&Socket| socket.process_address == process.address && remote(socket).is_some();
         let mut ends: Vec<_> = sockets.iter().filter(owns).map(|socket| far_end(socket)).collect();
         ends.sort_unstable();
@@ -272,7 +279,7 @@ impl List {
         }
     }
 
-    fn modules(&mut self, modules: &Answer<Module>) {
+    pub(super) fn modules(&mut self, modules: &Answer<Module>) {
         for module in modules.iter().filter(|module| module.state == "hidden") {
             let mut case = Case::default();
             case.add(&rules::hidden_module, format!("seen by {}, and not on the list", module.sources.join(", ").replace('_', " ")));
@@ -292,7 +299,7 @@ impl List {
         }
     }
 
-    fn callbacks(&mut self, callbacks: &Answer<Callback>) {
+    pub(super) fn callbacks(&mut self, callbacks: &Answer<Callback>) {
         for row in callbacks.iter().filter(|row| self.strange(&row.module)).collect::<Vec<_>>() {
             let detail = row.detail.value().map(|detail| format!(" ({detail})")).unwrap_or_default();
             let what = format!("{} callback in {}{detail}", row.kind.replace('_', " "), row.list);
@@ -308,7 +315,12 @@ impl List {
     }
 
     /// Handles to processes that give power over them, held by what is no part of the system.
-    fn handles<'a>(&mut self, handles: &Answer<Handle>, processes: &Answer<Process>, user: impl Fn(&Process) -> Option<&'a str>) {
+    pub(super) fn handles<'a>(
+        &mut self,
+        handles: &Answer<Handle>,
+        processes: &Answer<Process>,
+        user: impl Fn(&Process) -> Option<&'a str>,
+    ) {
         let by_address: HashMap<VirtAddr, &Process> =
             processes.iter().filter_map(|process| Some((*process.address.value()?, process))).collect();
         for handle in handles.iter().filter(|handle| handle.r#type.value().is_some_and(|kind| kind == "Process")) {
@@ -334,7 +346,7 @@ impl List {
     }
 
     /// One finding for each shell, with all its commands of the kind.
-    fn commands(&mut self, history: &Answer<ShellHistory>) {
+    pub(super) fn commands(&mut self, history: &Answer<ShellHistory>) {
         let mut shells: Vec<(u32, &str, VirtAddr, Case)> = Vec::new();
         for entry in history.iter() {
             let held = COMMANDS.iter().find(|words| words.iter().all(|word| entry.command.contains(word)));
@@ -354,7 +366,7 @@ impl List {
         }
     }
 
-    fn log(&mut self, log: &Answer<LogRecord>) {
+    pub(super) fn log(&mut self, log: &Answer<LogRecord>) {
         for record in log.iter().filter(|record| UNSIGNED.iter().any(|words| record.text.contains(words))) {
             let mut case = Case::default();
             case.add(&rules::unsigned_module, record.text.clone());

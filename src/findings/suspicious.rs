@@ -14,7 +14,7 @@ pub fn of_windows(windows: &Windows, scope: Scope, out: &mut Sink<Suspicious>) {
     windows::exhibits(windows, scope, out, judge);
 }
 
-fn judge(exhibit: Exhibit, out: &mut Sink<Suspicious>) {
+pub(super) fn judge(exhibit: Exhibit, out: &mut Sink<Suspicious>) {
     let mut case = Case::default();
     match exhibit.behind {
         Behind::Nothing => judge_private(&exhibit, &mut case),
