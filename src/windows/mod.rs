@@ -50,7 +50,7 @@ mod views;
 pub use callbacks::callbacks;
 pub use devices::devices;
 pub use drivers::{driver_functions, drivers};
-pub use executables::{Extent, rebuilt};
+pub use executables::{Extent, carved, rebuilt};
 pub use exhibits::exhibits;
 pub use files::file_objects;
 pub use handles::handles;
