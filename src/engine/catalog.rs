@@ -3,7 +3,7 @@
 use super::System;
 use crate::events;
 use crate::facts::drivers::{Callback, Device, Driver, DriverFunction, SystemService};
-use crate::facts::linux::{CachedFile, Capabilities, Interface, LogRecord, Mount, OpenFile, ShellHistory, SystemCall};
+use crate::facts::linux::{BpfProgram, CachedFile, Capabilities, Interface, LogRecord, Mount, OpenFile, ShellHistory, SystemCall};
 use crate::facts::windows::{FileObject, Handle, Hive, Mutant, Privilege, RegistryEntry, Service, SessionMember, Sid, SymbolicLink};
 use crate::facts::{
     Connection, Event, Feed, Finding, Library, Module, Origin, Process, Record, Region, Rows, Scope, Serves, Sink, Socket, Suspicious,
@@ -104,7 +104,12 @@ catalog! {
     Driver ["driverscan", "drivermodule", "malware.drivermodule"] windows: windows::drivers,;
     DriverFunction ["driverirp"] windows: windows::driver_functions,;
     Device ["devicetree"] windows: windows::devices,;
-    Callback ["callbacks"] windows: windows::callbacks,;
+    Callback [
+        "callbacks", "check_idt", "malware.check_idt", "check_afinfo", "malware.check_afinfo", "keyboard_notifiers",
+        "malware.keyboard_notifiers", "netfilter", "malware.netfilter", "tty_check", "malware.tty_check", "tracing.ftrace",
+        "tracing.tracepoints"
+    ] linux: linux::callbacks, windows: windows::callbacks,;
+    BpfProgram ["ebpf"] linux: linux::bpf_programs,;
     SystemService ["ssdt"] windows: windows::ssdt,;
     Service ["svcscan", "svclist"] windows: windows::services,;
     SessionMember ["sessions"] windows: windows::sessions,;

@@ -1,6 +1,7 @@
 //! The only door: open an image, submit queries, read memory. Whatever waits on the image is a job.
 
 mod bytes;
+mod carve;
 mod catalog;
 mod dump;
 mod job;

@@ -171,3 +171,33 @@ record! {
         address: VirtAddr,
     }
 }
+
+record! {
+    /// eBPF programs that are loaded.
+    BpfProgram = "ebpf_programs" {
+        /// Number, as bpftool shows it.
+        id: u32,
+        /// Type of program, as BPF_PROG_TYPE_* names it.
+        r#type: String,
+        /// Name that its author gave it.
+        name: Known<String>,
+        /// Digest of its instructions.
+        tag: Vec<u8>,
+        /// When it was loaded.
+        loaded: Known<Time>,
+        /// User who loaded it.
+        uid: Known<u32>,
+        /// The kernel's function that it is attached to, for types that name one when they are loaded.
+        attached_to: Known<String>,
+        /// Whether it may change what a function of the kernel returns.
+        overrides: Known<bool>,
+        /// Number of maps it uses.
+        maps: Known<u32>,
+        /// Where it runs.
+        function: Known<VirtAddr>,
+        /// Size of its machine code, in bytes; 0 for one that is interpreted.
+        size: Known<u32>,
+        /// Address of the struct bpf_prog.
+        address: VirtAddr,
+    }
+}

@@ -30,7 +30,7 @@ pub use answer::{Answer, Feed, Kept, Rows, Scope, Sink, State, Watch};
 pub use cell::{Cell, Hex, ToCell};
 pub use content::{Content, Part, Place};
 pub use event::{Connection, Event, Retention};
-pub use exhibit::{Behind, Change, Exhibit};
+pub use exhibit::{Behind, Change, Detour, Entrance, Exhibit, Way};
 pub use finding::{Finding, Indicator, Reference, Rule, Subject, Verdict};
 pub use info::{Check, Info, Origin};
 pub use known::{Known, ReadError};

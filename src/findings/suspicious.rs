@@ -2,7 +2,7 @@
 
 use super::case::Case;
 use super::rules;
-use crate::facts::{Behind, Exhibit, Indicator, Scope, Sink, Suspicious, ToCell};
+use crate::facts::{Behind, Exhibit, Indicator, Known, Scope, Sink, Suspicious, ToCell, Way};
 use crate::linux::{self, Linux};
 use crate::windows::{self, Windows};
 
@@ -14,10 +14,14 @@ pub fn of_windows(windows: &Windows, scope: Scope, out: &mut Sink<Suspicious>) {
     windows::exhibits(windows, scope, out, judge);
 }
 
-fn judge(exhibit: Exhibit, out: &mut Sink<Suspicious>) {
+pub(super) fn judge(exhibit: Exhibit, out: &mut Sink<Suspicious>) {
     let mut case = Case::default();
     match exhibit.behind {
         Behind::Nothing => judge_private(&exhibit, &mut case),
+        Behind::Nowhere => {
+            case.add(&rules::no_file, "its section was made as an image, and keeps no file");
+            judge_file(&exhibit, &mut case);
+        }
         Behind::File { program, deleted, anonymous } => {
             judge_file(&exhibit, &mut case);
             let what = if program { "the program" } else { "code" };
@@ -82,6 +86,11 @@ fn judge_private(exhibit: &Exhibit, case: &mut Case) {
     }
     if let Some((tid, start)) = exhibit.threads.first() {
         case.add(&rules::thread_start, format!("thread {tid} began at {start}"));
+    }
+    for (way, rule) in [(Way::Apc, &rules::queued_call), (Way::Import, &rules::import_hook), (Way::Detour, &rules::detour)] {
+        if let Some(entrance) = exhibit.entrances.iter().find(|entrance| entrance.way == way) {
+            case.add(rule, format!("{}, at {}", entrance.from, entrance.to));
+        }
     }
     let only = |indicator: &Indicator| std::ptr::eq(indicator.rule, &rules::private_executable);
     if let (true, Some(engine)) = (case.indicators.iter().all(only), exhibit.images.iter().find(|image| is_engine(image))) {
@@ -162,7 +171,12 @@ fn judge_file(exhibit: &Exhibit, case: &mut Case) {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     if let Some(change) = exhibit.changes.first() {
         let (count, was, is) = (exhibit.changes.len(), hex(&change.was), hex(&change.is));
-        case.add(&rules::rewritten_code, format!("{count} of its pages differ from the file: at {} was {was}, is {is}", change.at));
+        let jump = change.detour.as_ref().map_or(String::new(), |detour| match &detour.file {
+            Known::Value(file) => format!(", a jump to {} in {file}", detour.to),
+            Known::Absent => format!(", a jump to {}, which no file backs", detour.to),
+            Known::Unreadable(_) => format!(", a jump to {}", detour.to),
+        });
+        case.add(&rules::rewritten_code, format!("{count} of its pages differ from the file: at {} was {was}, is {is}{jump}", change.at));
     } else if let Some(at) = exhibit.copies.first() {
         let count = exhibit.copies.len();
         case.add(
@@ -177,7 +191,7 @@ fn judge_file(exhibit: &Exhibit, case: &mut Case) {
 mod tests {
     use super::*;
     use crate::address::VirtAddr;
-    use crate::facts::{Known, Protection, Rows, Verdict};
+    use crate::facts::{Protection, Rows, Verdict};
     use std::sync::Arc;
 
     const START: VirtAddr = VirtAddr(0x7f00_0000_0000);

@@ -244,6 +244,23 @@ impl Vad<'_> {
         }
     }
 
+    /// Whether it is the image of a program whose section, as it says itself, has no file.
+    pub fn has_no_file(&self) -> bool {
+        let read = || -> Result<bool, ReadError> {
+            let Some(area) = self.control_area()? else { return Ok(false) };
+            let whole = area.follow_some("Segment")?.pointer("ControlArea")? == area.address;
+            let image = area.inner("u")?.inner("Flags")?.uint("Image")? == 1;
+            Ok(whole && image && area.inner("FilePointer")?.uint("Value")? == 0)
+        };
+        self.image && read().unwrap_or(false)
+    }
+
+    /// Whether its file is about to be deleted, or has been.
+    pub fn is_deleted(&self) -> bool {
+        // The field is a byte that is 0 or 1; anything else is damage.
+        self.file().is_ok_and(|file| file.is_some_and(|file| own_name(&file).is_ok() && file.uint("DeletePending") == Ok(1)))
+    }
+
     pub fn kind(&self) -> &'static str {
         match (self.private, self.image) {
             (true, _) => "private",
