@@ -23,7 +23,7 @@ mod xml;
 pub use file::LogFile;
 
 use crate::facts::event::{Connection, Event};
-use crate::facts::{Process, Rows as _, Scope, Sink, Socket, Watch};
+use crate::facts::{Known, Process, Rows as _, Scope, Sink, Socket, Watch};
 use crate::windows::{self, Windows};
 use join::Machine;
 use log::{Log, once};
@@ -57,6 +57,16 @@ fn gather(windows: &Windows, watch: &Watch) -> (Vec<Event>, Machine, Vec<String>
     let machine = Machine::new(windows, &events, watch);
     notes.extend(machine.join(&mut events));
     (events, machine, notes)
+}
+
+/// Whether there is a log of Sysmon to read: given with the image, or in memory.
+pub fn holds_sysmon(windows: &Windows, watch: &Watch) -> bool {
+    !windows.logs().is_empty() || carve::holds_provider(windows, &sysmon::PROVIDER, watch)
+}
+
+/// Whether an event is Sysmon's of the start of a process.
+pub fn is_start(event: &Event) -> bool {
+    event.event_id == Known::Value(1) && event.provider.value().is_some_and(|provider| &**provider == meaning::SYSMON)
 }
 
 pub fn events(windows: &Windows, scope: Scope, out: &mut Sink<Event>) {

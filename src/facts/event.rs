@@ -143,6 +143,19 @@ words! {
     }
 }
 
+words! {
+    /// How surely an event is about a process object.
+    Join {
+        /// PID and the second in which it began, and the number that the system gave it then.
+        #[default]
+        Keyed = "keyed",
+        /// PID and the second in which it began.
+        Exact = "exact",
+        /// The one process that had the PID when the event was written.
+        Lived = "lived",
+    }
+}
+
 record! {
     /// Records of Windows event logs: from .evtx files, and carved from memory.
     Event = "events" {
@@ -178,6 +191,11 @@ record! {
         recovered: Recovered,
         /// The process object that the event is about; null where there is none in the image, or where it cannot be told.
         process_address: Known<VirtAddr>,
+        /// How surely: keyed (PID, start second and the system's number of the process agree), exact (PID and start second), lived (the one
+        /// process that had the PID at the time); null where it joins none.
+        join: Known<Join>,
+        /// Why it joins, or why not.
+        reason: Known<&'static str>,
     }
 }
 
