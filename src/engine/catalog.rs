@@ -1,13 +1,13 @@
 //! Every table there is: its columns, the systems it serves, its Volatility names and the walker behind it.
 
-use super::{Session, System, derived};
+use super::{Session, System, derived, timeline};
 use crate::events;
 use crate::facts::drivers::{Callback, Device, Driver, DriverFunction, SystemService};
 use crate::facts::linux::{CachedFile, Capabilities, Interface, LogRecord, Mount, OpenFile, ShellHistory, SystemCall};
 use crate::facts::windows::{FileObject, Handle, Hive, Mutant, Privilege, RegistryEntry, Service, SessionMember, Sid, SymbolicLink};
 use crate::facts::{
-    Connection, Event, Feed, Finding, Library, Module, Origin, Process, Record, Region, Rows, Scope, Serves, Sink, Socket, Suspicious,
-    Table, Thread, TreeProcess, Variable, Watch,
+    Connection, Event, Feed, Finding, Library, Module, Moment, Origin, Process, Record, Region, Rows, Scope, Serves, Sink, Socket,
+    Suspicious, Table, Thread, TreeProcess, Variable, Watch,
 };
 use crate::findings;
 use crate::linux::{self, Linux};
@@ -128,6 +128,7 @@ catalog! {
     Mutant ["mutantscan"] windows: windows::mutants,;
     SymbolicLink ["symlinkscan"] windows: windows::symlinks,;
     Event [] windows: events::events,;
+    Moment ["timeliner"] linux: timeline::timeline, windows: timeline::timeline,;
     Connection [] windows: events::connections,;
     Driver ["driverscan", "drivermodule", "malware.drivermodule"] windows: windows::drivers,;
     DriverFunction ["driverirp"] windows: windows::driver_functions,;

@@ -9,6 +9,7 @@ mod landmarks;
 mod profiles;
 mod scan;
 mod search;
+mod timeline;
 
 pub use crate::events::LogFile;
 pub use crate::findings::rules::ALL as RULES;

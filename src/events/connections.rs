@@ -1,9 +1,8 @@
 //! Sockets in memory and connections in logs as one list.
 
 use super::join::{Machine, Owner};
-use super::meaning::{SECURITY, SYSMON};
+use super::meaning::{SECURITY, SYSMON, happened};
 use super::rules::{Config, Seen};
-use super::sysmon;
 use crate::address::VirtAddr;
 use crate::facts::event::{Connection, Event, Evidence, Guid, Logs, Value};
 use crate::facts::{Known, Socket, Time};
@@ -98,14 +97,6 @@ impl Logged {
 
 fn group(address: IpAddr) -> bool {
     address.is_multicast() || matches!(address, IpAddr::V4(four) if four.is_broadcast())
-}
-
-/// When what an event tells of happened. UtcTime can lie before the process began, and is then wrong.
-fn happened(event: &Event) -> Option<Time> {
-    let written = event.time.value().copied();
-    let told = event.data.text("UtcTime").and_then(Time::parse);
-    let began = event.process_guid.value().and_then(|guid| sysmon::Identity::of(*guid)).map(|identity| i128::from(identity.seconds));
-    told.filter(|told| began.is_none_or(|began| told.nanoseconds().div_euclid(1_000_000_000) >= began)).or(written)
 }
 
 /// An address in one form: no zone, and IPv4 in IPv6 as IPv4.

@@ -11,6 +11,8 @@ use crate::windows::{Identity, Windows};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 const SECOND: i128 = 1_000_000_000;
+/// Why an event of another machine joins nothing.
+pub const FOREIGN: &str = "its log is of another machine";
 /// NetBIOS names end here.
 const SHORT_NAME: usize = 15;
 
@@ -167,11 +169,13 @@ impl Machine {
 
     /// The process object that an event is about and how surely, or why there is none.
     fn process(&self, event: &Event) -> Result<(&Identity, Join, &'static str), &'static str> {
+        let owner = self.owner(event);
+        if owner == Owner::Another {
+            return Err(FOREIGN);
+        }
         let pid = *event.pid.value().ok_or("it names no process")?;
-        match self.owner(event) {
-            Owner::This => {}
-            Owner::Another => return Err("its log is of another machine"),
-            Owner::Unproved => return Err("nothing proves that its log is this machine's"),
+        if owner == Owner::Unproved {
+            return Err("nothing proves that its log is this machine's");
         }
         if let Some(identity) = event.process_guid.value().and_then(|guid| sysmon::Identity::of(*guid)) {
             return match self.exact(pid, identity.seconds) {

@@ -1,8 +1,8 @@
 //! What an event says: which process it is about, and what happened in a line.
 
 use super::sysmon;
-use crate::facts::Known;
 use crate::facts::event::{Event, Fields, Value};
+use crate::facts::{Known, MomentKind, Time};
 use std::sync::Arc;
 
 pub const SYSMON: &str = "Microsoft-Windows-Sysmon";
@@ -43,6 +43,36 @@ pub fn add(event: &mut Event) {
         _ => None,
     }
     .unwrap_or_else(|| plain(fields));
+}
+
+/// When what an event tells of happened. UtcTime can lie before the process began, and is then wrong.
+pub fn happened(event: &Event) -> Option<Time> {
+    let written = event.time.value().copied();
+    let told = event.data.text("UtcTime").and_then(Time::parse);
+    let began = event.process_guid.value().and_then(|guid| sysmon::Identity::of(*guid)).map(|identity| i128::from(identity.seconds));
+    told.filter(|told| began.is_none_or(|began| told.nanoseconds().div_euclid(1_000_000_000) >= began)).or(written)
+}
+
+/// What an event is on a timeline.
+pub fn moment_kind(event: &Event) -> MomentKind {
+    use MomentKind::*;
+    let provider = event.provider.value().map(AsRef::as_ref).unwrap_or_default();
+    match (provider, event.event_id.value().copied().unwrap_or_default()) {
+        (SYSMON, 1) | (SECURITY, 4688) => ProcessStart,
+        (SYSMON, 5) | (SECURITY, 4689) => ProcessEnd,
+        (SYSMON, 3) | (SECURITY, 5154 | 5156 | 5158) => Connection,
+        (SYSMON, 22) => Dns,
+        (SYSMON, 6) => ModuleLoad,
+        (SYSMON, 7) => ImageLoad,
+        (SYSMON, 8) => Thread,
+        (SYSMON, 10) => ProcessAccess,
+        (SYSMON, 17 | 18) => Pipe,
+        (SYSMON, 2 | 11 | 15 | 23 | 26..=29) => File,
+        (SYSMON, 12..=14) | (SECURITY, 4657) => Registry,
+        (SECURITY, 4624 | 4625 | 4634 | 4647 | 4648 | 4672 | 4778 | 4779) => Logon,
+        (SECURITY, 4697) | ("Service Control Manager", 7045) => Service,
+        _ => Log,
+    }
 }
 
 /// The last part of a path.

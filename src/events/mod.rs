@@ -21,6 +21,7 @@ mod tests;
 mod xml;
 
 pub use file::LogFile;
+pub use meaning::{happened, moment_kind};
 
 use crate::facts::event::{Connection, Event};
 use crate::facts::{Known, Process, Rows as _, Scope, Sink, Socket, Watch};
@@ -67,6 +68,11 @@ pub fn holds_sysmon(windows: &Windows, watch: &Watch) -> bool {
 /// Whether an event is Sysmon's of the start of a process.
 pub fn is_start(event: &Event) -> bool {
     event.event_id == Known::Value(1) && event.provider.value().is_some_and(|provider| &**provider == meaning::SYSMON)
+}
+
+/// Whether an event is of a machine that is known to be another one.
+pub fn is_foreign(event: &Event) -> bool {
+    event.reason.value() == Some(&join::FOREIGN)
 }
 
 pub fn events(windows: &Windows, scope: Scope, out: &mut Sink<Event>) {

@@ -3,7 +3,7 @@
 use super::{Linux, mounts, path};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::linux::CachedFile;
-use crate::facts::{Known, ReadError, Scope, Sink};
+use crate::facts::{Known, ReadError, Scope, Sink, Time};
 use crate::symbols::Object;
 
 const MOST_INODES: usize = 1 << 22;
@@ -109,9 +109,26 @@ fn describe(inode: &Object<'_>, mounts: &[Object<'_>], file_system: &CachedFile)
         inode: inode.uint("i_ino").into(),
         size: inode.uint("i_size").into(),
         cached_pages,
+        modify_time: time(inode, ["i_mtime", "__i_mtime"], ["i_mtime_sec", "i_mtime_nsec"]).into(),
+        change_time: time(inode, ["i_ctime", "__i_ctime"], ["i_ctime_sec", "i_ctime_nsec"]).into(),
+        access_time: time(inode, ["i_atime", "__i_atime"], ["i_atime_sec", "i_atime_nsec"]).into(),
         address: inode.address,
         ..file_system.clone()
     }))
+}
+
+/// A time of an inode: a timespec64 until 6.10 (with underscores from 6.6 on), then a pair of numbers.
+fn time(inode: &Object<'_>, whole: [&'static str; 2], parts: [&'static str; 2]) -> Result<Time, ReadError> {
+    let whole = whole.into_iter().find(|name| inode.has(name)).map(|name| inode.inner(name)).transpose()?;
+    let (seconds, fraction) = match whole {
+        Some(time) => (time.uint("tv_sec")?, time.uint("tv_nsec")?),
+        None => (inode.uint(parts[0])?, inode.uint(parts[1])?),
+    };
+    // The kernel's own mark on a ctime that someone has asked for (I_CTIME_QUERIED).
+    let fraction = fraction & 0x7fff_ffff;
+    let sound = Some(fraction).filter(|fraction| *fraction < 1_000_000_000);
+    let time = sound.and_then(|fraction| Time::from_nanoseconds(i128::from(seconds as i64) * 1_000_000_000 + i128::from(fraction), 9));
+    time.ok_or(ReadError::Implausible("time of an inode"))
 }
 
 /// By the first of its names, on the first mount that holds it; None where there is no name, or no mount.
