@@ -150,6 +150,7 @@ impl Gathering<'_> {
                 source: Socket::TABLE.name,
                 reference: Known::Value(socket.address),
                 process_address: socket.process_address.clone(),
+                noise: events::socket_noise(socket).into(),
                 ..Moment::default()
             };
             self.add(socket.create_time.value().copied(), moment);
@@ -199,6 +200,7 @@ impl Gathering<'_> {
                 },
                 source: Event::TABLE.name,
                 record_id: event.record_id.clone(),
+                noise: event.noise.clone(),
                 process_address: event.process_address.clone(),
                 ..Moment::default()
             };

@@ -2,6 +2,7 @@
 
 use super::join::{Machine, Owner};
 use super::meaning::{SECURITY, SYSMON, happened};
+use super::noise::{group, noise};
 use super::rules::{Config, Seen};
 use crate::address::VirtAddr;
 use crate::facts::event::{Connection, Event, Evidence, Guid, Logs, Value};
@@ -93,10 +94,6 @@ impl Logged {
         let (local, remote) = if source_is_local { (self.source, self.destination) } else { (self.destination, self.source) };
         Tuple { udp: self.udp, local, remote }
     }
-}
-
-fn group(address: IpAddr) -> bool {
-    address.is_multicast() || matches!(address, IpAddr::V4(four) if four.is_broadcast())
 }
 
 /// An address in one form: no zone, and IPv4 in IPv6 as IPv4.
@@ -209,6 +206,18 @@ fn same_kind(a: IpAddr, b: IpAddr) -> bool {
     a.is_ipv4() == b.is_ipv4()
 }
 
+/// What noise a logged connection is, whichever end is this machine's.
+pub fn logged_noise(event: &Event) -> Option<&'static str> {
+    let logged = Logged::read(event)?;
+    noise(logged.udp, logged.source, logged.destination)
+}
+
+/// What noise a socket in memory is.
+pub fn socket_noise(socket: &Socket) -> Option<&'static str> {
+    let tuple = Live::read(socket)?.tuple()?;
+    noise(tuple.udp, tuple.local, tuple.remote)
+}
+
 /// What sockets and connections are judged by.
 pub struct Context<'a> {
     pub machine: &'a Machine,
@@ -292,6 +301,7 @@ pub fn list(events: &[Event], sockets: &[Socket], context: &Context<'_>) -> (Vec
     }
     for live in live.iter().filter(|live| !live.taken) {
         let mut row = alone(live, capture, &listening);
+        row.noise = live.tuple().and_then(|tuple| noise(tuple.udp, tuple.local, tuple.remote)).into();
         row.image = row.process_address.value().and_then(|process| context.paths.get(process)).cloned().into();
         if let (Some(config), Some(tuple)) = (context.config, live.tuple()) {
             // Which end an inbound connection has as its source differs: both must agree.
@@ -320,6 +330,7 @@ fn fresh(event: &Event, logged: &Logged, tuple: &Tuple) -> Connection {
         evidence: Evidence::Logged,
         process_guid: event.process_guid.clone(),
         process_address: event.process_address.clone(),
+        noise: noise(tuple.udp, tuple.local, tuple.remote).into(),
         ..Connection::default()
     }
 }

@@ -1,6 +1,6 @@
 //! What an event says: which process it is about, and what happened in a line.
 
-use super::sysmon;
+use super::{connections, sysmon};
 use crate::facts::event::{Event, Fields, Value};
 use crate::facts::{Known, MomentKind, Time};
 use std::sync::Arc;
@@ -37,6 +37,9 @@ pub fn add(event: &mut Event) {
         Some(Value::Text(text)) if !text.is_empty() && &**text != "-" => Known::Value(Arc::clone(text)),
         _ => Known::Absent,
     };
+    event.noise =
+        if matches!(moment_kind(event), MomentKind::Connection) { connections::logged_noise(event).into() } else { Known::Absent };
+    let fields = &event.data;
     event.summary = match (sysmon, security) {
         (true, _) => of_sysmon(id, fields),
         (_, true) => of_security(id, fields),

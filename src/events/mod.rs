@@ -9,6 +9,7 @@ mod file;
 mod join;
 mod log;
 mod meaning;
+mod noise;
 mod retention;
 mod rules;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod sysmon;
 mod tests;
 mod xml;
 
+pub use connections::socket_noise;
 pub use file::LogFile;
 pub use meaning::{happened, moment_kind};
 

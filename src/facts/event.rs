@@ -196,6 +196,8 @@ record! {
         join: Known<Join>,
         /// Why it joins, or why not.
         reason: Known<&'static str>,
+        /// Of a connection that machines make by themselves, what it is: loopback, self, multicast, name_service or link_local.
+        noise: Known<&'static str>,
     }
 }
 
@@ -298,6 +300,9 @@ record! {
         address: Known<VirtAddr>,
         /// Record numbers of the first events.
         record_ids: Vec<String>,
+        /// Of what machines do by themselves, what it is: loopback, self, multicast, name_service or link_local. Remote logons and shells
+        /// through the loopback address are none of it.
+        noise: Known<&'static str>,
     }
 }
 

@@ -52,6 +52,8 @@ record! {
         record_id: Known<u64>,
         /// Address of the process object.
         process_address: Known<VirtAddr>,
+        /// Of a connection that machines make by themselves, what it is, as in `connections`.
+        noise: Known<&'static str>,
     }
 }
 
