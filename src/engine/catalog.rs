@@ -110,7 +110,7 @@ macro_rules! walker {
 }
 
 catalog! {
-    Process ["pslist", "psscan", "psaux", "pidhashtable", "psxview"] linux: linux::processes, windows: derived::processes,;
+    Process ["pslist", "psscan", "psaux", "pidhashtable", "psxview"] linux: derived::processes, windows: derived::processes,;
     TreeProcess ["pstree"] linux: linux::pstree, windows: windows::pstree,;
     Thread ["threads", "thrdscan"] linux: linux::threads, windows: windows::threads,;
     Socket ["sockstat", "sockscan", "netstat", "netscan"] linux: linux::sockets, windows: windows::sockets,;
@@ -127,7 +127,7 @@ catalog! {
     FileObject ["filescan"] windows: windows::file_objects,;
     Mutant ["mutantscan"] windows: windows::mutants,;
     SymbolicLink ["symlinkscan"] windows: windows::symlinks,;
-    Event [] windows: events::events,;
+    Event [] linux: events::linux_events, windows: events::events,;
     Moment ["timeliner"] linux: timeline::timeline, windows: timeline::timeline,;
     Connection [] windows: events::connections,;
     Driver ["driverscan", "drivermodule", "malware.drivermodule"] windows: windows::drivers,;

@@ -3,20 +3,29 @@
 use super::{Session, System};
 use crate::address::VirtAddr;
 use crate::facts::event::Fields;
-use crate::facts::{Event, Known, Process, Scope, Sink, Watch};
-use crate::{events, windows};
+use crate::facts::{Event, Known, Process, Rows as _, Scope, Sink, Watch};
+use crate::{events, linux, windows};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// What writes events on Linux.
+const SYSMON: &str = "sysmon";
+
 /// Process objects with what the events of their start say.
 pub fn processes(session: &Session, scope: Scope, out: &mut Sink<Process>) {
-    let System::Windows(windows) = session.system() else { return };
     let mut found = out.beside();
-    windows::processes(windows, scope, &mut found);
+    match session.system() {
+        System::Windows(windows) => windows::processes(windows, scope, &mut found),
+        System::Linux(linux) => linux::processes(linux, scope, &mut found),
+    }
     let found = found.finish();
-    crate::facts::Rows::notes(&*found).iter().for_each(|note| out.note(note.clone()));
+    found.notes().iter().for_each(|note| out.note(note.clone()));
     // Most images hold no such log, and then no event is looked for.
-    let starts = if events::holds_sysmon(windows, out.watch()) { starts(session, out.watch()) } else { Ok(HashMap::new()) };
+    let logged = match session.system() {
+        System::Windows(windows) => events::holds_sysmon(windows, out.watch()),
+        System::Linux(_) => found.iter().any(|process| process.name == SYSMON),
+    };
+    let starts = if logged { starts(session, out.watch()) } else { Ok(HashMap::new()) };
     let starts = starts.unwrap_or_else(|why| {
         out.note(format!("no process was joined with the event of its start: {why}"));
         HashMap::new()

@@ -32,6 +32,7 @@ pub fn timeline(session: &Session, scope: Scope, out: &mut Sink<Moment>) {
     match session.system() {
         System::Linux(_) => {
             all.shell_history();
+            all.events();
             if scope == Scope::Machine {
                 all.kernel_log();
                 all.files();

@@ -1,7 +1,7 @@
 //! Sockets in memory and connections in logs as one list.
 
 use super::join::{Machine, Owner};
-use super::meaning::{SECURITY, SYSMON, happened};
+use super::meaning::{SECURITY, SYSMON, happened, is_sysmon};
 use super::noise::{group, noise};
 use super::rules::{Config, Seen};
 use crate::address::VirtAddr;
@@ -47,6 +47,7 @@ impl Logged {
             Some((plain(fields.text(address)?)?, port))
         };
         let provider = event.provider.value().map(AsRef::as_ref).unwrap_or_default();
+        let provider = if is_sysmon(provider) { SYSMON } else { provider };
         match (provider, event.event_id.value()?) {
             (SYSMON, 3) => Some(Self {
                 udp: fields.text("Protocol")?.eq_ignore_ascii_case("udp"),

@@ -7,6 +7,7 @@ mod connections;
 mod draft;
 mod file;
 mod join;
+mod linux;
 mod log;
 mod meaning;
 mod noise;
@@ -23,10 +24,11 @@ mod xml;
 
 pub use connections::socket_noise;
 pub use file::LogFile;
-pub use meaning::{happened, moment_kind};
+pub use linux::{events as linux_events, is_log as is_linux_log, of_file as of_linux_log};
+pub use meaning::{happened, is_start, moment_kind};
 
 use crate::facts::event::{Connection, Event};
-use crate::facts::{Known, Process, Rows as _, Scope, Sink, Socket, Watch};
+use crate::facts::{Process, Rows as _, Scope, Sink, Socket, Watch};
 use crate::windows::{self, Windows};
 use join::Machine;
 use log::{Log, once};
@@ -65,11 +67,6 @@ fn gather(windows: &Windows, watch: &Watch) -> (Vec<Event>, Machine, Vec<String>
 /// Whether there is a log of Sysmon to read: given with the image, or in memory.
 pub fn holds_sysmon(windows: &Windows, watch: &Watch) -> bool {
     !windows.logs().is_empty() || carve::holds_provider(windows, &sysmon::PROVIDER, watch)
-}
-
-/// Whether an event is Sysmon's of the start of a process.
-pub fn is_start(event: &Event) -> bool {
-    event.event_id == Known::Value(1) && event.provider.value().is_some_and(|provider| &**provider == meaning::SYSMON)
 }
 
 /// Whether an event is of a machine that is known to be another one.

@@ -157,13 +157,14 @@ words! {
 }
 
 record! {
-    /// Records of Windows event logs: from .evtx files, and carved from memory.
+    /// Records of logs: of Windows event logs from .evtx files and carved from memory; of Linux the journal, the lines of syslog daemons and
+    /// logins (utmp, wtmp, btmp, lastlog) as the page cache holds them, Sysmon's events among them.
     Event = "events" {
         /// When the record was made; the time of what it tells of is among its data.
         time: Known<Time>,
         /// Who wrote it.
         provider: Known<Arc<str>>,
-        /// Kind of event.
+        /// Kind of event; null where its log has no such numbers.
         event_id: Known<u32>,
         /// Number in its log.
         record_id: Known<u64>,

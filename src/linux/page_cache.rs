@@ -1,12 +1,15 @@
 //! Files of which the page cache holds something, by the inodes of every file system.
 
 use super::{Linux, mounts, path};
-use crate::address::{PAGE_SIZE, VirtAddr};
+use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::linux::CachedFile;
-use crate::facts::{Known, ReadError, Scope, Sink, Time};
+use crate::facts::{Known, ReadError, Rows as _, Scope, Sink, State, Time, Watch};
 use crate::symbols::Object;
+use std::sync::Arc;
 
 const MOST_INODES: usize = 1 << 22;
+/// Pages of one file that are looked for.
+const MOST_PAGES: u64 = 1 << 20;
 /// Mounts of one file system that are looked at for one that leads to a file.
 const MOST_MOUNTS: usize = 64;
 
@@ -66,6 +69,52 @@ pub fn page_cache(linux: &Linux, scope: Scope, out: &mut Sink<CachedFile>) {
     }
     if rows == 0 {
         out.note("no file system has an inode with pages in memory");
+    }
+}
+
+/// Files of one path are found in full or in part, and that is where.
+pub struct Cached {
+    pub path: String,
+    pub size: u64,
+    pub deleted: bool,
+    /// Pages that are in memory, by their number in the file.
+    pub pages: Vec<(u64, PhysAddr)>,
+}
+
+impl Linux {
+    /// The files in the page cache whose paths `wanted` picks, and what is to be said of the search.
+    pub fn cached_files(&self, wanted: impl Fn(&str) -> bool, watch: &Arc<Watch>) -> (Vec<Cached>, Vec<String>) {
+        let mut rows = Sink::<CachedFile>::new(Arc::clone(watch));
+        page_cache(self, Scope::Machine, &mut rows);
+        let rows = rows.finish();
+        let mut notes = if rows.is_empty() || rows.state() == State::Cut { rows.notes().to_vec() } else { Vec::new() };
+        let mut files = Vec::new();
+        for row in rows.iter() {
+            let (Some(path), Some(size)) = (row.path.value().filter(|path| wanted(path)), row.size.value()) else { continue };
+            match self.pages_of(row.address, *size, row.cached_pages, watch) {
+                Ok(pages) => files.push(Cached { path: path.clone(), size: *size, deleted: row.deleted, pages }),
+                Err(why) => notes.push(format!("{path}: {why}")),
+            }
+        }
+        (files, notes)
+    }
+
+    /// Looks for as many pages as the inode says it has.
+    fn pages_of(&self, inode: VirtAddr, size: u64, count: u64, watch: &Watch) -> Result<Vec<(u64, PhysAddr)>, ReadError> {
+        let cache = self.context().object("inode", inode)?.follow_some("i_mapping")?;
+        let mut pages = Vec::new();
+        for index in 0..size.div_ceil(PAGE_SIZE).min(MOST_PAGES) {
+            if pages.len() as u64 >= count || watch.cancelled() {
+                break;
+            }
+            pages.extend(self.page_in(&cache, index).map(|frame| (index, frame)));
+        }
+        Ok(pages)
+    }
+
+    /// A page of physical memory.
+    pub fn physical(&self, frame: PhysAddr, out: &mut [u8; PAGE_SIZE as usize]) -> Result<(), ReadError> {
+        self.image.read(frame, out)
     }
 }
 
