@@ -239,7 +239,7 @@ impl<T> Sink<T> {
             answer.state = State::Cut;
         });
     }
-    pub fn watch(&self) -> &Watch {
+    pub fn watch(&self) -> &Arc<Watch> {
         &self.watch
     }
     pub fn cancelled(&self) -> bool {

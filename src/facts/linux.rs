@@ -165,6 +165,12 @@ record! {
         file_system: Known<String>,
         /// Device of the file system, as the kernel calls it.
         device: Known<String>,
+        /// Last change of its contents (mtime), as the inode says; programs can set it.
+        modify_time: Known<Time>,
+        /// Last change of its inode (ctime).
+        change_time: Known<Time>,
+        /// Last access (atime), as often as its mount has it noted.
+        access_time: Known<Time>,
         /// Address of the struct super_block.
         super_block: VirtAddr,
         /// Address of the struct inode.

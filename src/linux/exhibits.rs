@@ -137,7 +137,11 @@ impl Linux {
 
     /// The frame of a file's page in the page cache.
     pub(super) fn cached_page(&self, file: &Object<'_>, index: u64) -> Option<PhysAddr> {
-        let cache = file.follow_some("f_mapping").ok()?;
+        self.page_in(&file.follow_some("f_mapping").ok()?, index)
+    }
+
+    /// The frame of a page in a cache of pages.
+    pub(super) fn page_in(&self, cache: &Object<'_>, index: u64) -> Option<PhysAddr> {
         let pages = cache.inner(if cache.has("i_pages") { "i_pages" } else { "page_tree" }).ok()?;
         let (start, page) = super::xarray::at(&pages, index).ok()??;
         self.frame_of(page).ok().map(|frame| frame.offset((index - start) * PAGE_SIZE))

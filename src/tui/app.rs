@@ -4,6 +4,7 @@ mod findings;
 mod questions;
 mod take;
 mod texts;
+mod times;
 mod travel;
 mod work;
 
@@ -13,6 +14,7 @@ use super::keymap::Keymap;
 use super::panes::arrange::{Arranged, Ask};
 use super::panes::bytes::{BytesView, Mode, Told, Want};
 use super::panes::link::Link;
+use super::panes::noise::Rule;
 use super::panes::overlay::Overlay;
 use super::panes::process_tree::{Order, ProcessTree};
 use super::panes::table::TableView;
@@ -202,6 +204,8 @@ pub struct App {
     /// The forms in which rows can be exported.
     pub writers: &'static [Writer],
     pub keymap: Keymap,
+    /// What the user calls noise.
+    pub noise: Arc<[Rule]>,
     pending: Option<take::Pending>,
     prompt: Option<Prompt>,
     pub notice: Option<(Role, String)>,
@@ -237,6 +241,7 @@ impl App {
             overlay: None,
             writers: &[],
             keymap: Keymap::default(),
+            noise: Arc::default(),
             pending: None,
             prompt: None,
             notice: None,
@@ -311,6 +316,7 @@ impl App {
         self.scores = opened.scores;
         self.tree.set_system(os);
         self.tables = opened.tables.into_iter().map(|entry| TableView::new(entry, os)).collect();
+        self.tables.iter_mut().for_each(|view| view.rules = Arc::clone(&self.noise));
         let warnings = &opened.info.warnings;
         if let Some(first) = warnings.first() {
             let more = if warnings.len() > 1 { format!(" (+{}, i shows all)", warnings.len() - 1) } else { String::new() };
@@ -641,6 +647,9 @@ impl App {
                 let table = self.active;
                 let Some(view) = self.table() else { return };
                 if view.filter.is_empty() && view.search.is_empty() {
+                    if view.all_times() {
+                        return self.arrange(table);
+                    }
                     self.step_out();
                 } else {
                     if view.search.is_empty() {

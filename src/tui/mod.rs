@@ -63,6 +63,7 @@ pub fn run(
     let mut app = App::new(name, Look::new(&capabilities, &config.theme), size);
     app.writers = writers;
     app.keymap = config.keymap;
+    app.noise = config.noise.into();
     let opening = Task::start(move |watch| open(watch));
     let inputs = terminal::inputs()?;
     let mut explorer = Explorer { app, opening: Some((opening, Instant::now())), jobs: None, ended: None, reported: Instant::now() };

@@ -191,6 +191,27 @@ fn sockets() -> Vec<Socket> {
     ]
 }
 
+fn moments() -> Vec<Moment> {
+    let moment = |second: i64, kind, summary: &str, source, noise: Option<&'static str>| Moment {
+        time: time(second),
+        kind,
+        pid: Known::Value(812),
+        process: Known::Value("bash".to_owned()),
+        summary: summary.to_owned(),
+        source,
+        reference: Known::Value(VirtAddr(0xffff_8a3b_c600_0000)),
+        process_address: Known::Value(object(812)),
+        noise: noise.into(),
+        ..Moment::default()
+    };
+    let talk = |second| moment(second, MomentKind::Connection, "TCPv4 socket made: 127.0.0.1:1 - 127.0.0.1:2", "sockets", Some("loopback"));
+    let mut all = vec![moment(0, MomentKind::ProcessStart, "bash (812) started: -bash", "processes", None)];
+    all.extend((10..40).map(talk));
+    all.push(moment(41, MomentKind::ShellCommand, "chmod +x /tmp/.x", "shell_history", None));
+    all.push(moment(7300, MomentKind::Connection, "TCPv4 socket made: 10.0.0.5:1 - 9.9.9.9:443", "sockets", None));
+    all
+}
+
 fn info() -> Info {
     let check = |what: &str| Check { what: what.into(), passed: true, detail: String::new() };
     Info {
@@ -334,6 +355,7 @@ impl Desk {
                     (_, "suspicious") if of_bash => answer(suspicious(), &["2 processes were looked at"]),
                     (_, "sockets") if of_bash => answer(sockets(), &[]),
                     (_, "regions") => answer(Vec::<Region>::new(), &["the memory map at 0xffff8a3b00000000 is not in the image"]),
+                    (_, "timeline") => answer(moments(), &[]),
                     (_, "kernel_log") => answer(Vec::<linux::LogRecord>::new(), &[]),
                     _ => answer(Vec::<Socket>::new(), &[]),
                 };
@@ -747,6 +769,35 @@ fn a_finding_leads_to_what_it_is_about() {
     assert_eq!(desk.process().1, "bash");
     desk.keys("1 f listens").shows("1/1 of 3");
     desk.keys("Esc Down Enter").shows("modules has no row at 0xffff8a3b00000010");
+}
+
+// Moments.
+
+#[test]
+fn a_timeline_shows_where_it_is_dense_and_can_be_looked_into() {
+    let mut desk = Desk::with(110, 24, &UNICODE, &[FINDINGS, "timeline", "sockets"]);
+    desk.keys("2 a").shows("30 hidden: 30 loopback; H shows them").shows("1/3 of 33").shows("most 2");
+    screen!("timeline-110x24", desk);
+    desk.keys("H").shows("1/33").shows("noise is shown").hides("30 hidden");
+    // Closer: the day, the hour, the minute; then on over the gap, and out again.
+    desk.keys("H + + +").shows("minute: 2025-03-14 09:27").shows("1/2 of 33");
+    desk.keys("}").shows("minute: 2025-03-14 11:28").shows("9.9.9.9:443");
+    desk.keys("}").shows("no row lies beyond");
+    desk.keys("Esc").shows("1/3 of 33");
+    // Enter leads to what it is about.
+    desk.keys("G Enter").shows("sockets has no row at 0xffff8a3bc6000000");
+    desk.keys("Esc Up Up Enter");
+    assert_eq!(desk.process(), (812, "bash".to_owned()));
+    desk.keys("2 s").hides("most 2");
+}
+
+#[test]
+fn what_the_user_calls_noise_is_hidden_too() {
+    use super::panes::noise::Rule;
+    let mut desk = Desk::with(110, 24, &UNICODE, &[FINDINGS, "timeline"]);
+    let rule = Rule { name: "shells".into(), filter: "kind=shell_command".into() };
+    desk.app.tables.iter_mut().for_each(|view| view.rules = [rule.clone()].into());
+    desk.keys("2 a").shows("31 hidden: 30 loopback, 1 shells").hides("chmod");
 }
 
 // Rows taken along.

@@ -3,6 +3,7 @@
 use super::{App, Focus};
 use crate::address::VirtAddr;
 use crate::facts::{Rows, Scope, State};
+use crate::tui::panes::table::Seek;
 use std::sync::Arc;
 
 /// The table of findings.
@@ -41,8 +42,8 @@ impl App {
         self.warn(format!("the processes could not be judged: {why}"));
     }
 
-    /// To the row of a table that has an address: of the process, where the table is one of processes.
-    pub(super) fn seek(&mut self, table: &str, address: u64, process: Option<(Option<VirtAddr>, Option<u32>)>) {
+    /// To a row of a table: of the process, where the table is one of processes.
+    pub(super) fn seek(&mut self, table: &str, seek: Seek, process: Option<(Option<VirtAddr>, Option<u32>)>) {
         let Some(index) = self.tables.iter().position(|view| view.entry.table.name == table) else {
             return self.warn(format!("this image has no table {table}"));
         };
@@ -60,7 +61,8 @@ impl App {
         let Some(view) = self.table() else { return };
         view.filter.clear();
         view.search.clear();
-        view.seek = (address != 0).then_some(address);
+        view.all_times();
+        view.seek = Some(seek).filter(|seek| *seek != Seek::Address(0));
         let same = view.machine_only || view.asked == Some(scope);
         if let Some(rows) = view.rows.clone().filter(|rows| same && rows.state() != State::Running) {
             view.load(rows);

@@ -220,7 +220,7 @@ impl App {
                     self.show_table(table);
                 }
             }
-            Link::Row { table, address, process } => self.seek(table, address, process),
+            Link::Row { table, seek, process } => self.seek(table, seek, process),
             Link::Bytes(place) => self.open(place),
         }
     }
