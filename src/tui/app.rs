@@ -1,6 +1,7 @@
 //! The explorer's state, and how it changes. Draws nothing, reads no image: it answers messages, and asks for work by effects.
 
 mod findings;
+mod hunting;
 mod questions;
 mod take;
 mod texts;
@@ -9,6 +10,7 @@ mod work;
 
 use super::commands::{Command, Key, Pane};
 use super::export::{Export, Writer};
+use super::hunt::Hunt;
 use super::keymap::Keymap;
 use super::panes::arrange::{Arranged, Ask};
 use super::panes::bytes::{BytesView, Mode, Told, Want};
@@ -25,6 +27,7 @@ use crate::engine::{Entry, Hit, Space, Stretch};
 use crate::facts::{Info, Located, Rows, Scope, State};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
 pub use findings::FINDINGS;
+pub use hunting::Aim;
 use questions::{Prompt, Question};
 use ratatui::layout::Rect;
 use std::sync::Arc;
@@ -103,6 +106,11 @@ pub enum Effect {
         entry: &'static Entry,
         scope: Scope,
     },
+    /// Search memory, in the place of whatever was searched for in this slot.
+    Search {
+        slot: Slot,
+        hunt: Arc<Hunt>,
+    },
     Arrange {
         table: usize,
         generation: u32,
@@ -168,6 +176,7 @@ enum Choice {
     Export(&'static Writer, bool),
     Copy(String),
     Cancel(Id),
+    Hunt(Arc<Hunt>),
 }
 
 /// Where things were last drawn, for the mouse.
@@ -349,7 +358,10 @@ impl App {
             Slot::Table(table) => {
                 if let Some(view) = self.tables.get_mut(table).filter(|view| view.asked == Some(scope)) {
                     view.forget();
-                    view.failure = Some(why);
+                    view.failure = Some(why.clone());
+                    if view.hunt.is_some() {
+                        self.warn(why);
+                    }
                 }
             }
         }
@@ -373,7 +385,7 @@ impl App {
             let loading = self.tree.current().is_none() && self.tree.is_loading();
             if let Some(view) = self.tables.get_mut(self.active) {
                 let scope = if view.machine_only { Scope::Machine } else { scope };
-                if view.asked != Some(scope) && (view.machine_only || !loading) {
+                if view.hunt.is_none() && view.asked != Some(scope) && (view.machine_only || !loading) {
                     view.asked = Some(scope);
                     view.failure = None;
                     view.stale = view.rows.is_some().then(Instant::now);
@@ -788,6 +800,7 @@ impl App {
             format!("{}{running}{cancelled}", counted(rows.len(), "row", "rows"))
         });
         let owner = match self.tree.current() {
+            _ if view.hunt.is_some() => view.hunt.as_ref().map(|hunt| self.look.clean(&format!("{} in {}", hunt.name(), hunt.place))),
             _ if view.machine_only => None,
             Some(process) if !self.all => Some(format!("{} {}", self.look.clean(&process.name), process.pid)),
             _ => Some("all processes".to_owned()),

@@ -1,6 +1,6 @@
 //! THE table: what can be done, where, with which key. Key bar, help, palette and dispatch all read it, through the keymap.
 
-use super::app::App;
+use super::app::{Aim, App};
 use super::panes::bytes::Mode;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use std::fmt;
@@ -94,11 +94,31 @@ pub struct Command {
     pub bar: (&'static str, u8),
     pub panes: &'static [Pane],
     pub run: fn(&mut App, Key),
+    /// What can be typed behind its name.
+    pub takes: Option<&'static Takes>,
+}
+
+/// An argument of a command: what it is called, and what to do with it.
+pub struct Takes {
+    pub what: &'static str,
+    pub run: fn(&mut App, &str),
 }
 
 macro_rules! command {
     ($panes:ident $name:literal [$($key:expr),+] ($word:literal, $bar:literal) $help:literal => $run:expr) => {
-        Command { name: $name, keys: &[$($key),+], help: $help, bar: ($word, $bar), panes: $panes, run: $run }
+        Command { name: $name, keys: &[$($key),+], help: $help, bar: ($word, $bar), panes: $panes, run: $run, takes: None }
+    };
+    // One that takes what is typed behind it; run by a key or by its name alone it is handed nothing.
+    ($panes:ident $name:literal $what:literal [$($key:expr),*] ($word:literal, $bar:literal) $help:literal => $run:expr) => {
+        Command {
+            name: $name,
+            keys: &[$($key),*],
+            help: $help,
+            bar: ($word, $bar),
+            panes: $panes,
+            run: |app, _| $run(app, ""),
+            takes: Some(&Takes { what: $what, run: $run }),
+        }
     };
 }
 
@@ -144,6 +164,11 @@ pub static COMMANDS: &[Command] = &[
     command!(LISTS "object" [char('x')] ("object", 10) "the bytes of the kernel's object behind the row" => |app, _| app.object()),
     command!(VIEWS "goto" [char('g')] ("go to", 45) "go to an address (0x...+n, p:0x... physical, +n from here), symbol, driver, library, PID or process name; g again goes to the top" => |app, _| app.ask_goto()),
     command!(VIEWS "command" [char(':')] ("command", 12) "a command or a table by its name, or by what resembles it" => |app, _| app.ask_command()),
+    command!(VIEWS "search-memory" "TEXT" [char('S')] ("memory", 44) "search physical memory, this process or the kernel for text, hex:4d5a90?? or re:EXPRESSION; hits with their owners are a table"
+        => |app: &mut App, typed: &str| app.ask_hunt(Aim::Pattern, typed)),
+    command!(VIEWS "yara" "PATH" [] ("", 0) "search memory with YARA rules, of a file or a folder" => |app: &mut App, typed: &str| app.ask_hunt(Aim::Rules, typed)),
+    command!(VIEWS "strings-memory" "TEXT" [] ("", 0) "all strings of memory in ASCII and UTF-16 with their owners, or those that contain a text"
+        => |app: &mut App, typed: &str| app.ask_hunt(Aim::Strings, typed)),
     command!(VIEWS "zoom" [char('z')] ("zoom", 25) "give the pane the whole screen, or take it back" => |app, _| app.zoom()),
     command!(VIEWS "jobs" [char('w')] ("jobs", 13) "what is running, how far and how fast; Enter there cancels it" => |app, _| app.ask_work()),
     command!(VIEWS "info" [char('i')] ("image", 15) "what the image is, how sure that is, and what this view says about itself" => |app, _| app.info()),

@@ -3,6 +3,7 @@
 
 use super::app::{Effect, Message, Slot, Work};
 use super::export::Export;
+use super::hunt::Hunt;
 use super::panes::arrange::{Arranged, arrange};
 use super::panes::bytes::{Reading, Survey, Told, Want};
 use super::work::{Id, Ongoing};
@@ -46,7 +47,13 @@ pub struct Jobs {
 #[derive(Default)]
 struct Lane {
     running: Option<Running>,
-    waiting: Option<(&'static Entry, Scope)>,
+    waiting: Option<Asked>,
+}
+
+/// What a lane is for.
+enum Asked {
+    Table(&'static Entry, Scope),
+    Search(Arc<Hunt>),
 }
 
 struct Running {
@@ -74,14 +81,8 @@ impl Jobs {
     /// Begins a piece of work; what belongs to the program rather than to the image is not for us.
     pub fn begin(&mut self, effect: Effect) {
         match effect {
-            Effect::Query { slot, entry, scope } => {
-                let lane = self.lanes.entry(slot).or_default();
-                if let Some(running) = &lane.running {
-                    running.job.cancel();
-                }
-                lane.waiting = Some((entry, scope));
-                lane.start(&self.session);
-            }
+            Effect::Query { slot, entry, scope } => self.ask(slot, Asked::Table(entry, scope)),
+            Effect::Search { slot, hunt } => self.ask(slot, Asked::Search(hunt)),
             Effect::Arrange { table, generation, ask } => {
                 let task = Task::start(move |watch| arrange(&ask, watch));
                 self.arranging.insert(table, (generation, task));
@@ -118,6 +119,15 @@ impl Jobs {
             Effect::Copy(_) | Effect::Suspend | Effect::Redraw | Effect::Quit => (),
         }
         self.began = self.awaited().then(|| self.began.unwrap_or_else(Instant::now));
+    }
+
+    fn ask(&mut self, slot: Slot, asked: Asked) {
+        let lane = self.lanes.entry(slot).or_default();
+        if let Some(running) = &lane.running {
+            running.job.cancel();
+        }
+        lane.waiting = Some(asked);
+        lane.start(&self.session);
     }
 
     pub fn cancel(&mut self) {
@@ -280,9 +290,12 @@ impl Jobs {
 impl Lane {
     fn start(&mut self, session: &Session) {
         if self.running.is_none()
-            && let Some((entry, scope)) = self.waiting.take()
+            && let Some(asked) = self.waiting.take()
         {
-            let job = session.submit(entry, scope);
+            let job = match asked {
+                Asked::Table(entry, scope) => session.submit(entry, scope),
+                Asked::Search(hunt) => session.submit_search(hunt.space, move || hunt.search()),
+            };
             self.running = Some(Running { job, shown: 0, looked: Instant::now() });
         }
     }

@@ -13,6 +13,7 @@ mod clipboard;
 mod commands;
 mod config;
 mod export;
+mod hunt;
 mod jobs;
 mod keymap;
 mod panes;
