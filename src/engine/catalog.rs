@@ -6,8 +6,8 @@ use crate::facts::drivers::{Callback, Device, Driver, DriverFunction, SystemServ
 use crate::facts::linux::{CachedFile, Capabilities, Interface, LogRecord, Mount, OpenFile, ShellHistory, SystemCall};
 use crate::facts::windows::{FileObject, Handle, Hive, Mutant, Privilege, RegistryEntry, Service, SessionMember, Sid, SymbolicLink};
 use crate::facts::{
-    Connection, Event, Feed, Finding, Library, Module, Origin, Process, Record, Region, Rows, Scope, Serves, Sighting, Sink, Socket, Suspicious,
-    Table, Thread, TreeProcess, Variable, Watch,
+    Connection, Event, Feed, Finding, Library, Module, Origin, Process, Record, Region, Rows, Scope, Serves, Sighting, Sink, Socket,
+    Suspicious, Table, Thread, TreeProcess, Variable, Watch,
 };
 use crate::findings;
 use crate::linux::{self, Linux};

@@ -16,14 +16,14 @@ use super::panes::arrange::{Arranged, Ask};
 use super::panes::bytes::{BytesView, Mode, Told, Want};
 use super::panes::link::Link;
 use super::panes::overlay::Overlay;
-use super::panes::process_tree::{Order, ProcessTree};
+use super::panes::process_tree::{Beside, Order, Part, ProcessTree};
 use super::panes::table::TableView;
 use super::text::counted;
 use super::theme::{Look, Role};
 use super::widgets::palette::Item;
 use super::work::{Id, Ongoing};
 use crate::address::VirtAddr;
-use crate::engine::{Entry, Hit, Space, Stretch};
+use crate::engine::{Entry, Hit, Space, Stretch, find_table};
 use crate::facts::{Info, Located, Rows, Scope, State};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
 pub use findings::FINDINGS;
@@ -96,7 +96,15 @@ pub struct Opened {
 pub enum Slot {
     Tree,
     Scores,
+    Beside(Beside),
     Table(usize),
+}
+
+impl Slot {
+    /// Whether nobody waits for it: it comes when it comes.
+    pub fn aside(self) -> bool {
+        matches!(self, Self::Scores | Self::Beside(_))
+    }
 }
 
 /// Work that the explorer wants done.
@@ -172,6 +180,7 @@ enum Choice {
     Link(Link),
     Travel(isize),
     Order(Order),
+    Column(Part),
     /// In this form; all rows, or those that are shown.
     Export(&'static Writer, bool),
     Copy(String),
@@ -340,6 +349,7 @@ impl App {
                 }
             }
             Slot::Scores => self.judged(rows),
+            Slot::Beside(beside) => self.tree.learn(beside, Some(rows.as_ref()), &self.look),
             Slot::Table(table) => {
                 if let Some(view) = self.tables.get_mut(table).filter(|view| view.asked == Some(scope)) {
                     view.load(rows);
@@ -355,6 +365,7 @@ impl App {
         match slot {
             Slot::Tree => self.tree.failure = Some(why),
             Slot::Scores => self.not_judged(why),
+            Slot::Beside(beside) => self.tree.learn(beside, None, &self.look),
             Slot::Table(table) => {
                 if let Some(view) = self.tables.get_mut(table).filter(|view| view.asked == Some(scope)) {
                     view.forget();
@@ -379,6 +390,11 @@ impl App {
     fn pursue(&mut self) {
         if self.info.is_none() {
             return;
+        }
+        let os = self.tree.os();
+        for beside in self.tree.wants() {
+            let entry = find_table(beside.table()).filter(|entry| entry.available(os));
+            self.effects.extend(entry.map(|entry| Effect::Query { slot: Slot::Beside(beside), entry, scope: Scope::Machine }));
         }
         let scope = self.scope();
         if self.shows_tables() {
@@ -715,9 +731,19 @@ impl App {
     /// How the tree can be ordered, to choose from.
     pub fn ask_order(&mut self) {
         let item = |order: &Order| Item { name: order.name().to_owned(), keys: String::new(), help: order.help().to_owned() };
-        let choices = Order::ALL.iter().map(|order| (item(order), Choice::Order(*order))).collect();
-        let at = Order::ALL.iter().position(|order| *order == self.tree.order).unwrap_or(0);
+        let all: Vec<Order> = Order::all(self.tree.os()).collect();
+        let choices = all.iter().map(|order| (item(order), Choice::Order(*order))).collect();
+        let at = all.iter().position(|order| *order == self.tree.order).unwrap_or(0);
         self.choose("sort by:", choices, at);
+    }
+    /// The columns of the tree, to take one away or to bring one in.
+    pub fn ask_columns(&mut self) {
+        let item = |part: Part, shown: bool| {
+            let (name, help) = part.says();
+            Item { name: name.to_owned(), keys: if shown { "shown" } else { "" }.to_owned(), help: help.to_owned() }
+        };
+        let choices = self.tree.column_choices().into_iter().map(|(part, shown)| (item(part, shown), Choice::Column(part))).collect();
+        self.choose("show or hide the column:", choices, 0);
     }
     fn order_tree(&mut self, order: Order) {
         self.tree.sort(order, &self.look);

@@ -153,7 +153,9 @@ pub static COMMANDS: &[Command] = &[
     command!(LISTS "filter" [char('f')] ("filter", 50) "show only rows with these words; !not, ~like, /regex/, \"two words\", columns by their beginning: port:443 pid>4 state=x score>=50"
         => |app, _| app.ask_filter()),
     command!(TABLE "sort" [char('s')] ("sort", 40) "sort by the next column, after the last not at all" => |app, _| app.sort()),
-    command!(TREE "sort" [char('s')] ("sort", 42) "tree, or a list by PID, name, start, threads or score" => |app, _| app.ask_order()),
+    command!(TREE "sort" [char('s')] ("sort", 42) "tree, or a list by PID, name, start, threads, score, user or sockets" => |app, _| app.ask_order()),
+    command!(TREE "columns" [char('C')] ("columns", 14) "show or hide columns of the tree: score, start, user, session, threads, sockets, command line"
+        => |app, _| app.ask_columns()),
     command!(LISTS "invert" [char('I')] ("", 0) "invert the sorting" => |app, _| app.invert()),
     command!(VIEWS "all" [char('a')] ("all/this", 30) "tables of all processes, or of the selected one" => |app, _| app.toggle_all()),
     command!(OWNED "process" [char('p')] ("process", 35) "select the process of the row, or of the memory, in the tree" => |app, _| app.go_to_process()),

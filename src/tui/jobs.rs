@@ -247,7 +247,7 @@ impl Jobs {
     }
     /// Whether somebody waits for it; the scores come when they come.
     fn awaited(&self) -> bool {
-        self.lanes.iter().any(|(slot, lane)| *slot != Slot::Scores && lane.running.is_some())
+        self.lanes.iter().any(|(slot, lane)| !slot.aside() && lane.running.is_some())
             || !self.arranging.is_empty()
             || self.learning.values().any(|learning| learning.running.is_some())
             || self.finding.is_some()
@@ -264,7 +264,8 @@ impl Jobs {
     /// What goes on, once it has gone on long enough to be worth a word.
     pub fn work(&self) -> Option<Work> {
         let running = |scores: bool| {
-            let lane = self.lanes.iter().find(|(slot, lane)| (**slot == Slot::Scores) == scores && lane.running.is_some());
+            let wanted = |slot: Slot| if scores { slot == Slot::Scores } else { !slot.aside() };
+            let lane = self.lanes.iter().find(|(slot, lane)| wanted(**slot) && lane.running.is_some());
             lane.and_then(|(_, lane)| lane.running.as_ref())
         };
         let of_job = |what, job: &Job| (what, job.watch().reading(), job.elapsed());

@@ -61,7 +61,8 @@ impl Session {
     /// The search is compiled there as well, for many rules take their time.
     pub fn submit_search(&self, space: Space, search: impl FnOnce() -> Result<Search, Error> + Send + 'static) -> Arc<Job> {
         let session = self.clone();
-        let work = move |watch: &Arc<Watch>, started: &mut dyn FnMut(Arc<dyn Feed>)| session.search(&search()?.within(space), watch, started);
+        let work =
+            move |watch: &Arc<Watch>, started: &mut dyn FnMut(Arc<dyn Feed>)| session.search(&search()?.within(space), watch, started);
         Job::start(const { &Sighting::TABLE }, Self::scope_of(space), work)
     }
     /// The scope of what is found in a space.

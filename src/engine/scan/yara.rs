@@ -132,7 +132,8 @@ impl Rules {
         for path in &self.files {
             let source = std::fs::read(path).unwrap_or_default();
             let source = String::from_utf8_lossy(&source);
-            texts.extend(texts_of(&source).into_iter().map(|(name, text)| ((path.display().to_string(), name.to_owned()), text.to_owned())));
+            texts
+                .extend(texts_of(&source).into_iter().map(|(name, text)| ((path.display().to_string(), name.to_owned()), text.to_owned())));
         }
         texts
     }

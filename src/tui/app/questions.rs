@@ -196,7 +196,8 @@ impl App {
         }
         // What stands behind a command is its own, and resembles nothing.
         if let (":", Some((takes, _))) = (self.heading(), typed_command(&prompt.answer)) {
-            let is = |(_, choice): &&(Item, Choice)| matches!(choice, Choice::Command(it) if it.takes.is_some_and(|it| std::ptr::eq(it, takes)));
+            let is =
+                |(_, choice): &&(Item, Choice)| matches!(choice, Choice::Command(it) if it.takes.is_some_and(|it| std::ptr::eq(it, takes)));
             return prompt.choices.iter().filter(is).collect();
         }
         let matcher = resemblance();
@@ -304,11 +305,14 @@ impl App {
     fn chosen(&mut self, choice: Choice) {
         match choice {
             // One that no key belongs to does not ask which it was.
-            Choice::Command(command) => (command.run)(self, command.keys.first().copied().unwrap_or(Key { code: KeyCode::Enter, control: false })),
+            Choice::Command(command) => {
+                (command.run)(self, command.keys.first().copied().unwrap_or(Key { code: KeyCode::Enter, control: false }))
+            }
             Choice::Table(table) => self.switch_to(table),
             Choice::Link(link) => self.follow(link),
             Choice::Travel(steps) => self.travel(steps),
             Choice::Order(order) => self.order_tree(order),
+            Choice::Column(part) => self.tree.choose_column(part),
             Choice::Export(writer, all) => self.ask_export_path(writer, all),
             Choice::Copy(text) => self.copy(text),
             Choice::Cancel(id) => self.cancel(id),

@@ -3,6 +3,7 @@
 use super::App;
 use crate::tui::commands::{COMMANDS, Command, Pane};
 use crate::tui::panes::overlay::{Line, Overlay};
+use crate::tui::panes::process_tree::legend;
 use crate::tui::panes::record;
 use crate::tui::text::grouped;
 use crate::tui::theme::Role;
@@ -36,6 +37,7 @@ impl App {
             ("??", "the value is not in the image; not the same as zero"),
         ];
         lines.extend(marks.map(|(mark, meaning)| Line::new(mark, meaning, Role::Text)));
+        lines.extend(legend().into_iter().map(|(mark, meaning)| Line::new(mark, meaning, Role::Text)));
         lines.push(Line::heading(""));
         lines.push(Line::new("", "The image is opened read-only; nothing here can change it.", Role::Dim));
         self.overlay = Some(Overlay::new("Help", lines));

@@ -3,10 +3,10 @@
 use super::arrange::{Arranged, Ask, Sort, next_hit};
 use super::filter::{self, Field};
 use super::link::{self, Named};
-use crate::tui::hunt::{Hunt, surroundings};
 use super::{flow, frame, record, role_of, signs, value};
 use crate::engine::Entry;
 use crate::facts::{Cell, Kind, Origin, Rows, Scope, State, Table};
+use crate::tui::hunt::{Hunt, surroundings};
 use crate::tui::text::{Cut, counted, grouped};
 use crate::tui::theme::{Look, Role};
 use crate::tui::widgets::virtual_table::{Grid, KEEP, ListState, Painted, VirtualTable, Want, place};
@@ -371,6 +371,7 @@ impl TableView {
             self.fresh = false;
             self.list.cursor = row;
         }
+        self.fresh &= self.list.cursor == 0;
         // The hits of a search are put in order in the end: the cursor stays with its own.
         if let (Some(before), Some(row), false) = (self.rows.as_ref().filter(|_| self.hunt.is_some()), self.selected(), self.fresh)
             && let Some(now) = same_hit(before.as_ref(), row, rows.as_ref())
@@ -379,7 +380,6 @@ impl TableView {
             self.arranged = Arranged::default();
             self.list.cursor = now;
         }
-        self.fresh &= self.list.cursor == 0;
         self.failure = None;
         self.measure(rows.as_ref());
         self.hidden = rows.table().column("state").map_or(0, |state| {
