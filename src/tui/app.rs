@@ -3,6 +3,7 @@
 mod findings;
 mod hunting;
 mod questions;
+mod selecting;
 mod take;
 mod texts;
 mod travel;
@@ -18,6 +19,7 @@ use super::panes::link::Link;
 use super::panes::overlay::Overlay;
 use super::panes::process_tree::{Beside, Order, Part, ProcessTree};
 use super::panes::table::TableView;
+use super::taking::{Taking, Took};
 use super::text::counted;
 use super::theme::{Look, Role};
 use super::widgets::palette::Item;
@@ -78,6 +80,8 @@ pub enum Message {
     Running(Vec<Ongoing>),
     /// What became of an export, in words.
     Exported(Result<String, String>),
+    /// What became of bytes that were to be taken along.
+    Took(Result<Took, String>),
     /// Time has passed while work goes on.
     Tick,
 }
@@ -144,6 +148,7 @@ pub enum Effect {
     },
     StopFinding,
     Export(Export),
+    Take(Taking),
     /// Hand a text to the terminal's clipboard.
     Copy(String),
     /// Begin or stop to tell what is running.
@@ -186,6 +191,7 @@ enum Choice {
     Copy(String),
     Cancel(Id),
     Hunt(Arc<Hunt>),
+    Take(Taking),
 }
 
 /// Where things were last drawn, for the mouse.
@@ -221,6 +227,8 @@ pub struct App {
     pub writers: &'static [Writer],
     pub keymap: Keymap,
     pending: Option<take::Pending>,
+    /// Bytes that are to be written, until one has said where.
+    leaving: Option<Taking>,
     prompt: Option<Prompt>,
     pub notice: Option<(Role, String)>,
     pub work: Option<Work>,
@@ -256,6 +264,7 @@ impl App {
             writers: &[],
             keymap: Keymap::default(),
             pending: None,
+            leaving: None,
             prompt: None,
             notice: None,
             work: None,
@@ -310,6 +319,7 @@ impl App {
             Message::Running(pieces) => self.running(pieces),
             Message::Exported(Ok(said)) => self.notice = Some((Role::Text, said)),
             Message::Exported(Err(why)) => self.warn(why),
+            Message::Took(result) => self.took(result),
             Message::Tick => {
                 for view in &mut self.tables {
                     if view.stale.is_some_and(|since| since.elapsed() > STALE) {
@@ -664,6 +674,7 @@ impl App {
         match self.pane() {
             Pane::Overlay => self.overlay = None,
             Pane::Bytes if self.finding.is_some() => self.stop_finding(),
+            Pane::Bytes if self.bytes.as_mut().is_some_and(|view| view.anchor.take().is_some()) => (),
             Pane::Bytes => self.step_out(),
             Pane::Table => {
                 let table = self.active;

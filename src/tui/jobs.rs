@@ -6,6 +6,7 @@ use super::export::Export;
 use super::hunt::Hunt;
 use super::panes::arrange::{Arranged, arrange};
 use super::panes::bytes::{Reading, Survey, Told, Want};
+use super::taking::Took;
 use super::work::{Id, Ongoing};
 use crate::address::VirtAddr;
 use crate::engine::{Entry, Hit, Job, Session, Space, Task};
@@ -38,6 +39,7 @@ pub struct Jobs {
     finding: Numbered<Result<Hit, String>>,
     crossing: Numbered<Result<Option<u64>, String>>,
     locating: Numbered<Option<Located>>,
+    taking: Vec<Task<Result<Took, String>>>,
     exporting: Vec<Task<Result<String, String>>>,
     began: Option<Instant>,
     /// When what is running was last told, if that is wanted.
@@ -72,6 +74,7 @@ impl Jobs {
             finding: None,
             crossing: None,
             locating: None,
+            taking: Vec::new(),
             exporting: Vec::new(),
             began: None,
             listed: None,
@@ -113,6 +116,10 @@ impl Jobs {
             }
             Effect::StopFinding => self.finding = None,
             Effect::Export(export) => self.export(export),
+            Effect::Take(taking) => {
+                let session = self.session.clone();
+                self.taking.push(Task::start(move |watch| taking.run(&session, watch)));
+            }
             Effect::Cancel => self.cancel(),
             Effect::CancelOne(id) => self.stop(id),
             Effect::ListWork(wanted) => self.listed = wanted.then_some(None),
@@ -153,6 +160,7 @@ impl Jobs {
             Id::Cross => self.crossing = None,
             Id::Locate => self.locating = None,
             // It says what it leaves behind.
+            Id::Take => self.taking.iter().for_each(|task| task.watch().cancel()),
             Id::Export => self.exporting.iter().for_each(|task| task.watch().cancel()),
         }
     }
@@ -183,6 +191,7 @@ impl Jobs {
         pieces.extend(self.finding.iter().map(|(_, task)| piece(Id::Find, "search in memory", task)));
         pieces.extend(self.crossing.iter().map(|(_, task)| piece(Id::Cross, "next memory", task)));
         pieces.extend(self.locating.iter().map(|(_, task)| piece(Id::Locate, "name", task)));
+        pieces.extend(self.taking.iter().map(|task| piece(Id::Take, "bytes to take along", task)));
         pieces.extend(self.exporting.iter().map(|task| piece(Id::Export, "export", task)));
         pieces.sort_by_key(|piece| std::cmp::Reverse(piece.elapsed));
         pieces
@@ -224,6 +233,13 @@ impl Jobs {
         if let Some((serial, result)) = done(&mut self.locating) {
             messages.push(Message::Located { serial, found: result.ok().flatten() });
         }
+        self.taking.retain(|task| match task.take() {
+            Some(result) => {
+                messages.push(Message::Took(result.and_then(|took| took)));
+                false
+            }
+            None => true,
+        });
         self.exporting.retain(|task| {
             let result = task.take();
             let over = result.is_some();
@@ -253,6 +269,7 @@ impl Jobs {
             || self.finding.is_some()
             || self.crossing.is_some()
             || self.locating.is_some()
+            || !self.taking.is_empty()
             || !self.exporting.is_empty()
     }
 

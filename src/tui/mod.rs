@@ -18,6 +18,7 @@ mod jobs;
 mod keymap;
 mod panes;
 mod screen;
+mod taking;
 mod terminal;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -5,12 +5,13 @@ use super::export::Writer;
 use super::panes::arrange::arrange;
 use super::panes::bytes::{Reading, Survey, Told, Want};
 use super::screen;
+use super::taking::{Form, Taking, To, Took};
 use super::terminal::{Capabilities, Depth, Painter};
 use super::text::Charset;
 use super::theme::{Look, Theme};
 use super::work::{Id, Ongoing};
 use crate::address::{PhysAddr, PhysRange, VirtAddr};
-use crate::engine::{Bytes, FoundText, Hit, Piece, find_table};
+use crate::engine::{Bytes, FoundText, Hit, Piece, Space, find_table};
 use crate::facts::*;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::backend::TestBackend;
@@ -296,6 +297,7 @@ struct Desk {
     copied: String,
     running: Vec<Ongoing>,
     cancelled: Option<Id>,
+    taken: Option<Taking>,
 }
 
 impl Desk {
@@ -315,6 +317,7 @@ impl Desk {
             copied: String::new(),
             running: Vec::new(),
             cancelled: None,
+            taken: None,
         };
         desk.app.writers = std::slice::from_ref(&WRITER);
         let tables = names.iter().map(|name| find_table(name).unwrap()).collect();
@@ -392,6 +395,14 @@ impl Desk {
             Effect::Copy(text) => {
                 self.copied = text;
                 None
+            }
+            Effect::Take(taking) => {
+                let took = match &taking.to {
+                    To::Clipboard(form) => Took::Text(form.write(&[Some(0x7f), None]), "2 bytes".into()),
+                    To::File(path) => Took::Said(format!("{} bytes to {}", taking.length(), path.display())),
+                };
+                self.taken = Some(taking);
+                Some(Message::Took(Ok(took)))
             }
             Effect::ListWork(true) => Some(Message::Running(std::mem::take(&mut self.running))),
             Effect::CancelOne(id) => {
@@ -1094,4 +1105,21 @@ fn columns_of_the_tree_are_chosen() {
     desk.keys("s sockets Enter").shows("sort: sockets");
     assert_eq!(desk.process().0, 812, "it has all the sockets");
     desk.keys("f sockets>0 Enter").shows("1 of 11");
+}
+
+#[test]
+fn selected_bytes_are_copied_and_written() {
+    let mut desk = desk();
+    desk.keys("f bash Enter Enter 2 Enter y yara Enter").shows("asked the terminal to copy 2 bytes");
+    assert_eq!(desk.copied, "{ 7f ?? }");
+    assert_eq!(desk.taken.as_ref().unwrap().length(), 2 * 4096, "without a selection it is the region");
+    desk.keys("l V l l j").shows("19 bytes selected");
+    desk.keys("y c Enter");
+    let first = 0x5575_0416_3001;
+    let to = To::Clipboard(Form::C);
+    assert_eq!(desk.taken, Some(Taking { space: Space::Process(object(812)), first, last: first + 18, to }));
+    desk.keys("e").shows("write to new file: larch-557504163001-557504163013.bin");
+    desk.keys("Enter").shows("19 bytes to larch-");
+    desk.keys("Esc").shows("0x557504163013").hides("selected");
+    desk.keys("g p:0x1000 Enter y").shows("nothing is selected; V begins a selection");
 }

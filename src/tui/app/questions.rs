@@ -1,7 +1,7 @@
 //! What the bottom line asks: a search, a filter, a place, a command; and what can be chosen from.
 
 use super::hunting::Aim;
-use super::{App, Choice};
+use super::{App, Choice, Effect};
 use crate::tui::commands::{COMMANDS, Key, Pane, Takes};
 use crate::tui::panes::bytes::{Mode, Needle, Target};
 use crate::tui::panes::filter::{Filter, resemblance};
@@ -20,6 +20,8 @@ pub enum Question {
     Hunt(Aim),
     /// Where to write an export.
     Path,
+    /// Where to write bytes.
+    Bytes,
     /// One of some choices, under this heading.
     Choose(&'static str),
 }
@@ -46,7 +48,7 @@ impl App {
             (Question::Filter, _) => "filter:",
             (Question::Goto, _) => "go to:",
             (Question::Structure, _) => "structure:",
-            (Question::Path, _) => "write to new file:",
+            (Question::Path | Question::Bytes, _) => "write to new file:",
             (Question::Hunt(aim), _) => aim.question(),
             (Question::Choose(heading), _) => heading,
         };
@@ -145,7 +147,7 @@ impl App {
     }
 
     pub(super) fn ask(&mut self, question: Question, before: String) {
-        let answer = if matches!(question, Question::Filter | Question::Path) { before.clone() } else { String::new() };
+        let answer = if matches!(question, Question::Filter | Question::Path | Question::Bytes) { before.clone() } else { String::new() };
         self.prompt = Some(Prompt { question, answer, before, error: None, choices: Vec::new(), choice: 0 });
     }
     /// Lets one of some things be chosen, by arrows or by letters of its name.
@@ -287,12 +289,13 @@ impl App {
                 }
             }
             (Question::Filter, _) => (),
-            (Question::Goto | Question::Structure | Question::Path, _) if typed.is_empty() => (),
+            (Question::Goto | Question::Structure | Question::Path | Question::Bytes, _) if typed.is_empty() => (),
             (Question::Goto, _) => match Target::parse(typed) {
                 Ok(target) => self.go_to(target, typed),
                 Err(why) => self.warn(why),
             },
             (Question::Path, _) => self.export(typed),
+            (Question::Bytes, _) => self.write_bytes(typed),
             (Question::Hunt(aim), _) => self.ask_place(aim, if aim == Aim::Pattern { &prompt.answer } else { typed }),
             (Question::Structure, _) => {
                 if let Some(view) = &mut self.bytes {
@@ -317,6 +320,7 @@ impl App {
             Choice::Copy(text) => self.copy(text),
             Choice::Cancel(id) => self.cancel(id),
             Choice::Hunt(hunt) => self.hunt(hunt),
+            Choice::Take(taking) => self.effects.push(Effect::Take(taking)),
         }
     }
 

@@ -297,7 +297,9 @@ impl ProcessTree {
             Beside::Users => {
                 let sids = answer.and_then(|answer| answer.downcast_ref::<Answer<crate::facts::windows::Sid>>());
                 let user = |sid: &crate::facts::windows::Sid| {
-                    let name = sid.name.value().cloned().unwrap_or_else(|| short_sid(&sid.sid));
+                    // The authority before the name says little and takes the room.
+                    let short = |name: &String| name.rsplit('\\').next().unwrap_or(name).to_owned();
+                    let name = sid.name.value().map_or_else(|| short_sid(&sid.sid), short);
                     (sid.role == "user").then_some((sid.pid, name))
                 };
                 self.users = Some(sids.into_iter().flat_map(Answer::iter).filter_map(user).collect());
