@@ -274,7 +274,7 @@ fn a_search_can_be_cancelled_and_limited() {
     let every = Search::new(&["re:[a-z]{2}".to_owned()], false, Space::Physical, 500).unwrap();
     let rows = DEMO.search(&every, &watch, &mut |_| ()).unwrap();
     assert_eq!((rows.state(), rows.len()), (State::Cancelled, 0));
-    let job = DEMO.submit_search(Arc::new(every));
+    let job = DEMO.submit_search(Space::Physical, move || Ok(every));
     while !job.finished() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }

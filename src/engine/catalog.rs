@@ -6,8 +6,8 @@ use crate::facts::drivers::{Callback, Device, Driver, DriverFunction, SystemServ
 use crate::facts::linux::{BpfProgram, CachedFile, Capabilities, Interface, LogRecord, Mount, OpenFile, ShellHistory, SystemCall};
 use crate::facts::windows::{FileObject, Handle, Hive, Mutant, Privilege, RegistryEntry, Service, SessionMember, Sid, SymbolicLink};
 use crate::facts::{
-    Connection, Event, Feed, Finding, Library, Module, Moment, Origin, Process, Record, Region, Rows, Scope, Serves, Sink, Socket,
-    Suspicious, Table, Thread, TreeProcess, Variable, Watch,
+    Connection, Event, Feed, Finding, Library, Module, Moment, Origin, Process, Record, Region, Rows, Scope, Serves, Sighting, Sink,
+    Socket, Suspicious, Table, Thread, TreeProcess, Variable, Watch,
 };
 use crate::findings;
 use crate::linux::{self, Linux};
@@ -155,6 +155,9 @@ catalog! {
     CachedFile ["pagecache.files"] linux: linux::page_cache,;
     ShellHistory ["bash"] linux: linux::shell_history,;
 }
+
+/// What a search finds: a table that no walker fills.
+pub static SIGHTINGS: Entry = Entry { table: const { &Sighting::TABLE }, aliases: &[], linux: None, windows: None };
 
 pub fn catalog() -> &'static [Entry] {
     CATALOG

@@ -189,6 +189,9 @@ impl Session {
     /// Whether the processor runs the code at an address with 32 or with 64 bits.
     pub fn code_bits(&self, space: Space, at: u64, watch: &Arc<Watch>) -> u32 {
         let Space::Process(process) = space else { return 64 };
+        if let System::Linux(linux) = self.system() {
+            return if at >> 32 == 0 && linux.is_compat(process).unwrap_or(false) { 32 } else { 64 };
+        }
         let processes = self.rows_watched::<Process>(Scope::Process(process), watch);
         let wow64 = processes.iter().flat_map(|rows| rows.iter()).any(|process| process.wow64.value() == Some(&true));
         if wow64 && at >> 32 == 0 { 32 } else { 64 }

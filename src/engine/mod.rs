@@ -15,7 +15,7 @@ mod timeline;
 pub use crate::events::{LogFile, is_linux_log, of_linux_log};
 pub use crate::findings::rules::ALL as RULES;
 pub use bytes::{Bytes, MOST_BYTES, Piece, Space};
-pub use catalog::{Entry, catalog, find_table};
+pub use catalog::{Entry, SIGHTINGS, catalog, find_table};
 pub use dump::{Dump, Extent, Which};
 pub use job::{Job, Task};
 pub use profiles::{build_profile, pack_folder, symbol_files};

@@ -91,6 +91,11 @@ impl Linux {
     pub fn process_space(&self, process: VirtAddr) -> Result<AddressSpace, ReadError> {
         self.space_of(&self.context().object("task_struct", process)?)
     }
+    /// Whether a process of a 64-bit kernel runs 32-bit code: its address space was made no larger than that can reach.
+    pub fn is_compat(&self, process: VirtAddr) -> Result<bool, ReadError> {
+        let Some(mm) = self.context().object("task_struct", process)?.follow("mm")? else { return Ok(false) };
+        Ok(mm.uint("task_size")? <= 1 << 32)
+    }
     fn space_of(&self, task: &Object<'_>) -> Result<AddressSpace, ReadError> {
         let root = match task.follow("mm")? {
             Some(mm) => self.space.translate(mm.pointer("pgd")?)?,

@@ -1,7 +1,9 @@
 //! The explorer's state, and how it changes. Draws nothing, reads no image: it answers messages, and asks for work by effects.
 
 mod findings;
+mod hunting;
 mod questions;
+mod selecting;
 mod take;
 mod texts;
 mod times;
@@ -10,23 +12,26 @@ mod work;
 
 use super::commands::{Command, Key, Pane};
 use super::export::{Export, Writer};
+use super::hunt::Hunt;
 use super::keymap::Keymap;
 use super::panes::arrange::{Arranged, Ask};
 use super::panes::bytes::{BytesView, Mode, Told, Want};
 use super::panes::link::Link;
 use super::panes::noise::Rule;
 use super::panes::overlay::Overlay;
-use super::panes::process_tree::{Order, ProcessTree};
+use super::panes::process_tree::{Beside, Order, Part, ProcessTree};
 use super::panes::table::TableView;
+use super::taking::{Taking, Took};
 use super::text::counted;
 use super::theme::{Look, Role};
 use super::widgets::palette::Item;
 use super::work::{Id, Ongoing};
 use crate::address::VirtAddr;
-use crate::engine::{Entry, Hit, Space, Stretch};
+use crate::engine::{Entry, Hit, Space, Stretch, find_table};
 use crate::facts::{Info, Located, Rows, Scope, State};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
 pub use findings::FINDINGS;
+pub use hunting::Aim;
 use questions::{Prompt, Question};
 use ratatui::layout::Rect;
 use std::sync::Arc;
@@ -77,6 +82,8 @@ pub enum Message {
     Running(Vec<Ongoing>),
     /// What became of an export, in words.
     Exported(Result<String, String>),
+    /// What became of bytes that were to be taken along.
+    Took(Result<Took, String>),
     /// Time has passed while work goes on.
     Tick,
 }
@@ -95,7 +102,15 @@ pub struct Opened {
 pub enum Slot {
     Tree,
     Scores,
+    Beside(Beside),
     Table(usize),
+}
+
+impl Slot {
+    /// Whether nobody waits for it: it comes when it comes.
+    pub fn aside(self) -> bool {
+        matches!(self, Self::Scores | Self::Beside(_))
+    }
 }
 
 /// Work that the explorer wants done.
@@ -104,6 +119,11 @@ pub enum Effect {
         slot: Slot,
         entry: &'static Entry,
         scope: Scope,
+    },
+    /// Search memory, in the place of whatever was searched for in this slot.
+    Search {
+        slot: Slot,
+        hunt: Arc<Hunt>,
     },
     Arrange {
         table: usize,
@@ -130,6 +150,7 @@ pub enum Effect {
     },
     StopFinding,
     Export(Export),
+    Take(Taking),
     /// Hand a text to the terminal's clipboard.
     Copy(String),
     /// Begin or stop to tell what is running.
@@ -166,10 +187,13 @@ enum Choice {
     Link(Link),
     Travel(isize),
     Order(Order),
+    Column(Part),
     /// In this form; all rows, or those that are shown.
     Export(&'static Writer, bool),
     Copy(String),
     Cancel(Id),
+    Hunt(Arc<Hunt>),
+    Take(Taking),
 }
 
 /// Where things were last drawn, for the mouse.
@@ -207,6 +231,8 @@ pub struct App {
     /// What the user calls noise.
     pub noise: Arc<[Rule]>,
     pending: Option<take::Pending>,
+    /// Bytes that are to be written, until one has said where.
+    leaving: Option<Taking>,
     prompt: Option<Prompt>,
     pub notice: Option<(Role, String)>,
     pub work: Option<Work>,
@@ -243,6 +269,7 @@ impl App {
             keymap: Keymap::default(),
             noise: Arc::default(),
             pending: None,
+            leaving: None,
             prompt: None,
             notice: None,
             work: None,
@@ -297,6 +324,7 @@ impl App {
             Message::Running(pieces) => self.running(pieces),
             Message::Exported(Ok(said)) => self.notice = Some((Role::Text, said)),
             Message::Exported(Err(why)) => self.warn(why),
+            Message::Took(result) => self.took(result),
             Message::Tick => {
                 for view in &mut self.tables {
                     if view.stale.is_some_and(|since| since.elapsed() > STALE) {
@@ -337,6 +365,7 @@ impl App {
                 }
             }
             Slot::Scores => self.judged(rows),
+            Slot::Beside(beside) => self.tree.learn(beside, Some(rows.as_ref()), &self.look),
             Slot::Table(table) => {
                 if let Some(view) = self.tables.get_mut(table).filter(|view| view.asked == Some(scope)) {
                     view.load(rows);
@@ -352,10 +381,14 @@ impl App {
         match slot {
             Slot::Tree => self.tree.failure = Some(why),
             Slot::Scores => self.not_judged(why),
+            Slot::Beside(beside) => self.tree.learn(beside, None, &self.look),
             Slot::Table(table) => {
                 if let Some(view) = self.tables.get_mut(table).filter(|view| view.asked == Some(scope)) {
                     view.forget();
-                    view.failure = Some(why);
+                    view.failure = Some(why.clone());
+                    if view.hunt.is_some() {
+                        self.warn(why);
+                    }
                 }
             }
         }
@@ -374,12 +407,17 @@ impl App {
         if self.info.is_none() {
             return;
         }
+        let os = self.tree.os();
+        for beside in self.tree.wants() {
+            let entry = find_table(beside.table()).filter(|entry| entry.available(os));
+            self.effects.extend(entry.map(|entry| Effect::Query { slot: Slot::Beside(beside), entry, scope: Scope::Machine }));
+        }
         let scope = self.scope();
         if self.shows_tables() {
             let loading = self.tree.current().is_none() && self.tree.is_loading();
             if let Some(view) = self.tables.get_mut(self.active) {
                 let scope = if view.machine_only { Scope::Machine } else { scope };
-                if view.asked != Some(scope) && (view.machine_only || !loading) {
+                if view.hunt.is_none() && view.asked != Some(scope) && (view.machine_only || !loading) {
                     view.asked = Some(scope);
                     view.failure = None;
                     view.stale = view.rows.is_some().then(Instant::now);
@@ -642,6 +680,7 @@ impl App {
         match self.pane() {
             Pane::Overlay => self.overlay = None,
             Pane::Bytes if self.finding.is_some() => self.stop_finding(),
+            Pane::Bytes if self.bytes.as_mut().is_some_and(|view| view.anchor.take().is_some()) => (),
             Pane::Bytes => self.step_out(),
             Pane::Table => {
                 let table = self.active;
@@ -712,9 +751,19 @@ impl App {
     /// How the tree can be ordered, to choose from.
     pub fn ask_order(&mut self) {
         let item = |order: &Order| Item { name: order.name().to_owned(), keys: String::new(), help: order.help().to_owned() };
-        let choices = Order::ALL.iter().map(|order| (item(order), Choice::Order(*order))).collect();
-        let at = Order::ALL.iter().position(|order| *order == self.tree.order).unwrap_or(0);
+        let all: Vec<Order> = Order::all(self.tree.os()).collect();
+        let choices = all.iter().map(|order| (item(order), Choice::Order(*order))).collect();
+        let at = all.iter().position(|order| *order == self.tree.order).unwrap_or(0);
         self.choose("sort by:", choices, at);
+    }
+    /// The columns of the tree, to take one away or to bring one in.
+    pub fn ask_columns(&mut self) {
+        let item = |part: Part, shown: bool| {
+            let (name, help) = part.says();
+            Item { name: name.to_owned(), keys: if shown { "shown" } else { "" }.to_owned(), help: help.to_owned() }
+        };
+        let choices = self.tree.column_choices().into_iter().map(|(part, shown)| (item(part, shown), Choice::Column(part))).collect();
+        self.choose("show or hide the column:", choices, 0);
     }
     fn order_tree(&mut self, order: Order) {
         self.tree.sort(order, &self.look);
@@ -797,6 +846,7 @@ impl App {
             format!("{}{running}{cancelled}", counted(rows.len(), "row", "rows"))
         });
         let owner = match self.tree.current() {
+            _ if view.hunt.is_some() => view.hunt.as_ref().map(|hunt| self.look.clean(&format!("{} in {}", hunt.name(), hunt.place))),
             _ if view.machine_only => None,
             Some(process) if !self.all => Some(format!("{} {}", self.look.clean(&process.name), process.pid)),
             _ => Some("all processes".to_owned()),

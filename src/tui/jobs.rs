@@ -3,8 +3,10 @@
 
 use super::app::{Effect, Message, Slot, Work};
 use super::export::Export;
+use super::hunt::Hunt;
 use super::panes::arrange::{Arranged, arrange};
 use super::panes::bytes::{Reading, Survey, Told, Want};
+use super::taking::Took;
 use super::work::{Id, Ongoing};
 use crate::address::VirtAddr;
 use crate::engine::{Entry, Hit, Job, Session, Space, Task};
@@ -37,6 +39,7 @@ pub struct Jobs {
     finding: Numbered<Result<Hit, String>>,
     crossing: Numbered<Result<Option<u64>, String>>,
     locating: Numbered<Option<Located>>,
+    taking: Vec<Task<Result<Took, String>>>,
     exporting: Vec<Task<Result<String, String>>>,
     began: Option<Instant>,
     /// When what is running was last told, if that is wanted.
@@ -46,7 +49,13 @@ pub struct Jobs {
 #[derive(Default)]
 struct Lane {
     running: Option<Running>,
-    waiting: Option<(&'static Entry, Scope)>,
+    waiting: Option<Asked>,
+}
+
+/// What a lane is for.
+enum Asked {
+    Table(&'static Entry, Scope),
+    Search(Arc<Hunt>),
 }
 
 struct Running {
@@ -65,6 +74,7 @@ impl Jobs {
             finding: None,
             crossing: None,
             locating: None,
+            taking: Vec::new(),
             exporting: Vec::new(),
             began: None,
             listed: None,
@@ -74,14 +84,8 @@ impl Jobs {
     /// Begins a piece of work; what belongs to the program rather than to the image is not for us.
     pub fn begin(&mut self, effect: Effect) {
         match effect {
-            Effect::Query { slot, entry, scope } => {
-                let lane = self.lanes.entry(slot).or_default();
-                if let Some(running) = &lane.running {
-                    running.job.cancel();
-                }
-                lane.waiting = Some((entry, scope));
-                lane.start(&self.session);
-            }
+            Effect::Query { slot, entry, scope } => self.ask(slot, Asked::Table(entry, scope)),
+            Effect::Search { slot, hunt } => self.ask(slot, Asked::Search(hunt)),
             Effect::Arrange { table, generation, ask } => {
                 let task = Task::start(move |watch| arrange(&ask, watch));
                 self.arranging.insert(table, (generation, task));
@@ -112,12 +116,25 @@ impl Jobs {
             }
             Effect::StopFinding => self.finding = None,
             Effect::Export(export) => self.export(export),
+            Effect::Take(taking) => {
+                let session = self.session.clone();
+                self.taking.push(Task::start(move |watch| taking.run(&session, watch)));
+            }
             Effect::Cancel => self.cancel(),
             Effect::CancelOne(id) => self.stop(id),
             Effect::ListWork(wanted) => self.listed = wanted.then_some(None),
             Effect::Copy(_) | Effect::Suspend | Effect::Redraw | Effect::Quit => (),
         }
         self.began = self.awaited().then(|| self.began.unwrap_or_else(Instant::now));
+    }
+
+    fn ask(&mut self, slot: Slot, asked: Asked) {
+        let lane = self.lanes.entry(slot).or_default();
+        if let Some(running) = &lane.running {
+            running.job.cancel();
+        }
+        lane.waiting = Some(asked);
+        lane.start(&self.session);
     }
 
     pub fn cancel(&mut self) {
@@ -143,6 +160,7 @@ impl Jobs {
             Id::Cross => self.crossing = None,
             Id::Locate => self.locating = None,
             // It says what it leaves behind.
+            Id::Take => self.taking.iter().for_each(|task| task.watch().cancel()),
             Id::Export => self.exporting.iter().for_each(|task| task.watch().cancel()),
         }
     }
@@ -173,6 +191,7 @@ impl Jobs {
         pieces.extend(self.finding.iter().map(|(_, task)| piece(Id::Find, "search in memory", task)));
         pieces.extend(self.crossing.iter().map(|(_, task)| piece(Id::Cross, "next memory", task)));
         pieces.extend(self.locating.iter().map(|(_, task)| piece(Id::Locate, "name", task)));
+        pieces.extend(self.taking.iter().map(|task| piece(Id::Take, "bytes to take along", task)));
         pieces.extend(self.exporting.iter().map(|task| piece(Id::Export, "export", task)));
         pieces.sort_by_key(|piece| std::cmp::Reverse(piece.elapsed));
         pieces
@@ -214,6 +233,13 @@ impl Jobs {
         if let Some((serial, result)) = done(&mut self.locating) {
             messages.push(Message::Located { serial, found: result.ok().flatten() });
         }
+        self.taking.retain(|task| match task.take() {
+            Some(result) => {
+                messages.push(Message::Took(result.and_then(|took| took)));
+                false
+            }
+            None => true,
+        });
         self.exporting.retain(|task| {
             let result = task.take();
             let over = result.is_some();
@@ -237,12 +263,13 @@ impl Jobs {
     }
     /// Whether somebody waits for it; the scores come when they come.
     fn awaited(&self) -> bool {
-        self.lanes.iter().any(|(slot, lane)| *slot != Slot::Scores && lane.running.is_some())
+        self.lanes.iter().any(|(slot, lane)| !slot.aside() && lane.running.is_some())
             || !self.arranging.is_empty()
             || self.learning.values().any(|learning| learning.running.is_some())
             || self.finding.is_some()
             || self.crossing.is_some()
             || self.locating.is_some()
+            || !self.taking.is_empty()
             || !self.exporting.is_empty()
     }
 
@@ -254,7 +281,8 @@ impl Jobs {
     /// What goes on, once it has gone on long enough to be worth a word.
     pub fn work(&self) -> Option<Work> {
         let running = |scores: bool| {
-            let lane = self.lanes.iter().find(|(slot, lane)| (**slot == Slot::Scores) == scores && lane.running.is_some());
+            let wanted = |slot: Slot| if scores { slot == Slot::Scores } else { !slot.aside() };
+            let lane = self.lanes.iter().find(|(slot, lane)| wanted(**slot) && lane.running.is_some());
             lane.and_then(|(_, lane)| lane.running.as_ref())
         };
         let of_job = |what, job: &Job| (what, job.watch().reading(), job.elapsed());
@@ -280,9 +308,12 @@ impl Jobs {
 impl Lane {
     fn start(&mut self, session: &Session) {
         if self.running.is_none()
-            && let Some((entry, scope)) = self.waiting.take()
+            && let Some(asked) = self.waiting.take()
         {
-            let job = session.submit(entry, scope);
+            let job = match asked {
+                Asked::Table(entry, scope) => session.submit(entry, scope),
+                Asked::Search(hunt) => session.submit_search(hunt.space, move || hunt.search()),
+            };
             self.running = Some(Running { job, shown: 0, looked: Instant::now() });
         }
     }

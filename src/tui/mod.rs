@@ -13,10 +13,12 @@ mod clipboard;
 mod commands;
 mod config;
 mod export;
+mod hunt;
 mod jobs;
 mod keymap;
 mod panes;
 mod screen;
+mod taking;
 mod terminal;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

@@ -57,7 +57,7 @@ fn draw_on(app: &mut App, area: Rect, buffer: &mut Buffer) -> Option<(u16, u16)>
         rest = below(rest);
     }
     if app.two_panes() {
-        let left = (rest.width * 2 / 5).clamp(44, 72);
+        let left = (rest.width * 2 / 5).clamp(44, 80);
         let (tree, right) = (Rect { width: left, ..rest }, Rect { x: rest.x + left, width: rest.width - left, ..rest });
         draw_tree(app, tree, buffer);
         draw_right(app, right, buffer);

@@ -5,12 +5,13 @@ use super::export::Writer;
 use super::panes::arrange::arrange;
 use super::panes::bytes::{Reading, Survey, Told, Want};
 use super::screen;
+use super::taking::{Form, Taking, To, Took};
 use super::terminal::{Capabilities, Depth, Painter};
 use super::text::Charset;
 use super::theme::{Look, Theme};
 use super::work::{Id, Ongoing};
 use crate::address::{PhysAddr, PhysRange, VirtAddr};
-use crate::engine::{Bytes, FoundText, Hit, Piece, find_table};
+use crate::engine::{Bytes, FoundText, Hit, Piece, Space, find_table};
 use crate::facts::*;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::backend::TestBackend;
@@ -164,7 +165,7 @@ fn findings() -> Vec<Finding> {
         reason("jit_engine", -15, "loads a JIT engine"),
     ];
     let region = row(93, Subject::Region, "bash 812, 0x7f7d3e58a000: code", why, "suspicious", VirtAddr(0x7f7d_3e58_a000));
-    let log = vec![reason("socket", 31, "listens")];
+    let log = vec![reason("socket", 31, "listens"), reason("wrong_parent", 30, "started by sshd")];
     let socket = row(31, Subject::Process, "bash 812: listens", log, "sockets", VirtAddr(0xffff_8a3b_c679_0100));
     let module = row(75, Subject::Module, "module rk", vec![reason("hidden_module", 75, "")], "modules", VirtAddr(0xffff_8a3b_0000_0010));
     vec![region, socket, Finding { pid: Known::Absent, process: Known::Absent, process_address: Known::Absent, ..module }]
@@ -210,6 +211,25 @@ fn moments() -> Vec<Moment> {
     all.push(moment(41, MomentKind::ShellCommand, "chmod +x /tmp/.x", "shell_history", None));
     all.push(moment(7300, MomentKind::Connection, "TCPv4 socket made: 10.0.0.5:1 - 9.9.9.9:443", "sockets", None));
     all
+}
+
+fn hits() -> Vec<Sighting> {
+    let hit = |pid: Option<u32>, at: u64, context: &[u8]| Sighting {
+        pattern: "rule_one".into(),
+        form: "$a".into(),
+        physical_address: Known::Value(PhysAddr(at & 0xff_ffff)),
+        pid: pid.into(),
+        process: pid.map(|_| "bash".to_owned()).into(),
+        address: pid.map(|_| VirtAddr(at)).into(),
+        kind: Known::Value(if pid.is_some() { "heap" } else { "unmapped" }),
+        length: 4,
+        text: "curl".into(),
+        context: context.to_vec(),
+        before: 4,
+        process_address: pid.map(|pid| object(pid.into())).into(),
+        ..Sighting::default()
+    };
+    vec![hit(Some(812), 0x5575_0426_0010, b"\0\x1b[ curl http://x"), hit(None, 0x70_0004, b"....c\0u\0r\0l\0!\0")]
 }
 
 fn info() -> Info {
@@ -298,6 +318,7 @@ struct Desk {
     copied: String,
     running: Vec<Ongoing>,
     cancelled: Option<Id>,
+    taken: Option<Taking>,
 }
 
 impl Desk {
@@ -317,6 +338,7 @@ impl Desk {
             copied: String::new(),
             running: Vec::new(),
             cancelled: None,
+            taken: None,
         };
         desk.app.writers = std::slice::from_ref(&WRITER);
         let tables = names.iter().map(|name| find_table(name).unwrap()).collect();
@@ -354,6 +376,7 @@ impl Desk {
                     (_, "regions") if of_bash => answer(regions(812), &[]),
                     (_, "suspicious") if of_bash => answer(suspicious(), &["2 processes were looked at"]),
                     (_, "sockets") if of_bash => answer(sockets(), &[]),
+                    (_, "sids") => answer(Vec::<windows::Sid>::new(), &[]),
                     (_, "regions") => answer(Vec::<Region>::new(), &["the memory map at 0xffff8a3b00000000 is not in the image"]),
                     (_, "timeline") => answer(moments(), &[]),
                     (_, "kernel_log") => answer(Vec::<linux::LogRecord>::new(), &[]),
@@ -361,6 +384,10 @@ impl Desk {
                 };
                 Some(Message::Rows { slot, scope, rows })
             }
+            Effect::Search { slot, hunt } => Some(match hunt.search() {
+                Ok(_) => Message::Rows { slot, scope: hunt.scope(), rows: answer(hits(), &[]) },
+                Err(why) => Message::Failed { slot, scope: hunt.scope(), why: why.0 },
+            }),
             Effect::Arrange { table, generation, ask } => {
                 let arranged = arrange(&ask, &Watch::default()).unwrap();
                 Some(Message::Arranged { table, generation, arranged })
@@ -390,6 +417,14 @@ impl Desk {
             Effect::Copy(text) => {
                 self.copied = text;
                 None
+            }
+            Effect::Take(taking) => {
+                let took = match &taking.to {
+                    To::Clipboard(form) => Took::Text(form.write(&[Some(0x7f), None]), "2 bytes".into()),
+                    To::File(path) => Took::Said(format!("{} bytes to {}", taking.length(), path.display())),
+                };
+                self.taken = Some(taking);
+                Some(Message::Took(Ok(took)))
             }
             Effect::ListWork(true) => Some(Message::Running(std::mem::take(&mut self.running))),
             Effect::CancelOne(id) => {
@@ -1060,4 +1095,82 @@ fn a_large_frame_is_bracketed() {
     let app = &mut desk.app;
     let bytes = painter.paint(|frame| screen::draw(app, frame)).unwrap();
     assert!(bytes.starts_with(b"\x1b[?2026h") && bytes.ends_with(b"\x1b[?2026l"));
+}
+
+#[test]
+fn memory_is_searched_and_the_hits_are_links() {
+    let mut desk = desk();
+    desk.keys("S curl Enter").shows("search in:").shows("physical memory").shows("any case");
+    desk.keys("Enter").shows("\"curl\" in physical memory").shows("2 rows").shows("curl http://x").shows("..curl!");
+    desk.keys("Enter").shows("hit of rule_one").shows("557504260010");
+    assert_eq!(desk.app.bytes.as_ref().unwrap().found, Some((0x5575_0426_0010, 4)));
+    desk.keys("Esc j Enter").shows("700000 ");
+    // What is wrong is said, and another search takes the place of the last one.
+    let count = desk.app.tables.len();
+    desk.keys("Esc S re:( Enter Enter").shows("unclosed");
+    desk.keys(": search Space hex:4d5a9000 Enter").hides("any case");
+    desk.keys("Enter").shows("\"hex:4d5a9000\" in physical memory");
+    assert_eq!(desk.app.tables.len(), count);
+}
+
+#[test]
+fn rules_search_memory_and_show_their_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let (right, wrong) = (folder.path().join("right.yar"), folder.path().join("wrong.yar"));
+    std::fs::write(&right, "rule rule_one {\n  strings: $a = \"curl\"\n  condition: $a\n}\n").unwrap();
+    std::fs::write(&wrong, "rule a {\n  condition: $b\n}\n").unwrap();
+    let mut desk = desk();
+    desk.keys(&format!(": yara Space {} Enter Enter", wrong.display())).shows("wrong.yar:2:");
+    desk.keys(&format!(": yara Space {} Enter Enter", right.display())).shows("rule_one");
+    let hunt = desk.app.tables.last().unwrap().hunt.clone().unwrap();
+    let hit = Sighting { pattern: "rule_one".into(), rule: vec![format!("file: {}", right.display())], ..Sighting::default() };
+    assert!(hunt.rule(answer(vec![hit], &[]).as_ref(), 0).unwrap().ends_with("condition: $a\n}"));
+}
+
+#[test]
+fn the_cursor_stays_with_its_hit_when_hits_are_put_in_order() {
+    let mut desk = desk();
+    desk.keys("S curl Enter Enter j");
+    let (slot, scope) = (Slot::Table(desk.app.active), Scope::Machine);
+    let mut rows = hits();
+    rows.reverse();
+    desk.send(Message::Rows { slot, scope, rows: answer(rows, &[]) });
+    assert_eq!(desk.app.tables.last().unwrap().list.cursor, 0);
+}
+
+#[test]
+fn marks_say_what_is_odd_and_what_is_folded_away() {
+    let mut desk = findings_desk(120, 30);
+    desk.keys("0 f marks:parent Enter").shows("1 of 11").shows("! parent").shows("started by sshd");
+    desk.keys("Esc h h h").shows("!! below");
+    desk.keys("?").shows("Help");
+    desk.keys("G").shows("!! below");
+}
+
+#[test]
+fn columns_of_the_tree_are_chosen() {
+    let mut desk = Desk::new(160, 30, &UNICODE);
+    desk.keys("0 z").shows("SOCK");
+    desk.keys("C sockets Enter").hides("SOCK");
+    desk.keys("C sockets Enter").shows("SOCK");
+    desk.keys("s sockets Enter").shows("sort: sockets");
+    assert_eq!(desk.process().0, 812, "it has all the sockets");
+    desk.keys("f sockets>0 Enter").shows("1 of 11");
+}
+
+#[test]
+fn selected_bytes_are_copied_and_written() {
+    let mut desk = desk();
+    desk.keys("f bash Enter Enter 2 Enter y yara Enter").shows("asked the terminal to copy 2 bytes");
+    assert_eq!(desk.copied, "{ 7f ?? }");
+    assert_eq!(desk.taken.as_ref().unwrap().length(), 2 * 4096, "without a selection it is the region");
+    desk.keys("l V l l j").shows("19 bytes selected");
+    desk.keys("y c Enter");
+    let first = 0x5575_0416_3001;
+    let to = To::Clipboard(Form::C);
+    assert_eq!(desk.taken, Some(Taking { space: Space::Process(object(812)), first, last: first + 18, to }));
+    desk.keys("e").shows("write to new file: larch-557504163001-557504163013.bin");
+    desk.keys("Enter").shows("19 bytes to larch-");
+    desk.keys("Esc").shows("0x557504163013").hides("selected");
+    desk.keys("g p:0x1000 Enter y").shows("nothing is selected; V begins a selection");
 }

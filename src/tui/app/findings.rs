@@ -36,6 +36,7 @@ impl App {
     }
 
     pub(super) fn not_judged(&mut self, why: String) {
+        self.tree.not_judged();
         if let Some(view) = self.findings().and_then(|table| self.tables.get_mut(table)) {
             view.failure = Some(why.clone());
         }

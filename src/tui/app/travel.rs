@@ -235,6 +235,7 @@ impl App {
         view.inspects = inspects;
         match place.reads {
             Reads::Bytes => (),
+            Reads::Found(length) => view.found = Some((place.at, length)),
             Reads::Code => view.toggle(Mode::Code),
             Reads::Structure(name) => view.overlay(name),
         }

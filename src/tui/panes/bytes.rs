@@ -110,6 +110,8 @@ pub struct BytesView {
     pub needle: Needle,
     /// Where the needle was found, and its length.
     pub found: Option<(u64, usize)>,
+    /// Where a selection began.
+    pub anchor: Option<u64>,
     shape: Shape,
     height: u16,
     body: Rect,
@@ -137,6 +139,7 @@ impl BytesView {
             fields: None,
             needle: Needle::default(),
             found: None,
+            anchor: None,
             shape: Shape::of(78, 16),
             height: 20,
             body: Rect::ZERO,
@@ -406,8 +409,22 @@ impl BytesView {
     pub fn bounded(&self) -> bool {
         self.last - self.first < 1 << 47
     }
+    /// The first and the last of the selected bytes; whole instructions where code is read.
+    pub fn selection(&self) -> Option<(u64, u64)> {
+        let anchor = self.anchor?;
+        let (first, last) = (anchor.min(self.cursor), anchor.max(self.cursor));
+        let rest = if self.mode == Mode::Code { self.line(last).map_or(0, |line| line.length.saturating_sub(1)) } else { 0 };
+        Some((first, last.saturating_add(rest).min(self.last)))
+    }
     /// Where the cursor is, in the region and in the machine.
     pub fn position(&self) -> String {
+        if let Some((first, last)) = self.selection() {
+            return format!(
+                "{} selected  {:#x}",
+                crate::tui::text::counted(((last - first) as usize).saturating_add(1), "byte", "bytes"),
+                self.cursor
+            );
+        }
         let offset = if self.bounded() && self.first > 0 { format!(" +{:#x}", self.cursor - self.first) } else { String::new() };
         format!("{:#x}{offset}", self.cursor)
     }
@@ -670,7 +687,8 @@ impl Source for BytesView {
         })
     }
     fn marked(&self, at: u64) -> bool {
-        self.found.is_some_and(|(found, length)| at.wrapping_sub(found) < length as u64)
+        let selected = self.selection().is_some_and(|(first, last)| (first..=last).contains(&at));
+        selected || (self.anchor.is_none() && self.found.is_some_and(|(found, length)| at.wrapping_sub(found) < length as u64))
     }
 }
 

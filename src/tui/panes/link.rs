@@ -38,6 +38,8 @@ pub enum Reads {
     Bytes,
     Code,
     Structure(String),
+    /// Bytes, so many of which were found by a search.
+    Found(usize),
 }
 
 /// The memory that an address belongs to, where the row may not name the process object.
@@ -169,6 +171,15 @@ impl Row<'_> {
             }
             "findings" => self.reference(),
             "timeline" => self.moment(),
+            "search" => {
+                let length = self.number("length").and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+                let what = format!("hit of {}", self.text("pattern")?);
+                let virtual_at = self.number("address").and_then(|at| Some((self.space(at)?, at)));
+                let physical = || Some((Where::Space(Space::Physical), self.number("physical_address")?));
+                let (space, at) = virtual_at.or_else(physical)?;
+                let place = Place { space, first: 0, last: u64::MAX, at, what: what.clone(), reads: Reads::Found(length) };
+                named("bytes", what, Link::Bytes(place))
+            }
             "threads" => {
                 let at = self.number("start_address").filter(|at| *at != 0)?;
                 let what = format!("start of thread {}", self.text("tid")?);

@@ -8,6 +8,7 @@ use super::times::{Order, Zoom};
 use super::{flow, frame, record, role_of, signs, value};
 use crate::engine::Entry;
 use crate::facts::{Cell, Kind, Origin, Rows, Scope, State, Table};
+use crate::tui::hunt::{Hunt, surroundings};
 use crate::tui::text::{Cut, counted, grouped};
 use crate::tui::theme::{Look, Role};
 use crate::tui::widgets::virtual_table::{Grid, KEEP, ListState, Painted, VirtualTable, Want, place};
@@ -183,7 +184,20 @@ fn shows(table: &str) -> Option<&'static [Show]> {
         show("symbol", "SYMBOL", 5),
         show("detail", "DETAIL", 4),
     ];
+    const SEARCH: &[Show] = &[
+        show("address", "ADDRESS", 8),
+        show("physical_address", "PHYSICAL", 4),
+        show("pattern", "PATTERN", 5),
+        show("form", "FORM", 3),
+        show("text", "STRING", KEEP),
+        show("context", "FOUND", KEEP),
+        show("kind", "KIND", 7),
+        show("file", "FILE", 6),
+        show("protection", "RIGHTS", 4),
+        show("mappings", "MAPPED", 2),
+    ];
     Some(match table {
+        "search" => SEARCH,
         "events" => EVENTS,
         "timeline" => TIMELINE,
         "connections" => CONNECTIONS,
@@ -243,6 +257,7 @@ fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
         let comfort = match kind {
             // What it is about says more than anything beside it.
             _ if column.name == "subject" => Some(70),
+            _ if column.name == "context" => Some(48),
             Kind::Text | Kind::List | Kind::Bytes | Kind::Object => Some(if long { 24 } else { 15 }),
             _ => None,
         };
@@ -275,6 +290,8 @@ pub struct TableView {
     pub machine_only: bool,
     /// What has been asked for, and what the rows are about.
     pub asked: Option<Scope>,
+    /// The search whose hits the rows are, if they are that.
+    pub hunt: Option<Arc<Hunt>>,
     pub rows: Option<Arc<dyn Rows>>,
     /// Since when the rows have been those of another process, shown only until the new ones come.
     pub stale: Option<Instant>,
@@ -324,6 +341,7 @@ impl TableView {
             title,
             machine_only: !scoped,
             asked: None,
+            hunt: None,
             rows: None,
             stale: None,
             failure: None,
@@ -347,6 +365,14 @@ impl TableView {
         }
     }
 
+    /// The hits of a search.
+    pub fn hunting(entry: &'static Entry, os: Origin, hunt: Arc<Hunt>) -> Self {
+        let asked = Some(hunt.scope());
+        let mut columns = columns(entry.table, os);
+        columns.retain(|column| entry.table.columns.get(column.index).is_some_and(|column| !hunt.spares(column.name)));
+        Self { machine_only: true, asked, columns, hunt: Some(hunt), ..Self::new(entry, os) }
+    }
+
     /// Rows have come, perhaps not all of them yet.
     pub fn load(&mut self, rows: Arc<dyn Rows>) {
         if self.stale.take().is_some() || self.rows.is_none() {
@@ -368,6 +394,14 @@ impl TableView {
             self.list.cursor = row;
         }
         self.fresh &= self.list.cursor == 0;
+        // The hits of a search are put in order in the end: the cursor stays with its own.
+        if let (Some(before), Some(row), false) = (self.rows.as_ref().filter(|_| self.hunt.is_some()), self.selected(), self.fresh)
+            && let Some(now) = same_hit(before.as_ref(), row, rows.as_ref())
+            && now != row
+        {
+            self.arranged = Arranged::default();
+            self.list.cursor = now;
+        }
         self.failure = None;
         self.measure(rows.as_ref());
         self.hidden = rows.table().column("state").map_or(0, |state| {
@@ -409,6 +443,7 @@ impl TableView {
                 Cell::Hex(number) => 2 + (64 - number.leading_zeros()).div_ceil(4).max(1) as usize,
                 Cell::Time(_) => 19,
                 Cell::Bool(_) => 3,
+                Cell::Bytes(bytes) if self.hunt.is_some() => bytes.len(),
                 Cell::Bytes(bytes) => bytes.len() * 3,
                 Cell::Text(text) => text.len().min(WIDEST.into()) + if column.joined.is_some() { 8 } else { 0 },
                 Cell::List(items) if matches!(items.first(), Some(Cell::Object(_))) => signs(&items).len(),
@@ -584,6 +619,9 @@ impl TableView {
 
     fn waiting(&self) -> (Role, String) {
         let findings = "judging processes, modules and hooks; meanwhile 0 shows the process tree";
+        if let Some(hunt) = &self.hunt {
+            return (Role::Dim, format!("searching {} for {}; ^C stops, w shows how far it is", hunt.place, hunt.name()));
+        }
         (Role::Dim, if self.entry.table.name == "findings" { findings } else { "reading..." }.to_owned())
     }
 
@@ -614,6 +652,9 @@ impl TableView {
         };
         let of = if self.asked == Some(Scope::Machine) || self.machine_only { "this image" } else { "this process" };
         let mut lines = vec![(Role::Text, format!("{of} has no {subject}"))];
+        if let Some(hunt) = &self.hunt {
+            lines = vec![(Role::Text, format!("not found in {}: {}", hunt.place, hunt.name()))];
+        }
         if rows.state() == State::Cancelled {
             lines = vec![(Role::Warning, "cancelled before the first row was found".into())];
         }
@@ -698,6 +739,9 @@ impl TableView {
         if self.gives_reasons() {
             area = reasons(area, buffer, &mut parts, look);
         }
+        if let Some(rule) = self.hunt.as_ref().and_then(|hunt| hunt.rule(rows.as_ref(), row)) {
+            area = written(area, buffer, rule, look);
+        }
         if area.height < 4 || self.gives_reasons() {
             // What is not to be seen in the table comes first where there is little room.
             let columns = rows.table().columns;
@@ -712,7 +756,7 @@ impl TableView {
 
     /// Whether its rows say why they are here.
     pub fn gives_reasons(&self) -> bool {
-        self.entry.table.column("indicators").is_some()
+        self.entry.table.column("indicators").is_some() || self.hunt.as_ref().is_some_and(|hunt| hunt.by_rules())
     }
 
     /// Whether all rows belong to the process that the title names.
@@ -774,6 +818,22 @@ fn reasons(area: Rect, buffer: &mut Buffer, parts: &mut Vec<(String, String, Rol
     Rect { x: area.x + 1, width: area.width.saturating_sub(1), y: area.y + used, height: area.height - used }
 }
 
+/// Writes a text line by line, as far as there is room above the last two lines; answers the room that is left.
+fn written(area: Rect, buffer: &mut Buffer, text: &str, look: &Look) -> Rect {
+    let most = area.height.saturating_sub(2);
+    let mut y = area.y;
+    for (number, line) in text.lines().enumerate() {
+        if y - area.y >= most {
+            break;
+        }
+        let cut = y - area.y + 1 == most && number + 1 < text.lines().count();
+        let line = if cut { "v shows the whole rule".to_owned() } else { look.fit(line, usize::from(area.width), Cut::End) };
+        put(buffer, area.x + 1, y, &line, area.width.saturating_sub(1), look.style(if cut { Role::Dim } else { Role::Text }));
+        y += 1;
+    }
+    Rect { y, height: area.bottom() - y, ..area }
+}
+
 /// An address with its port, if it has one.
 fn address(text: &str, port: Option<i128>) -> String {
     match port {
@@ -817,6 +877,14 @@ impl Seek {
     }
 }
 
+/// The row of a hit in other rows of the same search.
+fn same_hit(rows: &dyn Rows, row: usize, others: &dyn Rows) -> Option<usize> {
+    let columns = ["physical_address", "length", "pattern", "form"].map(|name| rows.table().column(name));
+    let same = |other: &usize| columns.iter().flatten().all(|column| others.cell(*other, *column) == rows.cell(row, *column));
+    // Mostly it is where it was.
+    Some(row).filter(same).or_else(|| (0..others.len()).find(same))
+}
+
 /// The first row that an address stands in, in the row's own address before all others.
 fn row_of(rows: &dyn Rows, at: u64) -> Option<usize> {
     let columns = rows.table().columns;
@@ -850,6 +918,11 @@ impl Grid for Shown<'_> {
         let name = rows.table().columns.get(column.index).map_or("", |column| column.name);
         let port = column.joined.map(|joined| rows.cell(row, joined)).and_then(|port| port.number());
         let text = match &cell {
+            Cell::Bytes(bytes) if self.view.hunt.is_some() => {
+                let before = rows.table().column("before").and_then(|before| rows.cell(row, before).number());
+                let text = surroundings(bytes, before.and_then(|before| usize::try_from(before).ok()).unwrap_or(0));
+                self.look.fit(&text, room, column.cut)
+            }
             Cell::Text(text) if column.joined.is_some() => self.look.fit(&address(text, port), room, column.cut),
             Cell::Text(text) if !text.contains('_') => self.look.fit(text, room, column.cut),
             Cell::List(items) if matches!(items.first(), Some(Cell::Object(_))) => self.look.fit(&signs(items), room, column.cut),
