@@ -3,6 +3,7 @@
 mod bytes;
 mod catalog;
 mod dump;
+mod identity;
 mod job;
 mod landmarks;
 mod profiles;

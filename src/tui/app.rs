@@ -1,32 +1,37 @@
 //! The explorer's state, and how it changes. Draws nothing, reads no image: it answers messages, and asks for work by effects.
 
+mod case;
 mod findings;
+mod notes;
 mod questions;
+mod report;
 mod take;
 mod texts;
 mod travel;
 mod work;
 
 use super::commands::{Command, Key, Pane};
-use super::export::{Export, Writer};
+use super::export::{Export, Report, Reporter, Writer};
 use super::keymap::Keymap;
 use super::panes::arrange::{Arranged, Ask};
 use super::panes::bytes::{BytesView, Mode, Told, Want};
 use super::panes::link::Link;
 use super::panes::overlay::Overlay;
 use super::panes::process_tree::{Order, ProcessTree};
-use super::panes::table::TableView;
+use super::panes::table::{Seek, TableView};
 use super::text::counted;
 use super::theme::{Look, Role};
 use super::widgets::palette::Item;
 use super::work::{Id, Ongoing};
 use crate::address::VirtAddr;
+use crate::case::{Action, Judgement, News, Object, Order as Keep};
 use crate::engine::{Entry, Hit, Space, Stretch};
 use crate::facts::{Info, Located, Rows, Scope, State};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
 pub use findings::FINDINGS;
 use questions::{Prompt, Question};
 use ratatui::layout::Rect;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -75,6 +80,10 @@ pub enum Message {
     Running(Vec<Ongoing>),
     /// What became of an export, in words.
     Exported(Result<String, String>),
+    /// What became of a report.
+    Reported(Result<String, String>),
+    /// What the keeper of the case has to say.
+    Kept(News),
     /// Time has passed while work goes on.
     Tick,
 }
@@ -86,6 +95,8 @@ pub struct Opened {
     /// Where the tree's scores come from.
     pub scores: Option<&'static Entry>,
     pub tables: Vec<&'static Entry>,
+    /// Folders where evidence lies.
+    pub folders: Vec<PathBuf>,
 }
 
 /// Whose rows: the tree's, its scores, or those of one of the tables.
@@ -128,6 +139,9 @@ pub enum Effect {
     },
     StopFinding,
     Export(Export),
+    Report(Report),
+    /// Note something in the case.
+    Keep(Keep),
     /// Hand a text to the terminal's clipboard.
     Copy(String),
     /// Begin or stop to tell what is running.
@@ -168,6 +182,11 @@ enum Choice {
     Export(&'static Writer, bool),
     Copy(String),
     Cancel(Id),
+    Noted(Object),
+    Judgement(Judgement),
+    Report(report::Part),
+    Audit,
+    ExportAudit(&'static Writer),
 }
 
 /// Where things were last drawn, for the mouse.
@@ -201,6 +220,9 @@ pub struct App {
     pub overlay: Option<Overlay>,
     /// The forms in which rows can be exported.
     pub writers: &'static [Writer],
+    pub reporter: Option<Reporter>,
+    folders: Vec<PathBuf>,
+    case: case::Case,
     pub keymap: Keymap,
     pending: Option<take::Pending>,
     prompt: Option<Prompt>,
@@ -236,6 +258,9 @@ impl App {
             travels: travel::Travels::default(),
             overlay: None,
             writers: &[],
+            reporter: None,
+            folders: Vec::new(),
+            case: case::Case::default(),
             keymap: Keymap::default(),
             pending: None,
             prompt: None,
@@ -255,7 +280,7 @@ impl App {
 
     /// Takes a message and answers with the work that follows from it.
     pub fn update(&mut self, message: Message) -> Vec<Effect> {
-        if !matches!(message, Message::Tick) {
+        if !matches!(message, Message::Tick | Message::Kept(_)) {
             self.dirty = true;
         }
         match message {
@@ -290,8 +315,10 @@ impl App {
             Message::Crossed { serial, result } => self.crossed(serial, result),
             Message::Located { serial, found } => self.located(serial, found),
             Message::Running(pieces) => self.running(pieces),
-            Message::Exported(Ok(said)) => self.notice = Some((Role::Text, said)),
-            Message::Exported(Err(why)) => self.warn(why),
+            Message::Exported(Ok(said)) => self.written(Action::Exported, said),
+            Message::Reported(Ok(said)) => self.written(Action::Reported, said),
+            Message::Exported(Err(why)) | Message::Reported(Err(why)) => self.warn(why),
+            Message::Kept(news) => self.kept(news),
             Message::Tick => {
                 for view in &mut self.tables {
                     if view.stale.is_some_and(|since| since.elapsed() > STALE) {
@@ -302,6 +329,9 @@ impl App {
             }
         }
         self.pursue();
+        if self.info.is_some() && self.dirty {
+            self.look_round(false);
+        }
         std::mem::take(&mut self.effects)
     }
 
@@ -317,7 +347,9 @@ impl App {
             self.notice = Some((Role::Warning, format!("! {first}{more}")));
         }
         self.info = Some(opened.info);
+        self.folders = opened.folders;
         self.show_findings();
+        self.begin_trail();
     }
 
     fn rows(&mut self, slot: Slot, scope: Scope, rows: Arc<dyn Rows>) {
@@ -325,6 +357,7 @@ impl App {
             Slot::Tree => {
                 let whole = rows.state() != State::Running;
                 self.tree.load(rows, &self.look);
+                self.resume();
                 // Judging all processes takes a while: it waits until there is a tree to show the scores in.
                 if let Some(entry) = self.scores.take_if(|_| whole) {
                     self.effects.push(Effect::Query { slot: Slot::Scores, entry, scope: Scope::Machine });
@@ -425,6 +458,7 @@ impl App {
             self.interrupted = false;
         }
         self.notice = None;
+        self.touch();
         if self.prompt.is_some() {
             return self.prompt_key(key);
         }

@@ -2,7 +2,7 @@
 //! answers with messages. Each table has one running and one waiting query; the newest takes the place of the one that waits.
 
 use super::app::{Effect, Message, Slot, Work};
-use super::export::Export;
+use super::export::{Export, Report};
 use super::panes::arrange::{Arranged, arrange};
 use super::panes::bytes::{Reading, Survey, Told, Want};
 use super::work::{Id, Ongoing};
@@ -38,6 +38,7 @@ pub struct Jobs {
     crossing: Numbered<Result<Option<u64>, String>>,
     locating: Numbered<Option<Located>>,
     exporting: Vec<Task<Result<String, String>>>,
+    reporting: Vec<Task<Result<String, String>>>,
     began: Option<Instant>,
     /// When what is running was last told, if that is wanted.
     listed: Option<Option<Instant>>,
@@ -66,6 +67,7 @@ impl Jobs {
             crossing: None,
             locating: None,
             exporting: Vec::new(),
+            reporting: Vec::new(),
             began: None,
             listed: None,
         }
@@ -112,10 +114,15 @@ impl Jobs {
             }
             Effect::StopFinding => self.finding = None,
             Effect::Export(export) => self.export(export),
+            Effect::Report(Report { contents, folder, write }) => {
+                let session = self.session.clone();
+                let task = Task::start(move |watch| write(&session, &contents, &folder, watch).map_err(|why| why.0));
+                self.reporting.push(task);
+            }
             Effect::Cancel => self.cancel(),
             Effect::CancelOne(id) => self.stop(id),
             Effect::ListWork(wanted) => self.listed = wanted.then_some(None),
-            Effect::Copy(_) | Effect::Suspend | Effect::Redraw | Effect::Quit => (),
+            Effect::Keep(_) | Effect::Copy(_) | Effect::Suspend | Effect::Redraw | Effect::Quit => (),
         }
         self.began = self.awaited().then(|| self.began.unwrap_or_else(Instant::now));
     }
@@ -144,6 +151,7 @@ impl Jobs {
             Id::Locate => self.locating = None,
             // It says what it leaves behind.
             Id::Export => self.exporting.iter().for_each(|task| task.watch().cancel()),
+            Id::Report => self.reporting.iter().for_each(|task| task.watch().cancel()),
         }
     }
 
@@ -174,6 +182,7 @@ impl Jobs {
         pieces.extend(self.crossing.iter().map(|(_, task)| piece(Id::Cross, "next memory", task)));
         pieces.extend(self.locating.iter().map(|(_, task)| piece(Id::Locate, "name", task)));
         pieces.extend(self.exporting.iter().map(|task| piece(Id::Export, "export", task)));
+        pieces.extend(self.reporting.iter().map(|task| piece(Id::Report, "report", task)));
         pieces.sort_by_key(|piece| std::cmp::Reverse(piece.elapsed));
         pieces
     }
@@ -214,12 +223,8 @@ impl Jobs {
         if let Some((serial, result)) = done(&mut self.locating) {
             messages.push(Message::Located { serial, found: result.ok().flatten() });
         }
-        self.exporting.retain(|task| {
-            let result = task.take();
-            let over = result.is_some();
-            messages.extend(result.map(|result| Message::Exported(result.and_then(|said| said))));
-            !over
-        });
+        over(&mut self.exporting, Message::Exported, &mut messages);
+        over(&mut self.reporting, Message::Reported, &mut messages);
         if !self.awaited() {
             self.began = None;
         }
@@ -244,6 +249,7 @@ impl Jobs {
             || self.crossing.is_some()
             || self.locating.is_some()
             || !self.exporting.is_empty()
+            || !self.reporting.is_empty()
     }
 
     /// Whether what is awaited may come any moment.
@@ -261,6 +267,7 @@ impl Jobs {
         let (what, (done, total), elapsed) = match (self.began.filter(|_| !self.quick()), running(true)) {
             (Some(began), _) => {
                 let (what, reading) = match (running(false), &self.finding, self.arranging.values().next()) {
+                    _ if let Some(task) = self.reporting.first() => ("report", task.watch().reading()),
                     (_, Some((_, task)), _) => ("search", task.watch().reading()),
                     (Some(running), ..) => (running.job.table.name, running.job.watch().reading()),
                     (.., Some((_, task))) => ("sorting", task.watch().reading()),
@@ -316,6 +323,17 @@ impl Lane {
 
 fn piece<T: Send + 'static>(id: Id, what: &str, task: &Task<T>) -> Ongoing {
     Ongoing { id, what: what.to_owned(), reading: task.watch().reading(), elapsed: task.elapsed() }
+}
+
+/// Takes the results of those that are over.
+fn over(tasks: &mut Vec<Task<Result<String, String>>>, message: fn(Result<String, String>) -> Message, messages: &mut Vec<Message>) {
+    tasks.retain(|task| match task.take() {
+        Some(result) => {
+            messages.push(message(result.and_then(|said| said)));
+            false
+        }
+        None => true,
+    });
 }
 
 /// The result of a task that has one, with its number.

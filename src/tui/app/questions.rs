@@ -17,6 +17,11 @@ pub enum Question {
     Structure,
     /// Where to write an export.
     Path,
+    /// The folder of a report.
+    Folder,
+    /// What to note on what the cursor is on.
+    Comment,
+    Tags,
     /// One of some choices, under this heading.
     Choose(&'static str),
 }
@@ -44,6 +49,9 @@ impl App {
             (Question::Goto, _) => "go to:",
             (Question::Structure, _) => "structure:",
             (Question::Path, _) => "write to new file:",
+            (Question::Folder, _) => "write to folder:",
+            (Question::Comment, _) => "comment:",
+            (Question::Tags, _) => "tags:",
             (Question::Choose(heading), _) => heading,
         };
         Some((question.to_owned(), prompt.answer.clone(), prompt.error.clone()))
@@ -141,7 +149,11 @@ impl App {
     }
 
     pub(super) fn ask(&mut self, question: Question, before: String) {
-        let answer = if matches!(question, Question::Filter | Question::Path) { before.clone() } else { String::new() };
+        let answer = if matches!(question, Question::Filter | Question::Path | Question::Folder | Question::Comment | Question::Tags) {
+            before.clone()
+        } else {
+            String::new()
+        };
         self.prompt = Some(Prompt { question, answer, before, error: None, choices: Vec::new(), choice: 0 });
     }
     /// Lets one of some things be chosen, by arrows or by letters of its name.
@@ -234,6 +246,7 @@ impl App {
         let typed = prompt.answer.trim();
         match (prompt.question, self.pane()) {
             (Question::Choose(heading), _) => match choice {
+                Some(Choice::Report(part)) => self.report_part(part, prompt.choice),
                 Some(choice) => self.chosen(choice),
                 None if heading == ":" => self.warn(format!("there is no command like {}", prompt.answer)),
                 None => self.warn(format!("nothing to choose is like {}", prompt.answer)),
@@ -265,7 +278,9 @@ impl App {
                 }
             }
             (Question::Filter, _) => (),
-            (Question::Goto | Question::Structure | Question::Path, _) if typed.is_empty() => (),
+            (Question::Comment | Question::Tags, _) => self.noted(prompt.question, typed),
+            (Question::Goto | Question::Structure | Question::Path | Question::Folder, _) if typed.is_empty() => (),
+            (Question::Folder, _) => self.report(typed),
             (Question::Goto, _) => match Target::parse(typed) {
                 Ok(target) => self.go_to(target, typed),
                 Err(why) => self.warn(why),
@@ -293,6 +308,11 @@ impl App {
             Choice::Export(writer, all) => self.ask_export_path(writer, all),
             Choice::Copy(text) => self.copy(text),
             Choice::Cancel(id) => self.cancel(id),
+            Choice::Noted(object) => self.go_to_noted(&object),
+            Choice::Judgement(judgement) => self.judge(judgement),
+            Choice::Report(part) => self.report_part(part, 0),
+            Choice::Audit => self.show_audit(),
+            Choice::ExportAudit(writer) => self.export_audit(writer),
         }
     }
 

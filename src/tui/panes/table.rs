@@ -3,7 +3,8 @@
 use super::arrange::{Arranged, Ask, Sort, next_hit};
 use super::filter::{self, Field};
 use super::link::{self, Named};
-use super::{flow, frame, record, role_of, signs, value};
+use super::{Sign, Signs, flow, frame, noted, record, role_of, signs, value};
+use crate::case::Object;
 use crate::engine::Entry;
 use crate::facts::{Cell, Kind, Origin, Rows, Scope, State, Table};
 use crate::tui::text::{Cut, counted, grouped};
@@ -254,6 +255,25 @@ fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
     }
 }
 
+/// A row to go to when it is here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seek {
+    /// The row that this address stands in.
+    Address(u64),
+    Object(Object),
+    /// An object, of which nothing is said where it is not there.
+    Again(Object),
+}
+
+impl Seek {
+    fn row_in(&self, rows: &dyn Rows) -> Option<usize> {
+        match self {
+            Self::Address(at) => row_of(rows, *at),
+            Self::Object(object) | Self::Again(object) => object.row_in(rows),
+        }
+    }
+}
+
 /// A table in its pane.
 pub struct TableView {
     pub entry: &'static Entry,
@@ -274,8 +294,9 @@ pub struct TableView {
     pub arranged: Arranged,
     /// The row to return to when the rows are here.
     pub wanted: Option<usize>,
-    /// The address of the row to go to when it is here.
-    pub seek: Option<u64>,
+    pub seek: Option<Seek>,
+    /// What is noted on its rows.
+    pub signs: Signs,
     /// Rows that the user has not moved in yet: the cursor stays at the top however they are ordered.
     fresh: bool,
     /// Counts the arrangements asked for, so that a late one is known as such.
@@ -317,6 +338,7 @@ impl TableView {
             arranged: Arranged::default(),
             wanted: None,
             seek: None,
+            signs: Signs::default(),
             fresh: true,
             generation: 0,
             hidden: 0,
@@ -335,7 +357,7 @@ impl TableView {
             self.measured = 0;
             self.fresh = true;
         }
-        let sought = self.seek.and_then(|at| row_of(rows.as_ref(), at));
+        let sought = self.seek.as_ref().and_then(|seek| seek.row_in(rows.as_ref()));
         if sought.is_some() {
             self.seek = None;
             self.arranged = Arranged::default();
@@ -358,7 +380,12 @@ impl TableView {
     /// What to say of a row that was to be gone to and is not here, though all rows are.
     pub fn missed(&mut self) -> Option<String> {
         let whole = self.rows.as_ref().is_some_and(|rows| rows.state() != State::Running);
-        self.seek.take_if(|_| whole).map(|at| format!("{} has no row at {at:#x}", self.title.to_lowercase()))
+        let title = self.title.to_lowercase();
+        match self.seek.take_if(|_| whole)? {
+            Seek::Address(at) => Some(format!("{title} has no row at {at:#x}")),
+            Seek::Object(_) => Some(format!("{title} does not have the noted row any more")),
+            Seek::Again(_) => None,
+        }
     }
 
     pub fn forget(&mut self) {
@@ -486,6 +513,14 @@ impl TableView {
             (Some(rows), Some(row)) => link::of_row(rows.as_ref(), row, self.asked, self.os),
             _ => Vec::new(),
         }
+    }
+
+    /// What is noted on a row.
+    fn sign(&self, row: usize) -> Option<&Sign> {
+        if self.signs.is_empty() {
+            return None;
+        }
+        self.signs.get(&Object::of_row(self.rows.as_deref()?, row).key)
     }
 
     /// The row on the screen line `y`.
@@ -622,7 +657,7 @@ impl TableView {
             shown.is_some_and(|(shown, _, width)| self.columns.get(*shown).is_some_and(|column| column.widest <= *width))
         };
         let mut parts = record(rows.as_ref(), row, look);
-        let mut area = area;
+        let mut area = noted(area, buffer, self.sign(row), look);
         if self.gives_reasons() {
             area = reasons(area, buffer, &mut parts, look);
         }
@@ -753,6 +788,9 @@ impl Grid for Shown<'_> {
     }
     fn margin(&self, row: usize) -> Option<Painted> {
         let rows = self.view.rows.as_ref()?;
+        if let Some(Sign { sign, .. }) = self.view.row_at(row).and_then(|row| self.view.sign(row)) {
+            return Some(Painted { text: sign.to_string(), role: Role::Key });
+        }
         let problems = rows.table().columns.len().checked_sub(1)?;
         let troubled = matches!(rows.cell(self.view.row_at(row)?, problems), Cell::List(items) if !items.is_empty());
         troubled.then(|| Painted { text: "!".into(), role: Role::Warning })
