@@ -24,6 +24,7 @@ pub enum News {
     /// What was kept before, whether notes are kept from now on, and what there is to say of it.
     Opened {
         book: Box<Casebook>,
+        identity: Box<Identity>,
         kept: bool,
         told: Option<String>,
     },
@@ -150,7 +151,10 @@ impl Work {
         if self.store.as_ref().is_some_and(Store::read_only) {
             (self.path, self.store) = (None, None);
         }
-        _ = self.told.send(News::Opened { book: Box::new(book), kept: self.path.is_some(), told });
+        _ = self.told.send({
+            let identity = Box::new(self.identity.clone());
+            News::Opened { book: Box::new(book), identity, kept: self.path.is_some(), told }
+        });
     }
 
     fn run(&mut self, orders: &Receiver<Order>) {

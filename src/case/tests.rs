@@ -65,7 +65,7 @@ fn order(note: Note) -> Order {
 #[track_caller]
 fn opened(news: Vec<News>) -> (Casebook, bool, Option<String>) {
     match news.into_iter().next() {
-        Some(News::Opened { book, kept, told }) => (*book, kept, told),
+        Some(News::Opened { book, kept, told, .. }) => (*book, kept, told),
         _ => panic!("no word of the opening"),
     }
 }

@@ -31,16 +31,17 @@ pub(super) struct Markdown<W: Write>(pub W);
 
 impl<W: Write> Page for Markdown<W> {
     fn begin(&mut self, title: &str) -> io::Result<()> {
-        writeln!(self.0, "# {}", inline(title))
+        writeln!(self.0, "# {}\n", inline(title))
     }
     fn heading(&mut self, level: u8, text: &str) -> io::Result<()> {
-        writeln!(self.0, "\n{} {}\n", "#".repeat(level.into()), inline(text))
+        writeln!(self.0, "{} {}\n", "#".repeat(level.into()), inline(text))
     }
     fn text(&mut self, text: &str) -> io::Result<()> {
         writeln!(self.0, "{}\n", inline(text))
     }
     fn fields(&mut self, fields: &[(&str, String)]) -> io::Result<()> {
-        fields.iter().try_for_each(|(name, value)| writeln!(self.0, "- **{}**: {}", inline(name), inline(value)))
+        fields.iter().try_for_each(|(name, value)| writeln!(self.0, "- **{}**: {}", inline(name), inline(value)))?;
+        writeln!(self.0)
     }
     fn head(&mut self, columns: &[&str]) -> io::Result<()> {
         let names: Vec<String> = columns.iter().map(|name| inline(name)).collect();

@@ -349,7 +349,7 @@ impl App {
         self.info = Some(opened.info);
         self.folders = opened.folders;
         self.show_findings();
-        self.begin_trail();
+        self.opened_now();
     }
 
     fn rows(&mut self, slot: Slot, scope: Scope, rows: Arc<dyn Rows>) {

@@ -1032,7 +1032,7 @@ fn a_large_frame_is_bracketed() {
 #[test]
 fn a_note_is_seen_listed_and_leads_back() {
     let mut desk = Desk::new(120, 30, &PLAIN);
-    desk.keys("0 f bash Enter m").shows("bash 812 marked").shows("812*");
+    desk.keys("0 f bash Enter m").shows("marked: bash 812").shows("812*");
     desk.keys("Esc Tab 2 Down c staging Enter").shows("*0x557504165000").hides("comment:");
     desk.keys("t c2 Space #tmp Enter").shows("#c2 #tmp: staging").shows("case: 2 notes");
     desk.keys("Down Enter m").shows("*");
@@ -1087,7 +1087,7 @@ fn an_image_is_found_as_it_was_left() {
             desk.keys("0");
         }
         let book = Casebook { view: Some((view.to_owned(), "2026-11-22T09:01:02.003Z".into())), ..book.clone() };
-        desk.send(Message::Kept(News::Opened { book: Box::new(book), kept: true, told: None }));
+        desk.send(Message::Kept(News::Opened { book: Box::new(book), identity: Box::default(), kept: true, told: None }));
         desk.draw();
         desk
     };
@@ -1109,7 +1109,7 @@ fn an_image_is_found_as_it_was_left() {
 fn what_cannot_be_kept_is_said_once() {
     let mut desk = desk();
     let told = Some("notes are not saved: /data: it is full".to_owned());
-    desk.send(Message::Kept(News::Opened { book: Box::default(), kept: false, told }));
+    desk.send(Message::Kept(News::Opened { book: Box::default(), identity: Box::default(), kept: false, told }));
     desk.draw();
     desk.shows("notes are not saved: /data");
     desk.keys("m").shows("1 note, not kept");

@@ -4,7 +4,7 @@ use super::{App, Effect, Focus};
 use crate::address::VirtAddr;
 use crate::case::{Action, Casebook, News, Note, Notes, Object, Order, Step};
 use crate::engine::Space;
-use crate::facts::{Answer, Record, Rows, Sink, State, Time};
+use crate::facts::{Answer, Identity, Record, Rows, Sink, State, Time};
 use crate::tui::panes::arrange::Sort;
 use crate::tui::panes::bytes::{BytesView, Mode};
 use crate::tui::panes::link::{Place, Reads, Where};
@@ -34,6 +34,7 @@ pub struct Case {
     pub notes: Notes,
     trail: Vec<Step>,
     keeping: Keeping,
+    opened: Option<Time>,
     /// Orders whose answer is awaited.
     saving: usize,
     failed: bool,
@@ -117,7 +118,7 @@ impl App {
     pub(super) fn kept(&mut self, news: News) {
         let before = self.case_status();
         match news {
-            News::Opened { book, kept, told } => return self.take_case(*book, kept, told),
+            News::Opened { book, identity, kept, told } => return self.take_case(*book, &identity, kept, told),
             News::Saved => {
                 self.case.saving = self.case.saving.saturating_sub(1);
                 (self.case.failed, self.case.saved) = (false, true);
@@ -137,12 +138,13 @@ impl App {
         self.dirty |= before != self.case_status();
     }
 
-    fn take_case(&mut self, book: Casebook, kept: bool, told: Option<String>) {
+    fn take_case(&mut self, book: Casebook, identity: &Identity, kept: bool, told: Option<String>) {
         let Casebook { notes, trail, view } = book;
         self.case.keeping = if kept { Keeping::Kept } else { Keeping::Lost };
         self.case.saved = !trail.is_empty();
         // Steps of this run came before the answer.
         self.case.trail.splice(0..0, trail);
+        self.begin_trail(identity);
         let mut back = Vec::new();
         if !notes.is_empty() {
             back.push(counted(notes.len(), "note", "notes"));
@@ -210,10 +212,16 @@ impl App {
         self.effects.push(Effect::Keep(Order::Done(step)));
     }
 
-    pub(super) fn begin_trail(&mut self) {
+    /// What was opened: known when the keeper has looked at it.
+    fn begin_trail(&mut self, identity: &Identity) {
         let Some(info) = &self.info else { return };
-        let what = format!("{}, {}, {} bytes; {}", self.name, info.format, info.size, info.kernel);
-        self.seen(Step::now(Action::Opened, what));
+        let files: Vec<_> = identity.files.iter().map(|path| path.display().to_string()).collect();
+        let files = if files.is_empty() { identity.name.clone() } else { files.join(", ") };
+        let what = format!("{files}: {}, {} bytes, identity {}; {}", info.format, info.size, identity.key, info.kernel);
+        self.seen(Step { time: self.case.opened.into(), action: Action::Opened, what, ..Step::default() });
+    }
+    pub(super) fn opened_now(&mut self) {
+        self.case.opened = Some(Time::now());
     }
 
     fn seen(&mut self, step: Step) {
@@ -224,7 +232,8 @@ impl App {
     /// Notices that one is somewhere else now, and keeps what was looked at long enough; `now` keeps where one is, too.
     pub(super) fn look_round(&mut self, now: bool) {
         let crumbs = self.crumbs();
-        let place = crumbs.get(1..).unwrap_or_default().join(self.look.symbols.crumb);
+        // The same on every terminal: it is kept.
+        let place = crumbs.get(1..).unwrap_or_default().join(" > ");
         let at = self.bytes.as_ref().filter(|_| self.focus == Focus::Tables).map(|view| view.cursor);
         let before = match &mut self.case.here {
             Some(here) if here.place == place => {

@@ -55,8 +55,8 @@ impl App {
         let Some((object, label)) = self.noted_object() else { return self.nothing_to_note() };
         let mut note = self.note_on(&object, &label);
         note.marked = !note.marked;
-        let said = if note.marked { "marked; ' lists all notes" } else { "no longer marked" };
-        self.notice = Some((Role::Text, format!("{} {said}", note.object)));
+        let said = if note.marked { "marked" } else { "no longer marked" };
+        self.notice = Some((Role::Text, format!("{said}: {}", note.object)));
         self.keep(note);
     }
 
@@ -118,7 +118,7 @@ impl App {
         let Some((object, label)) = self.case.subject.take() else { return };
         let mut note = self.note_on(&object, &label);
         note.judgement = judgement;
-        self.notice = Some((Role::Text, format!("{}: {}", note.object, judgement.word())));
+        self.notice = Some((Role::Text, format!("{}: {}", judgement.word(), note.object)));
         self.keep(note);
     }
 

@@ -246,7 +246,6 @@ impl App {
         let typed = prompt.answer.trim();
         match (prompt.question, self.pane()) {
             (Question::Choose(heading), _) => match choice {
-                Some(Choice::Report(part)) => self.report_part(part, prompt.choice),
                 Some(choice) => self.chosen(choice),
                 None if heading == ":" => self.warn(format!("there is no command like {}", prompt.answer)),
                 None => self.warn(format!("nothing to choose is like {}", prompt.answer)),
@@ -310,7 +309,7 @@ impl App {
             Choice::Cancel(id) => self.cancel(id),
             Choice::Noted(object) => self.go_to_noted(&object),
             Choice::Judgement(judgement) => self.judge(judgement),
-            Choice::Report(part) => self.report_part(part, 0),
+            Choice::Report(part) => self.report_part(part),
             Choice::Audit => self.show_audit(),
             Choice::ExportAudit(writer) => self.export_audit(writer),
         }

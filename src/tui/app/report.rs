@@ -77,7 +77,7 @@ impl App {
     }
 
     /// Takes a part in or leaves it out, and goes on asking; at last asks where to.
-    pub(super) fn report_part(&mut self, chosen: Part, place: usize) {
+    pub(super) fn report_part(&mut self, chosen: Part) {
         let plan = &mut self.case.report;
         match chosen {
             Part::Findings => plan.findings = !plan.findings,
@@ -94,6 +94,7 @@ impl App {
             }
         }
         let parts = self.parts();
+        let place = parts.iter().position(|(_, choice)| matches!(choice, Choice::Report(part) if *part == chosen)).unwrap_or(0);
         self.choose(HEADING, parts, place);
     }
 
