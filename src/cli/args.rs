@@ -24,6 +24,13 @@ pub struct Cli {
     /// folder of settings ($XDG_CONFIG_HOME).
     #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
+    /// File of the case that the explorer keeps notes in; otherwise one for each image in kioku/cases of the user's folder of data
+    /// ($XDG_DATA_HOME), begun with the first note.
+    #[arg(long, value_name = "FILE")]
+    pub case: Option<PathBuf>,
+    /// Keep no notes beyond the end of the explorer.
+    #[arg(long, conflicts_with = "case")]
+    pub no_case: bool,
     #[command(flatten)]
     pub common: Common,
 }
@@ -128,6 +135,23 @@ stands for a file; in physical memory a condition is judged by its strings alone
         /// Memory images.
         #[arg(required = true, value_name = "IMAGE")]
         images: Vec<PathBuf>,
+    },
+    /// Write a report of an image as Markdown and HTML into the folder --output: image, profile, findings, notes of the case.
+    Report {
+        /// Memory image.
+        image: PathBuf,
+        /// File of the case; otherwise the one that the explorer keeps for this image.
+        #[arg(long, value_name = "FILE")]
+        case: Option<PathBuf>,
+        /// A table to take in whole. Repeatable.
+        #[arg(long, value_name = "TABLE")]
+        table: Vec<String>,
+        /// What was done with the image in the explorer, too.
+        #[arg(long)]
+        audit: bool,
+        /// Do not read the image from end to end for its SHA-256.
+        #[arg(long)]
+        no_hash: bool,
     },
     /// Print the event records (Sysmon and others) of a log file, or of an image with the logs that --evtx names.
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]

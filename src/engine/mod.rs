@@ -5,6 +5,7 @@ mod carve;
 mod catalog;
 mod derived;
 mod dump;
+mod identity;
 mod job;
 mod landmarks;
 mod profiles;

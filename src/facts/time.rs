@@ -33,6 +33,12 @@ impl Time {
         let moment = format!("{}{zone}", text.replacen(' ', "T", 1)).parse().ok()?;
         Some(Self { moment, digits: u8::try_from(digits).ok()?.min(9) })
     }
+    /// This moment, by the clock of the machine that the program runs on.
+    pub fn now() -> Self {
+        let now = Timestamp::now();
+        // Whoever reads a trail wants to know the second, and the order within it.
+        Self { moment: Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now), digits: 3 }
+    }
     pub fn nanoseconds(self) -> i128 {
         self.moment.as_nanosecond()
     }

@@ -1,8 +1,11 @@
 //! The explorer's state, and how it changes. Draws nothing, reads no image: it answers messages, and asks for work by effects.
 
+mod case;
 mod findings;
 mod hunting;
+mod notes;
 mod questions;
+mod report;
 mod selecting;
 mod take;
 mod texts;
@@ -11,7 +14,7 @@ mod travel;
 mod work;
 
 use super::commands::{Command, Key, Pane};
-use super::export::{Export, Writer};
+use super::export::{Export, Report, Reporter, Writer};
 use super::hunt::Hunt;
 use super::keymap::Keymap;
 use super::panes::arrange::{Arranged, Ask};
@@ -20,13 +23,14 @@ use super::panes::link::Link;
 use super::panes::noise::Rule;
 use super::panes::overlay::Overlay;
 use super::panes::process_tree::{Beside, Order, Part, ProcessTree};
-use super::panes::table::TableView;
+use super::panes::table::{Seek, TableView};
 use super::taking::{Taking, Took};
 use super::text::counted;
 use super::theme::{Look, Role};
 use super::widgets::palette::Item;
 use super::work::{Id, Ongoing};
 use crate::address::VirtAddr;
+use crate::case::{Action, Judgement, News, Object, Order as Keep};
 use crate::engine::{Entry, Hit, Space, Stretch, find_table};
 use crate::facts::{Info, Located, Rows, Scope, State};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
@@ -34,6 +38,7 @@ pub use findings::FINDINGS;
 pub use hunting::Aim;
 use questions::{Prompt, Question};
 use ratatui::layout::Rect;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -84,6 +89,10 @@ pub enum Message {
     Exported(Result<String, String>),
     /// What became of bytes that were to be taken along.
     Took(Result<Took, String>),
+    /// What became of a report.
+    Reported(Result<String, String>),
+    /// What the keeper of the case has to say.
+    Kept(News),
     /// Time has passed while work goes on.
     Tick,
 }
@@ -95,6 +104,8 @@ pub struct Opened {
     /// Where the tree's scores come from.
     pub scores: Option<&'static Entry>,
     pub tables: Vec<&'static Entry>,
+    /// Folders where evidence lies.
+    pub folders: Vec<PathBuf>,
 }
 
 /// Whose rows: the tree's, its scores, or those of one of the tables.
@@ -151,6 +162,9 @@ pub enum Effect {
     StopFinding,
     Export(Export),
     Take(Taking),
+    Report(Report),
+    /// Note something in the case.
+    Keep(Keep),
     /// Hand a text to the terminal's clipboard.
     Copy(String),
     /// Begin or stop to tell what is running.
@@ -194,6 +208,11 @@ enum Choice {
     Cancel(Id),
     Hunt(Arc<Hunt>),
     Take(Taking),
+    Noted(Object),
+    Judgement(Judgement),
+    Report(report::Part),
+    Audit,
+    ExportAudit(&'static Writer),
 }
 
 /// Where things were last drawn, for the mouse.
@@ -227,6 +246,9 @@ pub struct App {
     pub overlay: Option<Overlay>,
     /// The forms in which rows can be exported.
     pub writers: &'static [Writer],
+    pub reporter: Option<Reporter>,
+    folders: Vec<PathBuf>,
+    case: case::Case,
     pub keymap: Keymap,
     /// What the user calls noise.
     pub noise: Arc<[Rule]>,
@@ -266,6 +288,9 @@ impl App {
             travels: travel::Travels::default(),
             overlay: None,
             writers: &[],
+            reporter: None,
+            folders: Vec::new(),
+            case: case::Case::default(),
             keymap: Keymap::default(),
             noise: Arc::default(),
             pending: None,
@@ -287,7 +312,7 @@ impl App {
 
     /// Takes a message and answers with the work that follows from it.
     pub fn update(&mut self, message: Message) -> Vec<Effect> {
-        if !matches!(message, Message::Tick) {
+        if !matches!(message, Message::Tick | Message::Kept(_)) {
             self.dirty = true;
         }
         match message {
@@ -322,8 +347,10 @@ impl App {
             Message::Crossed { serial, result } => self.crossed(serial, result),
             Message::Located { serial, found } => self.located(serial, found),
             Message::Running(pieces) => self.running(pieces),
-            Message::Exported(Ok(said)) => self.notice = Some((Role::Text, said)),
-            Message::Exported(Err(why)) => self.warn(why),
+            Message::Exported(Ok(said)) => self.written(Action::Exported, said),
+            Message::Reported(Ok(said)) => self.written(Action::Reported, said),
+            Message::Exported(Err(why)) | Message::Reported(Err(why)) => self.warn(why),
+            Message::Kept(news) => self.kept(news),
             Message::Took(result) => self.took(result),
             Message::Tick => {
                 for view in &mut self.tables {
@@ -335,6 +362,9 @@ impl App {
             }
         }
         self.pursue();
+        if self.info.is_some() && self.dirty {
+            self.look_round(false);
+        }
         std::mem::take(&mut self.effects)
     }
 
@@ -351,7 +381,9 @@ impl App {
             self.notice = Some((Role::Warning, format!("! {first}{more}")));
         }
         self.info = Some(opened.info);
+        self.folders = opened.folders;
         self.show_findings();
+        self.opened_now();
     }
 
     fn rows(&mut self, slot: Slot, scope: Scope, rows: Arc<dyn Rows>) {
@@ -359,6 +391,7 @@ impl App {
             Slot::Tree => {
                 let whole = rows.state() != State::Running;
                 self.tree.load(rows, &self.look);
+                self.resume();
                 // Judging all processes takes a while: it waits until there is a tree to show the scores in.
                 if let Some(entry) = self.scores.take_if(|_| whole) {
                     self.effects.push(Effect::Query { slot: Slot::Scores, entry, scope: Scope::Machine });
@@ -469,6 +502,7 @@ impl App {
             self.interrupted = false;
         }
         self.notice = None;
+        self.touch();
         if self.prompt.is_some() {
             return self.prompt_key(key);
         }

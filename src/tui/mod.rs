@@ -28,8 +28,9 @@ mod theme;
 mod widgets;
 mod work;
 
-pub use export::Writer;
+pub use export::{Reporter, Writer};
 
+use crate::case::{Keeper, Plan};
 use crate::engine::{Error, Session, Task};
 use crate::facts::Watch;
 use app::{App, Effect, FINDINGS, Message, Opened, Work};
@@ -46,14 +47,24 @@ use theme::Look;
 const LOOK: Duration = Duration::from_millis(5);
 /// Quick answers are waited for before the frame that would only say that they are awaited.
 const GRACE: Duration = Duration::from_millis(25);
+/// Saving a note is waited for no longer: a slow disk must not be felt.
+const SAVING: Duration = Duration::from_millis(8);
 /// Frames that only report progress: not more often than this.
 const REPORT: Duration = Duration::from_millis(100);
 
+/// Who writes what leaves the explorer.
+pub struct Tools {
+    pub writers: &'static [Writer],
+    pub reporter: Reporter,
+}
+
 /// Runs the explorer on the image that `open` opens. The terminal is entered at once and comes back whole however this ends.
-/// Rows are exported by `writers`; the user's settings are in the usual place, or where `settings` says.
+/// What leaves it is written by `tools`; the user's settings are in the usual place, or where `settings` says, and notes are kept as
+/// `plan` says.
 pub fn run(
     name: &str,
-    writers: &'static [Writer],
+    tools: Tools,
+    plan: Plan,
     settings: Option<&Path>,
     open: impl FnOnce(&Watch) -> Result<Session, Error> + Send + 'static,
 ) -> Result<(), Error> {
@@ -63,16 +74,22 @@ pub fn run(
     let mut screen = Screen::enter(&capabilities)?;
     let size = screen.size();
     let mut app = App::new(name, Look::new(&capabilities, &config.theme), size);
-    app.writers = writers;
+    (app.writers, app.reporter) = (tools.writers, Some(tools.reporter));
     app.keymap = config.keymap;
     app.noise = config.noise.into();
     let opening = Task::start(move |watch| open(watch));
     let inputs = terminal::inputs()?;
-    let mut explorer = Explorer { app, opening: Some((opening, Instant::now())), jobs: None, ended: None, reported: Instant::now() };
+    let mut explorer =
+        Explorer { app, opening: Some((opening, Instant::now())), jobs: None, plan, keeper: None, ended: None, reported: Instant::now() };
     let outcome = explorer.run(&mut screen, &inputs);
+    // The terminal first: a disk may take its time.
     drop(screen);
+    let saved = explorer.keeper.take().map_or(Ok(()), |keeper| {
+        let (view, steps) = explorer.app.close_case();
+        keeper.close(view, steps).map_err(Error)
+    });
     match outcome? {
-        Ended::Quit => Ok(()),
+        Ended::Quit => saved,
         Ended::Signal(signal) => std::process::exit(128 + signal),
     }
 }
@@ -86,6 +103,8 @@ struct Explorer {
     app: App,
     opening: Option<(Task<Result<Session, Error>>, Instant)>,
     jobs: Option<Jobs>,
+    plan: Plan,
+    keeper: Option<Keeper>,
     ended: Option<Result<Ended, Error>>,
     /// When progress was last drawn.
     reported: Instant,
@@ -121,7 +140,12 @@ impl Explorer {
     }
 
     fn busy(&self) -> bool {
-        self.opening.is_some() || self.jobs.as_ref().is_some_and(Jobs::busy)
+        self.opening.is_some() || self.jobs.as_ref().is_some_and(Jobs::busy) || self.keeps()
+    }
+
+    /// Whether the keeper of the case will say something.
+    fn keeps(&self) -> bool {
+        self.keeper.as_ref().is_some_and(Keeper::busy)
     }
 
     /// Takes what has come of the work, and gives quick work a moment, so that one frame shows key and answer.
@@ -129,7 +153,7 @@ impl Explorer {
         let began = Instant::now();
         loop {
             self.poll(screen);
-            let quick = self.jobs.as_ref().is_some_and(Jobs::quick);
+            let quick = self.jobs.as_ref().is_some_and(Jobs::quick) || (self.keeps() && began.elapsed() < SAVING);
             if !self.app.dirty || !quick || began.elapsed() > GRACE || self.ended.is_some() {
                 break;
             }
@@ -153,6 +177,9 @@ impl Explorer {
         }
         for message in self.jobs.as_mut().map(Jobs::poll).unwrap_or_default() {
             self.message(message, screen);
+        }
+        for news in self.keeper.as_mut().map(Keeper::poll).unwrap_or_default() {
+            self.message(Message::Kept(news), screen);
         }
         if self.busy() {
             self.message(Message::Tick, screen);
@@ -185,8 +212,10 @@ impl Explorer {
             return;
         };
         let scores = tables.iter().copied().find(|entry| entry.table.name == FINDINGS);
-        let opened = Opened { info: session.info().clone(), tree, scores, tables: in_order(tables) };
+        let opened = Opened { info: session.info().clone(), tree, scores, tables: in_order(tables), folders: session.folders() };
         self.app.name = session.name().to_owned();
+        let (plan, of) = (std::mem::replace(&mut self.plan, Plan::Never), session.clone());
+        self.keeper = Some(Keeper::start(plan, session.info().clone(), move || of.identity()));
         self.jobs = Some(Jobs::new(session));
         self.message(Message::Opened(Box::new(opened)), screen);
     }
@@ -224,6 +253,11 @@ impl Explorer {
                 Effect::Suspend => self.take_terminal(screen.suspend()),
                 Effect::Redraw => self.take_terminal(screen.forget()),
                 Effect::Copy(text) => self.take_terminal(screen.copy(&text)),
+                Effect::Keep(order) => {
+                    if let Some(keeper) = &mut self.keeper {
+                        keeper.send(order);
+                    }
+                }
                 effect => {
                     if let Some(jobs) = &mut self.jobs {
                         jobs.begin(effect);

@@ -33,6 +33,7 @@ impl App {
             ("!! !", "before a score: 75 or more of 100, 30 or more; the Findings say why"),
             ("~ partly", "something about the process could not be read or does not agree; v says what"),
             ("!", "before a row of a table: the same"),
+            ("* + -", "before a row: noted, held for confirmed, held for benign; ' lists all notes"),
             (dash, "the system has no such value"),
             ("??", "the value is not in the image; not the same as zero"),
         ];
@@ -58,7 +59,8 @@ impl App {
         };
         match found {
             Some((lines, title)) => {
-                let lines = lines.into_iter().map(|(name, value, role)| Line::new(name, value, role)).collect();
+                let lines = lines.into_iter().map(|(name, value, role)| Line::new(name, value, role));
+                let lines = self.note_lines().into_iter().chain(lines).collect();
                 self.overlay = Some(Overlay::new(title, lines));
             }
             None => self.notice = Some((Role::Dim, "no row is selected".to_owned())),

@@ -224,6 +224,7 @@ impl Row<'_> {
             let says = match &seek {
                 Seek::Address(at) => format!("at {at:#x}"),
                 Seek::Record(number, _) => format!("record {number}"),
+                Seek::Object(_) | Seek::Again(_) => "noted row".to_owned(),
             };
             Named { name: name.into(), says, link: Link::Row { table, seek, process: None }, object: false }
         };

@@ -6,8 +6,9 @@ mod marks;
 use super::arrange::next_hit;
 use super::filter::{Field, Filter, fields};
 use super::link::Link;
-use super::{flow, frame, grave, moment};
+use super::{Sign, Signs, flow, frame, grave, moment, noted};
 use crate::address::VirtAddr;
+use crate::case::Object;
 use crate::facts::{Answer, Cell, Finding, Kind, Known, Origin, ProcessState, Record, Rows, Socket, State, TreeProcess};
 use crate::tui::export::Selection;
 use crate::tui::text::{self, Cut, counted, grouped};
@@ -49,7 +50,7 @@ pub enum Order {
 }
 
 impl Order {
-    const ALL: [Self; 9] =
+    pub const ALL: [Self; 9] =
         [Self::Tree, Self::Pid, Self::Name, Self::Start, Self::Threads, Self::Score, Self::User, Self::Session, Self::Sockets];
     /// Those that a system has.
     pub fn all(os: Origin) -> impl Iterator<Item = Self> {
@@ -154,6 +155,8 @@ pub struct ProcessTree {
     /// How far the judging has come.
     judged: State,
     pub failure: Option<String>,
+    /// What is noted on processes.
+    pub signs: Signs,
     /// Where the rows were last drawn, header left out.
     pub body: Rect,
     /// Whether all start times lie on one day, so that the time of day is enough.
@@ -191,6 +194,7 @@ impl Default for ProcessTree {
             drawn: Vec::new(),
             judged: State::Running,
             failure: None,
+            signs: Signs::default(),
             body: Rect::ZERO,
             one_day: true,
             pid_width: 3,
@@ -353,6 +357,16 @@ impl ProcessTree {
     pub fn invert(&mut self, look: &Look) {
         self.inverted = self.order != Order::Tree && !self.inverted;
         self.arrange(look);
+    }
+    pub fn is_inverted(&self) -> bool {
+        self.inverted
+    }
+    /// What is noted on the process of a row.
+    fn sign(&self, row: usize) -> Option<&Sign> {
+        if self.signs.is_empty() {
+            return None;
+        }
+        self.signs.get(&Object::of_row(self.rows.as_deref()?, row).key)
     }
     /// All nodes in the order that was chosen.
     fn ordered(&self) -> Vec<usize> {
@@ -882,6 +896,9 @@ impl ProcessTree {
             last = Some(path);
             let Some(node) = path.last().and_then(|id| self.index_of(*id)).and_then(|index| self.node(index)) else { continue };
             let Some(process) = self.process(node.row) else { continue };
+            if let (Some(sign), Some(pid)) = (self.sign(node.row), columns.iter().find(|column| column.part == Part::Pid)) {
+                put(buffer, pid.x + pid.width, y, &sign.sign.to_string(), 1, look.style(Role::Key));
+            }
             for column in columns {
                 let (text, role) = self.part(column.part, node, process, path, look);
                 if column.part == Part::Name {
@@ -1025,6 +1042,8 @@ impl ProcessTree {
         put(buffer, area.x, area.y, &line, area.width, look.style(Role::Frame));
         let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
         let Some(process) = self.current() else { return };
+        let sign = self.current_row().and_then(|(_, row)| self.sign(row));
+        let area = noted(area, buffer, sign, look);
         let short = area.height < 4;
         let mut parts: Vec<(&str, String, Role)> = Vec::new();
         match &process.command_line {

@@ -5,7 +5,8 @@ use super::filter::{self, Field};
 use super::link::{self, Named};
 use super::noise::{self, Hush, Rule};
 use super::times::{Order, Zoom};
-use super::{flow, frame, record, role_of, signs, value};
+use super::{Sign, Signs, flow, frame, noted, record, role_of, signs, value};
+use crate::case::Object;
 use crate::engine::Entry;
 use crate::facts::{Cell, Kind, Origin, Rows, Scope, State, Table};
 use crate::tui::hunt::{Hunt, surroundings};
@@ -281,6 +282,28 @@ fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
     }
 }
 
+/// A row to go to when it is here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seek {
+    /// The row that this address stands in.
+    Address(u64),
+    /// The number of a record, and the line that it is told in: numbers are those of one log.
+    Record(u64, String),
+    Object(Object),
+    /// An object, of which nothing is said where it is not there.
+    Again(Object),
+}
+
+impl Seek {
+    fn row_of(&self, rows: &dyn Rows) -> Option<usize> {
+        match self {
+            Self::Address(at) => row_of(rows, *at),
+            Self::Record(number, line) => record_of(rows, *number, line),
+            Self::Object(object) | Self::Again(object) => object.row_in(rows),
+        }
+    }
+}
+
 /// A table in its pane.
 pub struct TableView {
     pub entry: &'static Entry,
@@ -310,6 +333,8 @@ pub struct TableView {
     pub rules: Arc<[Rule]>,
     /// The stretch of time that is looked at, of a table that is a list of moments.
     pub zoom: Option<Zoom>,
+    /// What is noted on its rows.
+    pub signs: Signs,
     /// Rows that the user has not moved in yet: the cursor stays at the top however they are ordered.
     fresh: bool,
     /// Counts the arrangements asked for, so that a late one is known as such.
@@ -355,6 +380,7 @@ impl TableView {
             quiet: noise::column(entry.table).is_some(),
             rules: Arc::default(),
             zoom: Zoom::of(entry.table),
+            signs: Signs::default(),
             fresh: true,
             generation: 0,
             hidden: 0,
@@ -414,7 +440,13 @@ impl TableView {
     /// What to say of a row that was to be gone to and is not here, though all rows are.
     pub fn missed(&mut self) -> Option<String> {
         let whole = self.rows.as_ref().is_some_and(|rows| rows.state() != State::Running);
-        self.seek.take_if(|_| whole).map(|seek| format!("{} has no row {}", self.title.to_lowercase(), seek.told()))
+        let title = self.title.to_lowercase();
+        match self.seek.take_if(|_| whole)? {
+            Seek::Address(at) => Some(format!("{title} has no row at {at:#x}")),
+            Seek::Record(number, _) => Some(format!("{title} has no row of record {number}")),
+            Seek::Object(_) => Some(format!("{title} does not have the noted row any more")),
+            Seek::Again(_) => None,
+        }
     }
 
     pub fn forget(&mut self) {
@@ -572,6 +604,14 @@ impl TableView {
             (Some(rows), Some(row)) => link::of_row(rows.as_ref(), row, self.asked, self.os),
             _ => Vec::new(),
         }
+    }
+
+    /// What is noted on a row.
+    fn sign(&self, row: usize) -> Option<&Sign> {
+        if self.signs.is_empty() {
+            return None;
+        }
+        self.signs.get(&Object::of_row(self.rows.as_deref()?, row).key)
     }
 
     /// The row on the screen line `y`.
@@ -735,7 +775,7 @@ impl TableView {
             shown.is_some_and(|(shown, _, width)| self.columns.get(*shown).is_some_and(|column| column.widest <= *width))
         };
         let mut parts = record(rows.as_ref(), row, look);
-        let mut area = area;
+        let mut area = noted(area, buffer, self.sign(row), look);
         if self.gives_reasons() {
             area = reasons(area, buffer, &mut parts, look);
         }
@@ -843,38 +883,17 @@ fn address(text: &str, port: Option<i128>) -> String {
     }
 }
 
-/// What tells the row that is to be gone to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seek {
-    Address(u64),
-    /// The number of a record, and the line that it is told in: numbers are those of one log.
-    Record(u64, String),
-}
-
-impl Seek {
-    fn told(&self) -> String {
-        match self {
-            Self::Address(at) => format!("at {at:#x}"),
-            Self::Record(number, _) => format!("of record {number}"),
-        }
-    }
-
-    fn row_of(&self, rows: &dyn Rows) -> Option<usize> {
-        let (number, line) = match self {
-            Self::Address(at) => return row_of(rows, *at),
-            Self::Record(number, line) => (*number, line),
-        };
-        let table = rows.table();
-        let numbers = ["record_id", "sequence", "record_ids"].into_iter().find_map(|name| table.column(name))?;
-        let lines = ["summary", "text"].into_iter().find_map(|name| table.column(name));
-        let is = |row: &usize| match rows.cell(*row, numbers) {
-            Cell::List(items) => items.iter().any(|item| item.to_string() == number.to_string()),
-            cell => cell.number() == Some(number.into()),
-        };
-        let mut found = (0..rows.len()).filter(is).peekable();
-        let first = found.peek().copied();
-        found.find(|row| lines.is_none_or(|lines| matches!(rows.cell(*row, lines), Cell::Text(text) if text == *line))).or(first)
-    }
+fn record_of(rows: &dyn Rows, number: u64, line: &str) -> Option<usize> {
+    let table = rows.table();
+    let numbers = ["record_id", "sequence", "record_ids"].into_iter().find_map(|name| table.column(name))?;
+    let lines = ["summary", "text"].into_iter().find_map(|name| table.column(name));
+    let is = |row: &usize| match rows.cell(*row, numbers) {
+        Cell::List(items) => items.iter().any(|item| item.to_string() == number.to_string()),
+        cell => cell.number() == Some(number.into()),
+    };
+    let mut found = (0..rows.len()).filter(is).peekable();
+    let first = found.peek().copied();
+    found.find(|row| lines.is_none_or(|lines| matches!(rows.cell(*row, lines), Cell::Text(text) if text == line))).or(first)
 }
 
 /// The row of a hit in other rows of the same search.
@@ -932,6 +951,9 @@ impl Grid for Shown<'_> {
     }
     fn margin(&self, row: usize) -> Option<Painted> {
         let rows = self.view.rows.as_ref()?;
+        if let Some(Sign { sign, .. }) = self.view.row_at(row).and_then(|row| self.view.sign(row)) {
+            return Some(Painted { text: sign.to_string(), role: Role::Key });
+        }
         let problems = rows.table().columns.len().checked_sub(1)?;
         let troubled = matches!(rows.cell(self.view.row_at(row)?, problems), Cell::List(items) if !items.is_empty());
         troubled.then(|| Painted { text: "!".into(), role: Role::Warning })
