@@ -8,6 +8,8 @@ pub struct Exhibit {
     pub pid: u32,
     pub process: String,
     pub process_address: VirtAddr,
+    /// Path of the file that the process runs, as its memory is mapped from it; None where that cannot be told.
+    pub program: Option<Arc<str>>,
     pub start: VirtAddr,
     /// Last byte, inclusive.
     pub end: VirtAddr,

@@ -51,9 +51,7 @@ fn mapped(change: impl FnOnce(&mut Exhibit)) -> Ids {
 fn judged(exhibit: Exhibit, change: impl FnOnce(&mut Exhibit)) -> Ids {
     let mut exhibit = Exhibit { pid: 7, process: "web".to_owned(), start: START, ..exhibit };
     change(&mut exhibit);
-    let mut sink = Sink::new(Arc::default());
-    suspicious::judge(exhibit, &mut sink);
-    ids(sink.finish().iter().flat_map(|row| &row.indicators))
+    ids(suspicious::judge(exhibit).iter().flat_map(|row| &row.indicators))
 }
 
 fn way(way: Way) -> Ids {
@@ -177,11 +175,13 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         let process = Process { kernel_thread: Known::Value(kernel_thread), ..process(8, "kworker/0:1", "/usr/bin/miner", "") };
         on_linux(&process, |_, _, _| ())
     };
+    let peers = |other| suspicious::tests::among_peers(3, Scope::Machine, other).concat();
     vec![
         (&rules::private_executable, private(|_| ()), mapped(|_| ())),
         (&rules::made_executable, private(|it| it.protection.execute = false), private(|_| ())),
         (&rules::no_content, private(|it| it.content.clear()), private(|it| (it.content, it.unread) = (Vec::new(), 1))),
         (&rules::engine, engine("/usr/lib/jvm/lib/server/libjvm.so"), engine("/tmp/libjvm.so")),
+        (&rules::peers, peers(None), peers(Some(1))),
         (&rules::elf_header, page(b"\x7fELF\x02\x01"), page(b"\x7eELF\x02\x01")),
         (&rules::pe_header, page(b"MZ\x90\0"), page(b"ZM\x90\0")),
         (&rules::first_page_empty, private(|it| it.content[0].0 = START.offset(0x1000)), private(|_| ())),

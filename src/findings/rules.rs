@@ -24,6 +24,7 @@ rules! {
     no_content -25 "no page of it holds anything", "nothing; it may have been reserved for code that never came";
     engine -15 "code made at run time is what a just-in-time compiler in this process does, and nothing else speaks against it",
         "compare it with the same program's other processes";
+    peers -15 "every other process of the same program has the same code, and nothing else speaks against it", "look at one of them for all";
     elf_header 45 ["T1620"] "an ELF header in memory that no file backs", "dump the region and look at the program";
     pe_header 45 ["T1620"] "a PE header in memory that no file backs", "dump the region and look at the program";
     first_page_empty 15 ["T1620"] "zeros where a header would be, content behind them", "dump the region; the header may have been wiped";

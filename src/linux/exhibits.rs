@@ -40,6 +40,7 @@ fn of_task<T: Record>(
     let program = mm.follow("exe_file")?.and_then(|file| file.pointer("f_inode").ok());
     let code = mappings.iter().filter(|mapping| mapping.protection.execute).filter_map(|mapping| mapping.file.as_ref());
     let images: Arc<[String]> = code.filter_map(|file| path::of_file(file).ok()).map(path::FilePath::shown).collect();
+    let runs = mm.follow("exe_file")?.and_then(|file| path::of_file(&file).ok()).map(|path| Arc::from(path.shown()));
     for mapping in mappings.iter().filter(|mapping| !linux.is_special(mapping)) {
         if out.cancelled() {
             return Ok(());
@@ -47,7 +48,7 @@ fn of_task<T: Record>(
         let (_, rights) = space.resident(mapping.start, mapping.end);
         if mapping.protection.execute || rights.is_some_and(|rights| rights.execute) {
             let exhibit = linux.exhibit(task, &space, mapping, rights, program);
-            show(Exhibit { images: Arc::clone(&images), ..exhibit }, out);
+            show(Exhibit { images: Arc::clone(&images), program: runs.clone(), ..exhibit }, out);
         }
     }
     Ok(())

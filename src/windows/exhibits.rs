@@ -38,6 +38,8 @@ fn of_task<T: Record>(
     }
     let images: Arc<[String]> = vads.iter().filter(|vad| vad.image).filter_map(|vad| vad.file_name().ok().flatten()).collect();
     let threads: Vec<(u32, VirtAddr)> = of_process(&task.object).into_iter().flatten().flat_map(|thread| starts(&thread)).collect();
+    let base = task.object.pointer("SectionBaseAddress").ok();
+    let runs = vads.iter().find(|vad| vad.image && Some(vad.start) == base).and_then(|vad| vad.file_name().ok().flatten()).map(Arc::from);
     let mut unknown = (0, None);
     let mut exhibits = Vec::new();
     for vad in &vads {
@@ -48,7 +50,8 @@ fn of_task<T: Record>(
         let (_, rights) = space.resident(vad.start, vad.end.offset(1));
         if vad.protection.execute || rights.is_some_and(|rights| rights.execute) {
             let threads = threads.iter().filter(|(_, start)| (vad.start..=vad.end).contains(start)).copied().collect();
-            let mut exhibit = Exhibit { threads, images: Arc::clone(&images), ..windows.exhibit(task, &space, vad, rights) };
+            let mut exhibit =
+                Exhibit { threads, images: Arc::clone(&images), program: runs.clone(), ..windows.exhibit(task, &space, vad, rights) };
             if let Some(change) = exhibit.changes.first_mut() {
                 change.detour = entrances::detour(&space, &vads, change.at);
             }
