@@ -70,6 +70,10 @@ fn value(cell: &Cell<'_>) -> Option<String> {
     })
 }
 
+fn leads_nowhere(reference: &Cell<'_>) -> bool {
+    matches!(reference, Cell::Object(fields) if fields.iter().any(|(_, value)| matches!(value, Cell::Hex(0))))
+}
+
 fn named(table: &str) -> (&str, &'static [&'static str]) {
     match table {
         "pstree" | PROCESSES => (PROCESSES, OF_PROCESS),
@@ -82,11 +86,14 @@ impl Object {
     pub fn of_row(rows: &dyn Rows, row: usize) -> Self {
         let (table, naming) = named(rows.table().name);
         let mut key = String::new();
-        for (index, column) in rows.table().columns.iter().enumerate().filter(|(_, column)| naming.contains(&column.name)) {
+        let cells = || rows.table().columns.iter().enumerate().map(|(index, column)| (index, column.name));
+        // What leads to no address is known by nothing but its words.
+        let nowhere = cells().any(|(index, name)| name == "reference" && leads_nowhere(&rows.cell(row, index)));
+        for (index, name) in cells().filter(|(_, name)| naming.contains(name) || nowhere && *name == "subject") {
             if let Some(value) = value(&rows.cell(row, index)) {
                 let comma = if key.is_empty() { "" } else { ";" };
                 // Writing to a String cannot fail.
-                _ = write!(key, "{comma}{}={value}", column.name);
+                _ = write!(key, "{comma}{name}={value}");
             }
         }
         Self { table: table.to_owned(), key }
