@@ -24,6 +24,9 @@ pub struct Cli {
     /// folder of settings ($XDG_CONFIG_HOME).
     #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
+    /// The explorer sends less: details when the cursor rests, fewer frames, nothing that spins. Over SSH it is sparing by itself.
+    #[arg(long)]
+    pub slow_link: bool,
     #[command(flatten)]
     pub common: Common,
 }

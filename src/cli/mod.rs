@@ -51,7 +51,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Some(command) => run.command(command),
         None if headless => run.summary(cli.image.as_deref(), cli.demo),
-        None => run.explore(cli.image.as_deref(), cli.demo, cli.config.as_deref()),
+        None => run.explore(cli.image.as_deref(), cli.demo, cli.config.as_deref(), cli.slow_link),
     }));
     let stop = match outcome {
         Ok(Ok(()) | Err(Stop::Unread)) => return ExitCode::SUCCESS,
@@ -122,11 +122,11 @@ impl Run {
         }
     }
 
-    fn explore(&self, image: Option<&Path>, demo: Option<args::System>, config: Option<&Path>) -> Result<(), Stop> {
+    fn explore(&self, image: Option<&Path>, demo: Option<args::System>, config: Option<&Path>, slow: bool) -> Result<(), Stop> {
         let system = demo.unwrap_or(args::System::Linux);
         let name = image.map_or_else(|| "demo".to_owned(), |image| image.display().to_string());
         let (image, options) = (image.map(Path::to_owned), self.options());
-        tui::run(&name, WRITERS, config, move |watch| match image {
+        tui::run(&name, WRITERS, config, slow, move |watch| match image {
             Some(image) => Session::open(&image, &options, watch),
             None => Session::demo(system.into(), watch),
         })?;

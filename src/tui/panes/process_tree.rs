@@ -129,6 +129,8 @@ pub struct ProcessTree {
     roots: Vec<usize>,
     items: Vec<TreeItem<'static, Id>>,
     pub state: TreeState<Id>,
+    /// The process whose details are shown: the selected one, once the cursor rests on it.
+    told: Option<Id>,
     /// Paths that have been shown before: a new one opens by itself, an old one stays as the user left it.
     met: HashSet<Id>,
     pub filter: String,
@@ -173,6 +175,7 @@ impl Default for ProcessTree {
             roots: Vec::new(),
             items: Vec::new(),
             state: TreeState::default(),
+            told: None,
             met: HashSet::new(),
             filter: String::new(),
             matching: 0,
@@ -602,6 +605,14 @@ impl ProcessTree {
     fn selected(&self) -> Option<usize> {
         self.index_of(*self.state.selected().last()?)
     }
+    pub fn settle(&mut self) {
+        self.told = self.state.selected().last().copied();
+    }
+    /// The process that details and titles are about.
+    pub fn told(&self) -> Option<&TreeProcess> {
+        let told = self.told.and_then(|id| self.index_of(id)).or_else(|| self.selected());
+        self.process(self.node(told?)?.row)
+    }
     /// The selected process.
     pub fn current(&self) -> Option<&TreeProcess> {
         self.process(self.node(self.selected()?)?.row)
@@ -906,7 +917,7 @@ impl ProcessTree {
             }
             if path == self.state.selected() {
                 let role = if focused { Role::Selected } else { Role::Resting };
-                buffer.set_style(Rect { y, height: 1, ..body }, look.style(role));
+                buffer.set_style(Rect { y, height: 1, width: body.width.min(look.bar), ..body }, look.style(role));
             }
         }
     }
@@ -1024,7 +1035,7 @@ impl ProcessTree {
         let line = look.symbols.border.horizontal_top.repeat(usize::from(area.width));
         put(buffer, area.x, area.y, &line, area.width, look.style(Role::Frame));
         let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
-        let Some(process) = self.current() else { return };
+        let Some(process) = self.told() else { return };
         let short = area.height < 4;
         let mut parts: Vec<(&str, String, Role)> = Vec::new();
         match &process.command_line {
@@ -1062,7 +1073,8 @@ impl ProcessTree {
 
 impl ProcessTree {
     fn parent_in_words(&self, process: &TreeProcess) -> String {
-        let parent = self.selected().and_then(|index| self.node(index)?.parent).and_then(|parent| self.process(self.node(parent)?.row));
+        let itself = process.address.value().and_then(|at| self.index_of(Id::Object(at.0))).or_else(|| self.selected());
+        let parent = itself.and_then(|index| self.node(index)?.parent).and_then(|parent| self.process(self.node(parent)?.row));
         match (parent, &process.ppid) {
             (Some(parent), _) => {
                 let gone = if matches!(parent.state, ProcessState::Exited | ProcessState::Zombie) { " (gone)" } else { "" };
