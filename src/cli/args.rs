@@ -31,6 +31,9 @@ pub struct Cli {
     /// Keep no notes beyond the end of the explorer.
     #[arg(long, conflicts_with = "case")]
     pub no_case: bool,
+    /// The explorer sends less: details when the cursor rests, fewer frames, nothing that spins. Over SSH it is sparing by itself.
+    #[arg(long)]
+    pub slow_link: bool,
     #[command(flatten)]
     pub common: Common,
 }

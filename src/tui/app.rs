@@ -6,6 +6,7 @@ mod hunting;
 mod notes;
 mod questions;
 mod report;
+mod resting;
 mod selecting;
 mod take;
 mod texts;
@@ -28,6 +29,7 @@ use super::taking::{Taking, Took};
 use super::text::counted;
 use super::theme::{Look, Role};
 use super::widgets::palette::Item;
+use super::wire::Speed;
 use super::work::{Id, Ongoing};
 use crate::address::VirtAddr;
 use crate::case::{Action, Judgement, News, Object, Order as Keep};
@@ -264,6 +266,9 @@ pub struct App {
     crossing: Option<(u32, bool)>,
     locating: Option<(u32, String, i128)>,
     scores: Option<&'static Entry>,
+    pub speed: Speed,
+    /// When the cursor moved last, where what follows from that waits.
+    moved: Option<Instant>,
     serial: u32,
     interrupted: bool,
     effects: Vec<Effect>,
@@ -303,6 +308,8 @@ impl App {
             crossing: None,
             locating: None,
             scores: None,
+            speed: Speed::Local,
+            moved: None,
             serial: 0,
             interrupted: false,
             effects: Vec::new(),
@@ -353,6 +360,7 @@ impl App {
             Message::Kept(news) => self.kept(news),
             Message::Took(result) => self.took(result),
             Message::Tick => {
+                self.rest();
                 for view in &mut self.tables {
                     if view.stale.is_some_and(|since| since.elapsed() > STALE) {
                         view.forget();
@@ -446,7 +454,7 @@ impl App {
             self.effects.extend(entry.map(|entry| Effect::Query { slot: Slot::Beside(beside), entry, scope: Scope::Machine }));
         }
         let scope = self.scope();
-        if self.shows_tables() {
+        if self.shows_tables() && (self.settled() || self.focus == Focus::Tables) {
             let loading = self.tree.current().is_none() && self.tree.is_loading();
             if let Some(view) = self.tables.get_mut(self.active) {
                 let scope = if view.machine_only { Scope::Machine } else { scope };
@@ -501,7 +509,7 @@ impl App {
         if key != interrupt {
             self.interrupted = false;
         }
-        self.notice = None;
+        (self.notice, self.moved) = (None, None);
         self.touch();
         if self.prompt.is_some() {
             return self.prompt_key(key);
@@ -588,6 +596,7 @@ impl App {
     // Moves.
 
     pub fn by_rows(&mut self, rows: isize) {
+        self.moved();
         match self.pane() {
             Pane::Overlay => drop(self.overlay.as_mut().map(|overlay| overlay.by(rows))),
             Pane::Tree => self.tree.by(rows),
@@ -843,7 +852,7 @@ impl App {
     /// The trail to what is shown.
     pub fn crumbs(&self) -> Vec<String> {
         let mut crumbs = vec![self.look.clean(&self.name)];
-        let process = self.tree.current().map(|process| format!("{} {}", self.look.clean(&process.name), process.pid));
+        let process = self.tree.told().map(|process| format!("{} {}", self.look.clean(&process.name), process.pid));
         if self.focus == Focus::Tree {
             crumbs.extend(process);
             return crumbs;
@@ -879,7 +888,7 @@ impl App {
             let cancelled = if rows.state() == crate::facts::State::Cancelled { ", cancelled" } else { "" };
             format!("{}{running}{cancelled}", counted(rows.len(), "row", "rows"))
         });
-        let owner = match self.tree.current() {
+        let owner = match self.tree.told() {
             _ if view.hunt.is_some() => view.hunt.as_ref().map(|hunt| self.look.clean(&format!("{} in {}", hunt.name(), hunt.place))),
             _ if view.machine_only => None,
             Some(process) if !self.all => Some(format!("{} {}", self.look.clean(&process.name), process.pid)),

@@ -2,6 +2,7 @@
 
 use super::app::{App, Focus, TWO_PANES};
 use super::commands::Pane;
+use super::panes::table::TableView;
 use super::text::{self, Cut};
 use super::theme::Role;
 use super::widgets::status_line::{Left, StatusLine};
@@ -35,6 +36,10 @@ pub fn draw(app: &mut App, frame: &mut Frame) {
 }
 
 fn draw_on(app: &mut App, area: Rect, buffer: &mut Buffer) -> Option<(u16, u16)> {
+    if app.settled() {
+        app.tree.settle();
+        app.tables.iter_mut().for_each(TableView::settle);
+    }
     app.places.tree = Rect::ZERO;
     app.places.right = Rect::ZERO;
     app.places.views.clear();

@@ -9,6 +9,7 @@ use super::taking::{Form, Taking, To, Took};
 use super::terminal::{Capabilities, Depth, Painter};
 use super::text::Charset;
 use super::theme::{Look, Theme};
+use super::wire::Speed;
 use super::work::{Id, Ongoing};
 use crate::address::{PhysAddr, PhysRange, VirtAddr};
 use crate::case::{Casebook, Judgement, News, Order};
@@ -313,7 +314,8 @@ static WRITER: Writer = Writer {
 struct Desk {
     app: App,
     terminal: Terminal<TestBackend>,
-    million: bool,
+    /// Regions, where there are to be many.
+    many: u64,
     quit: bool,
     queries: Vec<(&'static str, Scope)>,
     copied: String,
@@ -335,7 +337,7 @@ impl Desk {
         let mut desk = Self {
             app,
             terminal,
-            million: false,
+            many: 0,
             quit: false,
             queries: Vec::new(),
             copied: String::new(),
@@ -376,8 +378,8 @@ impl Desk {
                 let rows = match (slot, entry.table.name) {
                     (Slot::Tree, _) => answer(processes(), &[]),
                     (Slot::Scores, _) => answer(findings(), &[]),
-                    (_, "regions") if self.million => answer(
-                        (0..1_000_000).map(|index| Region { start: VirtAddr(index << 12), ..regions(812)[4].clone() }).collect(),
+                    (_, "regions") if self.many > 0 => answer(
+                        (0..self.many).map(|index| Region { start: VirtAddr(index << 12), ..regions(812)[4].clone() }).collect(),
                         &[],
                     ),
                     (_, "regions") if of_bash => answer(regions(812), &[]),
@@ -1049,7 +1051,7 @@ fn a_tree_of_parents_that_loop_or_never_end_is_drawn() {
 #[test]
 fn a_million_rows_scroll() {
     let mut desk = Desk::new(160, 44, &UNICODE);
-    desk.million = true;
+    desk.many = 1_000_000;
     desk.keys("a 2").shows("1 000 000 rows");
     let began = Instant::now();
     let frames = 50;
@@ -1094,14 +1096,52 @@ fn few_bytes_on_the_wire() {
     }
 }
 
+/// Bytes for a moved cursor and for a moved window, in the tree, a table and the bytes.
+fn moving(speed: Speed) -> [usize; 6] {
+    let mut desk = Desk::with(160, 44, &UNICODE, &[FINDINGS, "sockets", "regions"]);
+    desk.app.set_speed(speed);
+    desk.many = 5000;
+    let mut painter = Painter::new(Viewport::Fixed(Rect::new(0, 0, 160, 44))).unwrap();
+    cost(&mut desk, &mut painter, "0 a");
+    cost(&mut desk, &mut painter, "j");
+    let tree = cost(&mut desk, &mut painter, "j");
+    cost(&mut desk, &mut painter, "3");
+    let table = cost(&mut desk, &mut painter, "j");
+    let mut scrolled = 0;
+    for _ in 0..30 {
+        scrolled = cost(&mut desk, &mut painter, "j").max(scrolled);
+    }
+    let page = cost(&mut desk, &mut painter, "PgDn");
+    cost(&mut desk, &mut painter, "Enter");
+    let bytes = cost(&mut desk, &mut painter, "j");
+    let mut window = 0;
+    for _ in 0..50 {
+        window = cost(&mut desk, &mut painter, "j").max(window);
+    }
+    [tree, table, bytes, scrolled, page, window]
+}
+
 #[test]
-fn a_moved_cursor_costs_less_than_200_bytes_without_details() {
-    // Twelve rows high there is no room for the details of the row, which are text of their own.
-    let mut desk = Desk::new(80, 12, &UNICODE);
-    let mut painter = Painter::new(Viewport::Fixed(Rect::new(0, 0, 80, 12))).unwrap();
-    cost(&mut desk, &mut painter, "a 2");
-    let down = cost(&mut desk, &mut painter, "j");
-    assert!(down <= 200, "{down}");
+fn moving_costs_little_over_ssh() {
+    let (local, remote) = (moving(Speed::Local), moving(Speed::Remote));
+    let costs = format!("tree, table, bytes, list scrolled, page, bytes scrolled: {local:?} here, {remote:?} over SSH");
+    let [tree, table, bytes, scrolled, page, window] = remote;
+    assert!(tree <= 200 && table <= 200 && bytes <= 200 && scrolled <= 2000 && page <= 2000 && window <= 4500, "{costs}");
+    println!("{costs}");
+}
+
+#[test]
+fn details_follow_when_the_cursor_rests() {
+    let mut desk = Desk::with(160, 44, &UNICODE, &[FINDINGS, "sockets", "regions"]);
+    desk.app.set_speed(Speed::Remote);
+    desk.keys("0 j").shows("command /sbin/init");
+    let asked = desk.queries.len();
+    desk.keys("j j").shows("command /sbin/init").shows("systemd 1");
+    assert_eq!(desk.queries.len(), asked, "nothing is asked for rows that one passes by");
+    std::thread::sleep(desk.app.rests_in().unwrap());
+    desk.send(Message::Tick);
+    desk.draw();
+    desk.shows("command /usr/sbin/cron").shows("cron 700");
 }
 
 #[test]

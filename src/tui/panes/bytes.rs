@@ -114,6 +114,8 @@ pub struct BytesView {
     pub anchor: Option<u64>,
     /// Places that are noted.
     pub noted: Vec<(u64, Sign)>,
+    /// As lists do on slow connections: a window that must move moves half of its height.
+    leaps: bool,
     shape: Shape,
     height: u16,
     body: Rect,
@@ -143,6 +145,7 @@ impl BytesView {
             found: None,
             anchor: None,
             noted: Vec::new(),
+            leaps: false,
             shape: Shape::of(78, 16),
             height: 20,
             body: Rect::ZERO,
@@ -319,10 +322,15 @@ impl BytesView {
                 let row = self.row();
                 self.top &= !(row - 1);
                 let line = self.cursor & !(row - 1);
+                let before = self.top;
                 self.top = self.top.min(line);
                 let above = row * u64::from(self.height.max(1) - 1);
                 if line - self.top > above {
                     self.top = line - above;
+                }
+                if self.leaps && self.top != before {
+                    let half = row * u64::from(self.height / 2);
+                    self.top = if self.top < before { self.top.saturating_sub(half) } else { self.top.saturating_add(half).min(line) };
                 }
             }
             Mode::Code => {
@@ -488,6 +496,7 @@ impl BytesView {
         let body = Rect { height: inner.height - detail, ..inner };
         self.height = body.height;
         self.body = body;
+        self.leaps = look.leaps;
         match self.mode {
             Mode::Hex => {
                 let digits = format!("{:x}", self.last).len();

@@ -130,6 +130,8 @@ pub struct ProcessTree {
     roots: Vec<usize>,
     items: Vec<TreeItem<'static, Id>>,
     pub state: TreeState<Id>,
+    /// The process whose details are shown: the selected one, once the cursor rests on it.
+    told: Option<Id>,
     /// Paths that have been shown before: a new one opens by itself, an old one stays as the user left it.
     met: HashSet<Id>,
     pub filter: String,
@@ -176,6 +178,7 @@ impl Default for ProcessTree {
             roots: Vec::new(),
             items: Vec::new(),
             state: TreeState::default(),
+            told: None,
             met: HashSet::new(),
             filter: String::new(),
             matching: 0,
@@ -616,6 +619,17 @@ impl ProcessTree {
     fn selected(&self) -> Option<usize> {
         self.index_of(*self.state.selected().last()?)
     }
+    pub fn settle(&mut self) {
+        self.told = self.state.selected().last().copied();
+    }
+    /// The process that details and titles are about.
+    pub fn told(&self) -> Option<&TreeProcess> {
+        self.process(self.told_row()?)
+    }
+    fn told_row(&self) -> Option<usize> {
+        let told = self.told.and_then(|id| self.index_of(id)).or_else(|| self.selected());
+        Some(self.node(told?)?.row)
+    }
     /// The selected process.
     pub fn current(&self) -> Option<&TreeProcess> {
         self.process(self.node(self.selected()?)?.row)
@@ -923,7 +937,7 @@ impl ProcessTree {
             }
             if path == self.state.selected() {
                 let role = if focused { Role::Selected } else { Role::Resting };
-                buffer.set_style(Rect { y, height: 1, ..body }, look.style(role));
+                buffer.set_style(Rect { y, height: 1, width: body.width.min(look.bar), ..body }, look.style(role));
             }
         }
     }
@@ -1041,9 +1055,9 @@ impl ProcessTree {
         let line = look.symbols.border.horizontal_top.repeat(usize::from(area.width));
         put(buffer, area.x, area.y, &line, area.width, look.style(Role::Frame));
         let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
-        let Some(process) = self.current() else { return };
-        let sign = self.current_row().and_then(|(_, row)| self.sign(row));
-        let area = noted(area, buffer, sign, look);
+        let Some(told) = self.told_row() else { return };
+        let area = noted(area, buffer, self.sign(told), look);
+        let Some(process) = self.process(told) else { return };
         let short = area.height < 4;
         let mut parts: Vec<(&str, String, Role)> = Vec::new();
         match &process.command_line {
@@ -1081,7 +1095,8 @@ impl ProcessTree {
 
 impl ProcessTree {
     fn parent_in_words(&self, process: &TreeProcess) -> String {
-        let parent = self.selected().and_then(|index| self.node(index)?.parent).and_then(|parent| self.process(self.node(parent)?.row));
+        let itself = process.address.value().and_then(|at| self.index_of(Id::Object(at.0))).or_else(|| self.selected());
+        let parent = itself.and_then(|index| self.node(index)?.parent).and_then(|parent| self.process(self.node(parent)?.row));
         match (parent, &process.ppid) {
             (Some(parent), _) => {
                 let gone = if matches!(parent.state, ProcessState::Exited | ProcessState::Zombie) { " (gone)" } else { "" };

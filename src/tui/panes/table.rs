@@ -320,6 +320,8 @@ pub struct TableView {
     pub stale: Option<Instant>,
     pub failure: Option<String>,
     pub list: ListState,
+    /// The row whose details are shown: the selected one, once the cursor rests on it.
+    told: Option<usize>,
     pub filter: String,
     pub search: String,
     pub sort: Option<Sort>,
@@ -371,6 +373,7 @@ impl TableView {
             stale: None,
             failure: None,
             list: ListState::default(),
+            told: None,
             filter: String::new(),
             search: String::new(),
             sort: first_order(entry.table),
@@ -503,6 +506,9 @@ impl TableView {
     pub fn select(&mut self, row: usize) {
         let place = (0..self.shown()).find(|place| self.row_at(*place) == Some(row));
         self.list.cursor = place.unwrap_or(self.list.cursor);
+    }
+    pub fn settle(&mut self) {
+        self.told = self.selected();
     }
     pub fn selected(&self) -> Option<usize> {
         self.row_at(self.list.cursor)
@@ -767,7 +773,8 @@ impl TableView {
         let line = look.symbols.border.horizontal_top.repeat(usize::from(area.width));
         put(buffer, area.x, area.y, &line, area.width, look.style(Role::Frame));
         let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
-        let (Some(rows), Some(row)) = (&self.rows, self.selected()) else { return };
+        let told = self.told.filter(|row| *row < self.total());
+        let (Some(rows), Some(row)) = (&self.rows, told.or_else(|| self.selected())) else { return };
         let whole = |name: &str| {
             let shown = self.placed.iter().find(|(shown, ..)| {
                 self.columns.get(*shown).is_some_and(|column| rows.table().columns.get(column.index).is_some_and(|it| it.name == name))
