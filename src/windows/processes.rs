@@ -158,7 +158,7 @@ impl Windows {
     /// number of those that do not.
     fn without_copies(&self, members: &mut Vec<Member>) -> usize {
         let all = members.len();
-        let mut best: HashMap<(u32, u64), ((bool, bool, [bool; 6]), Reverse<VirtAddr>)> = HashMap::new();
+        let mut best = HashMap::new();
         let weight = |member: &Member| -> Option<_> {
             let process = self.context().object("_EPROCESS", member.address).ok()?;
             let linked = process.at("ActiveProcessLinks").is_ok_and(|links| lists::is_linked(self.context(), links));

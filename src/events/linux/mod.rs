@@ -110,7 +110,8 @@ fn sysmon_of(event: &mut Event) {
     if event.provider.value().is_none_or(|provider| &**provider != "sysmon") || !event.summary.starts_with("<Event>") {
         return;
     }
-    let (mut path, mut fields, mut label): (Vec<&str>, Vec<(Arc<str>, Value)>, Option<String>) = (Vec::new(), Vec::new(), None);
+    let (mut path, mut label) = (Vec::<&str>::new(), None::<String>);
+    let mut fields: Vec<(Arc<str>, Value)> = Vec::new();
     let mut text = String::new();
     let message = std::mem::take(&mut event.summary);
     let mut told: HashMap<&str, String> = HashMap::new();
