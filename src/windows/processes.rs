@@ -302,7 +302,7 @@ impl Windows {
         let wow64 = if process.has("WoW64Process") { "WoW64Process" } else { "Wow64Process" };
         Ok(Process {
             pid: member.pid,
-            ppid: process.u32("InheritedFromUniqueProcessId").into(),
+            ppid: process.uint("InheritedFromUniqueProcessId").and_then(process_id).into(),
             name: member.name.clone(),
             address: if member.mapped { Known::Value(member.address) } else { Known::Absent },
             physical_address: context.space.translate(member.address).into(),
@@ -313,7 +313,13 @@ impl Windows {
             },
             threads: process.uint("ActiveThreads").and_then(thread_count).into(),
             session: if exited { Known::Absent } else { self.session(&process).into() },
-            wow64: process.pointer(wow64).map(|pointer| !pointer.is_null()).into(),
+            wow64: process
+                .pointer(wow64)
+                .and_then(|pointer| match pointer.0 % 8 {
+                    0 => Ok(!pointer.is_null()),
+                    _ => Err(ReadError::Implausible(wow64)),
+                })
+                .into(),
             path: living(self.image_path(&process)),
             command_line: living(self.command_line(&process)),
             sources: SOURCES.into_iter().zip(member.found_by).filter_map(|(name, found)| found.then_some(name)).collect(),
@@ -345,6 +351,10 @@ impl Windows {
         });
         read.into()
     }
+}
+
+fn process_id(id: u64) -> Result<u32, ReadError> {
+    if id < MOST_IDS && id % 4 == 0 { Ok(id as u32) } else { Err(ReadError::Implausible("process ID")) }
 }
 
 /// Each has an ID of its own.
