@@ -161,31 +161,24 @@ impl Windows {
     /// Memory that is used again, or copied while it changes, may hold a process twice: the one that its threads belong to stays. Gives the
     /// number of those that do not.
     fn without_copies(&self, members: &mut Vec<Member>) -> usize {
-        let all = members.len();
-        let mut best: HashMap<(u32, u64), ((bool, bool, [bool; 6]), Reverse<VirtAddr>)> = HashMap::new();
+        let mut alike: HashMap<_, Vec<&Member>> = HashMap::new();
+        for member in members.iter() {
+            if let Ok(identity) = self.identity(self.context(), member.address) {
+                alike.entry(identity).or_default().push(member);
+            }
+        }
         let weight = |member: &Member| -> Option<_> {
             let process = self.context().object("_EPROCESS", member.address).ok()?;
             let linked = process.at("ActiveProcessLinks").is_ok_and(|links| lists::is_linked(self.context(), links));
             Some((self.has_thread(&process).unwrap_or(false), linked, member.found_by))
         };
-        let identities: Vec<_> = members.iter().map(|member| self.identity(self.context(), member.address).ok()).collect();
-        let mut count: HashMap<(u32, u64), usize> = HashMap::new();
-        identities.iter().flatten().for_each(|identity| *count.entry(*identity).or_default() += 1);
-        for (member, identity) in members.iter().zip(&identities) {
-            if let Some(identity) = identity.filter(|identity| count.get(identity).is_some_and(|count| *count > 1))
-                && let Some(weight) = weight(member)
-            {
-                let own = (weight, Reverse(member.address));
-                let best = best.entry(identity).or_insert(own);
-                *best = (*best).max(own);
-            }
+        let mut copies = HashSet::new();
+        for members in alike.into_values().filter(|members| members.len() > 1) {
+            let best = members.iter().max_by_key(|member| (weight(member), Reverse(member.address))).map(|best| best.address);
+            copies.extend(members.into_iter().map(|member| member.address).filter(|address| Some(*address) != best));
         }
-        let mut identities = identities.into_iter();
-        members.retain(|member| {
-            let best = identities.next().flatten().and_then(|identity| best.get(&identity));
-            best.is_none_or(|(_, Reverse(address))| *address == member.address)
-        });
-        all - members.len()
+        members.retain(|member| !copies.contains(&member.address));
+        copies.len()
     }
 
     fn identity(&self, context: Context<'_>, address: VirtAddr) -> Result<(u32, u64), ReadError> {
@@ -354,7 +347,7 @@ impl Windows {
 }
 
 fn process_id(id: u64) -> Result<u32, ReadError> {
-    if id < MOST_IDS && id % 4 == 0 { Ok(id as u32) } else { Err(ReadError::Implausible("process ID")) }
+    if id < MOST_IDS && id.is_multiple_of(4) { Ok(id as u32) } else { Err(ReadError::Implausible("process ID")) }
 }
 
 /// Each has an ID of its own.
