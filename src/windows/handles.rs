@@ -2,7 +2,7 @@
 
 use super::files::whole;
 use super::objects::{PROCESS_OBJECT, THREAD_OBJECT, expect};
-use super::processes::Task;
+use super::processes::{MOST_IDS, Task};
 use super::{Windows, registry, tokens};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::windows::Handle;
@@ -147,10 +147,11 @@ impl Windows {
         let process = |process: &Object<'_>, pid: Option<u64>| {
             expect(&process.inner("Pcb")?, PROCESS_OBJECT, "process")?;
             let own = process.uint("UniqueProcessId")?;
-            if pid.is_some_and(|pid| pid != own) {
+            let name = process.text("ImageFileName").and_then(whole)?;
+            if pid.is_some_and(|pid| pid != own) || own >= MOST_IDS || own % STEP != 0 || name.contains(char::REPLACEMENT_CHARACTER) {
                 return Err(ReadError::Implausible("process"));
             }
-            Ok((process.text("ImageFileName").and_then(whole)?, own))
+            Ok((name, own))
         };
         match kind {
             "File" => self.file_path(&context.object("_FILE_OBJECT", body)?).map(Some),

@@ -53,6 +53,8 @@ pub struct Vad<'a> {
     pub private: bool,
     pub image: bool,
     pub committed: Option<u64>,
+    /// It lies over its neighbour in the tree: one of both is damaged.
+    pub overlaps: bool,
 }
 
 impl Windows {
@@ -66,7 +68,13 @@ impl Windows {
         });
         for node in nodes {
             match self.vad(process, node) {
-                Ok(vad) => vads.push(vad),
+                Ok(mut vad) => {
+                    // The nodes come in their order.
+                    if let Some(before) = vads.last_mut().filter(|before: &&mut Vad<'_>| before.end >= vad.start) {
+                        (before.overlaps, vad.overlaps) = (true, true);
+                    }
+                    vads.push(vad);
+                }
                 Err(why) => trouble.push(why),
             }
         }
@@ -129,6 +137,7 @@ impl Windows {
             private,
             image,
             // All ones where nothing is charged (MM_MAX_COMMIT).
+            overlaps: false,
             committed: committed.or_else(|_| flags.uint("CommitCharge")).ok().filter(|pages| *pages <= last - first + 1),
             short,
         };
@@ -172,15 +181,19 @@ fn top(process: &Object<'_>) -> Result<(VirtAddr, &'static str, [&'static str; 2
     Ok((anchor.pointer("RightChild")?, node, ["LeftChild", "RightChild"]))
 }
 
-/// The nodes of a process's VAD tree.
+/// The nodes of a process's VAD tree, in the order of their addresses.
 fn tree(process: &Object<'_>, watch: &Watch, trouble: &mut Vec<ReadError>) -> Result<Vec<VirtAddr>, ReadError> {
     let context = process.context();
     let (first, node, children) = top(process)?;
     let mut found = Vec::new();
     let mut seen = HashSet::new();
-    let mut waiting = vec![(first, None)];
+    let mut waiting = vec![(first, Some(None))];
     while let Some((at, above)) = waiting.pop() {
-        if at.is_null() || found.len() >= MOST_REGIONS || watch.cancelled() {
+        let Some(above) = above else {
+            found.push(at);
+            continue;
+        };
+        if at.is_null() || seen.len() >= MOST_REGIONS || watch.cancelled() {
             continue;
         }
         // Each node points back to the one above it: what does not is no part of this tree.
@@ -192,9 +205,9 @@ fn tree(process: &Object<'_>, watch: &Watch, trouble: &mut Vec<ReadError>) -> Re
             if at.is_kernel() && known { Ok([node.pointer(left)?, node.pointer(right)?]) } else { Err(ReadError::Implausible("VAD tree")) }
         };
         match step() {
-            Ok(below) if seen.insert(at) => {
-                found.push(at);
-                waiting.extend(below.map(|child| (child, Some(at))));
+            Ok([left, right]) if seen.insert(at) => {
+                // Itself comes between its children.
+                waiting.extend([(right, Some(Some(at))), (at, None), (left, Some(Some(at)))]);
             }
             Ok(_) => trouble.push(ReadError::Implausible("VAD tree")),
             Err(why) => trouble.push(why),
@@ -306,6 +319,7 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Region>) -> Result
             page_rights: page_rights.into(),
             address: vad.short.address,
             process_address: task.object.address,
+            problems: if vad.overlaps { vec!["it lies over another region: one of both is damaged".to_owned()] } else { Vec::new() },
             ..Region::default()
         });
     }
