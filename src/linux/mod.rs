@@ -68,6 +68,7 @@ pub struct Linux {
     boot_time: Option<Time>,
     listed: OnceLock<Roster>,
     roster: OnceLock<Arc<Roster>>,
+    module_code: OnceLock<Arc<code::Modules>>,
 }
 
 impl Linux {
