@@ -179,6 +179,12 @@ pub struct What {
 
 #[derive(Debug, Subcommand)]
 pub enum EventsCommand {
+    /// Show the rules of Sysmon's configuration and what it does not see: of a file, or of the registry in a memory image.
+    Config {
+        /// Configuration (XML, or the bytes of the registry value Rules) or memory image.
+        #[arg(value_name = "FILE|IMAGE")]
+        source: PathBuf,
+    },
     /// Say how far back a log reaches, and how large it must be for a number of days.
     Retention {
         /// Event log (.evtx).

@@ -30,7 +30,7 @@ mod symbols;
 pub use answer::{Answer, Feed, Rows, Scope, Sink, State, Watch};
 pub use cell::{Cell, Hex, ToCell};
 pub use content::{Content, Part, Place};
-pub use event::{Connection, Event, Retention};
+pub use event::{Connection, Event, Retention, SysmonRule};
 pub use exhibit::{Behind, Change, Exhibit};
 pub use finding::{Finding, Indicator, Reference, Rule, Subject, Verdict};
 pub use info::{Check, Info, Origin};
