@@ -241,6 +241,8 @@ pub enum Shape {
     Csv,
     /// JSON Lines for a timeline in Timesketch
     Timesketch,
+    /// Body file for mactime
+    Bodyfile,
 }
 
 impl From<Shape> for Format {
@@ -251,6 +253,7 @@ impl From<Shape> for Format {
             Shape::Jsonl => Self::Jsonl,
             Shape::Csv => Self::Csv,
             Shape::Timesketch => Self::Timesketch,
+            Shape::Bodyfile => Self::Bodyfile,
         }
     }
 }
