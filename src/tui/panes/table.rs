@@ -787,15 +787,16 @@ fn address(text: &str, port: Option<i128>) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seek {
     Address(u64),
-    /// The number of a record, and the line that it is told in: numbers are those of one log.
-    Record(u64, String),
+    /// The number of a record, where it has one, and the line that it is told in: numbers are those of one log.
+    Record(Option<u64>, String),
 }
 
 impl Seek {
     fn told(&self) -> String {
         match self {
             Self::Address(at) => format!("at {at:#x}"),
-            Self::Record(number, _) => format!("of record {number}"),
+            Self::Record(Some(number), _) => format!("of record {number}"),
+            Self::Record(None, line) => format!("that says {line:?}"),
         }
     }
 
@@ -807,13 +808,15 @@ impl Seek {
         let table = rows.table();
         let numbers = ["record_id", "sequence", "record_ids"].into_iter().find_map(|name| table.column(name))?;
         let lines = ["summary", "text"].into_iter().find_map(|name| table.column(name));
+        let says = |row: &usize| lines.is_none_or(|lines| matches!(rows.cell(*row, lines), Cell::Text(text) if text == *line));
+        let Some(number) = number else { return (0..rows.len()).find(says) };
         let is = |row: &usize| match rows.cell(*row, numbers) {
             Cell::List(items) => items.iter().any(|item| item.to_string() == number.to_string()),
             cell => cell.number() == Some(number.into()),
         };
         let mut found = (0..rows.len()).filter(is).peekable();
         let first = found.peek().copied();
-        found.find(|row| lines.is_none_or(|lines| matches!(rows.cell(*row, lines), Cell::Text(text) if text == *line))).or(first)
+        found.find(says).or(first)
     }
 }
 
