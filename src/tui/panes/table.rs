@@ -287,8 +287,8 @@ fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
 pub enum Seek {
     /// The row that this address stands in.
     Address(u64),
-    /// The number of a record, and the line that it is told in: numbers are those of one log.
-    Record(u64, String),
+    /// The number of a record, where it has one, and the line that it is told in: numbers are those of one log.
+    Record(Option<u64>, String),
     Object(Object),
     /// An object, of which nothing is said where it is not there.
     Again(Object),
@@ -446,7 +446,8 @@ impl TableView {
         let title = self.title.to_lowercase();
         match self.seek.take_if(|_| whole)? {
             Seek::Address(at) => Some(format!("{title} has no row at {at:#x}")),
-            Seek::Record(number, _) => Some(format!("{title} has no row of record {number}")),
+            Seek::Record(Some(number), _) => Some(format!("{title} has no row of record {number}")),
+            Seek::Record(None, line) => Some(format!("{title} has no row that says {line:?}")),
             Seek::Object(_) => Some(format!("{title} does not have the noted row any more")),
             Seek::Again(_) => None,
         }
@@ -890,17 +891,19 @@ fn address(text: &str, port: Option<i128>) -> String {
     }
 }
 
-fn record_of(rows: &dyn Rows, number: u64, line: &str) -> Option<usize> {
+fn record_of(rows: &dyn Rows, number: Option<u64>, line: &str) -> Option<usize> {
     let table = rows.table();
     let numbers = ["record_id", "sequence", "record_ids"].into_iter().find_map(|name| table.column(name))?;
     let lines = ["summary", "text"].into_iter().find_map(|name| table.column(name));
+    let says = |row: &usize| lines.is_none_or(|lines| matches!(rows.cell(*row, lines), Cell::Text(text) if text == line));
+    let Some(number) = number else { return (0..rows.len()).find(says) };
     let is = |row: &usize| match rows.cell(*row, numbers) {
         Cell::List(items) => items.iter().any(|item| item.to_string() == number.to_string()),
         cell => cell.number() == Some(number.into()),
     };
     let mut found = (0..rows.len()).filter(is).peekable();
     let first = found.peek().copied();
-    found.find(|row| lines.is_none_or(|lines| matches!(rows.cell(*row, lines), Cell::Text(text) if text == line))).or(first)
+    found.find(says).or(first)
 }
 
 /// The row of a hit in other rows of the same search.
