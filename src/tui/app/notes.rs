@@ -209,9 +209,13 @@ fn label(rows: &dyn Rows, row: usize) -> String {
         "summary",
         "start",
         "base",
-        "start_address",
+        "tid",
+        "handle",
+        "fd",
+        "sid",
         "function",
         "address",
+        "kind",
     ];
     let table = rows.table();
     let text = |name: &str| {
