@@ -118,6 +118,8 @@ fn wrong_usage_is_told_apart_from_failure() {
         (&["dump", "memory.raw", "--library", "ntdll.dll", "--output", "dumped"], "--pid"),
         (&["dump", "memory.raw", "--module", "tcpip.sys", "--file", "a", "--output", "dumped"], "--file"),
         (&["dump", "memory.raw", "--pid", "4", "--memory-layout", "--output", "dumped"], "--executable"),
+        (&["dump", "memory.raw", "--carve", "--output", "dumped"], "--pid"),
+        (&["dump", "memory.raw", "--finding", "1", "--pid", "4", "--output", "dumped"], "--pid"),
         (&["triage", "memory.raw"], "--output"),
         (&["triage", "--output", "out"], "<IMAGE>"),
         (&["memory.raw", "processes"], "processes"),

@@ -31,6 +31,9 @@ pub struct Cli {
     /// Keep no notes beyond the end of the explorer.
     #[arg(long, conflicts_with = "case")]
     pub no_case: bool,
+    /// The explorer sends less: details when the cursor rests, fewer frames, nothing that spins. Over SSH it is sparing by itself.
+    #[arg(long)]
+    pub slow_link: bool,
     #[command(flatten)]
     pub common: Common,
 }
@@ -111,7 +114,7 @@ pub enum Command {
         #[arg(long)]
         raw: bool,
     },
-    /// Write memory to files in the folder --output, with a manifest of SHA-256 sums.
+    /// Write memory to files in the folder --output, with a manifest of SHA-256 and MD5 sums.
     #[command(after_help = "\
 With --pid alone all memory of a process is written, with --start one region of it, with --address and --length any range.
 Programs, libraries and modules of Windows become files again: each section where the file has it, ImageBase set to the address where it
@@ -190,6 +193,12 @@ pub struct What {
     /// Libraries of the process by name or path, or whatever executable is at an address of it.
     #[arg(long, value_name = "NAME|BASE", requires = "pid", group = "one")]
     pub library: Option<String>,
+    /// Programs by their headers in memory that no file backs, as long as those say: with --start in one region.
+    #[arg(long, requires = "pid", conflicts_with_all = ["address", "executable", "library"])]
+    pub carve: bool,
+    /// What a finding is about, by its place in the table `findings`: its region and the programs in it, its program, its module.
+    #[arg(long, value_name = "N", group = "one", conflicts_with_all = ["pid", "carve"])]
+    pub finding: Option<usize>,
     /// Kernel modules by name, path or base.
     #[arg(long, value_name = "NAME|BASE", group = "one", conflicts_with = "pid")]
     pub module: Option<String>,

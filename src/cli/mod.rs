@@ -54,7 +54,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         None if headless => run.summary(cli.image.as_deref(), cli.demo),
         None => {
             let plan = plan(cli.case, cli.no_case, cli.image.is_none());
-            run.explore(cli.image.as_deref(), cli.demo, plan, cli.config.as_deref())
+            run.explore(cli.image.as_deref(), cli.demo, plan, cli.config.as_deref(), cli.slow_link)
         }
     }));
     let stop = match outcome {
@@ -127,15 +127,22 @@ impl Run {
         }
     }
 
-    fn explore(&self, image: Option<&Path>, demo: Option<args::System>, plan: Plan, config: Option<&Path>) -> Result<(), Stop> {
+    fn explore(
+        &self,
+        image: Option<&Path>,
+        demo: Option<args::System>,
+        plan: Plan,
+        settings: Option<&Path>,
+        slow: bool,
+    ) -> Result<(), Stop> {
         if let Plan::At(path) = &plan {
             Store::check(path).map_err(Stop::Failed)?;
         }
         let system = demo.unwrap_or(args::System::Linux);
         let name = image.map_or_else(|| "demo".to_owned(), |image| image.display().to_string());
         let (image, options) = (image.map(Path::to_owned), self.options());
-        let tools = tui::Tools { writers: WRITERS, reporter: report::write_report };
-        tui::run(&name, tools, plan, config, move |watch| match image {
+        let setup = tui::Setup { writers: WRITERS, reporter: report::write_report, plan, settings, slow };
+        tui::run(&name, setup, move |watch| match image {
             Some(image) => Session::open(&image, &options, watch),
             None => Session::demo(system.into(), watch),
         })?;

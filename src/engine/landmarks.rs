@@ -63,9 +63,7 @@ impl Session {
     }
 
     fn rows_watched<T: Record + Clone>(&self, scope: Scope, watch: &Arc<Watch>) -> Option<crate::facts::Answer<T>> {
-        let entry = super::find_table(T::TABLE.name)?;
-        let rows = self.query(entry, scope, watch).ok()?;
-        rows.as_any().downcast_ref().cloned()
+        self.typed(scope, watch).ok()
     }
 
     /// The object around an address, of those that the answers at hand tell of, and its field there.
@@ -191,6 +189,9 @@ impl Session {
     /// Whether the processor runs the code at an address with 32 or with 64 bits.
     pub fn code_bits(&self, space: Space, at: u64, watch: &Arc<Watch>) -> u32 {
         let Space::Process(process) = space else { return 64 };
+        if let System::Linux(linux) = self.system() {
+            return if at >> 32 == 0 && linux.is_compat(process).unwrap_or(false) { 32 } else { 64 };
+        }
         let processes = self.rows_watched::<Process>(Scope::Process(process), watch);
         let wow64 = processes.iter().flat_map(|rows| rows.iter()).any(|process| process.wow64.value() == Some(&true));
         if wow64 && at >> 32 == 0 { 32 } else { 64 }

@@ -1,7 +1,10 @@
 //! Linux facts: the kernel found in an image, and what its structures say.
 
+mod bpf;
+mod callbacks;
 mod capabilities;
 mod clock;
+mod code;
 mod detect;
 mod environment;
 mod exhibits;
@@ -24,6 +27,8 @@ mod syscalls;
 mod tasks;
 mod xarray;
 
+pub use bpf::bpf_programs;
+pub use callbacks::callbacks;
 pub use capabilities::capabilities;
 pub use environment::environment;
 pub use exhibits::exhibits;
@@ -62,7 +67,7 @@ pub struct Linux {
     direct_map: VirtAddr,
     boot_time: Option<Time>,
     listed: OnceLock<Roster>,
-    roster: OnceLock<Arc<Roster>>,
+    roster: Kept<Roster>,
 }
 
 impl Linux {
@@ -85,6 +90,11 @@ impl Linux {
     /// The address space of a process, by its task_struct; the kernel's own where it has none.
     pub fn process_space(&self, process: VirtAddr) -> Result<AddressSpace, ReadError> {
         self.space_of(&self.context().object("task_struct", process)?)
+    }
+    /// Whether a process of a 64-bit kernel runs 32-bit code: its address space was made no larger than that can reach.
+    pub fn is_compat(&self, process: VirtAddr) -> Result<bool, ReadError> {
+        let Some(mm) = self.context().object("task_struct", process)?.follow("mm")? else { return Ok(false) };
+        Ok(mm.uint("task_size")? <= 1 << 32)
     }
     fn space_of(&self, task: &Object<'_>) -> Result<AddressSpace, ReadError> {
         let root = match task.follow("mm")? {

@@ -2,33 +2,42 @@
 
 mod case;
 mod findings;
+mod hunting;
 mod notes;
 mod questions;
 mod report;
+mod resting;
+mod selecting;
 mod take;
 mod texts;
+mod times;
 mod travel;
 mod work;
 
 use super::commands::{Command, Key, Pane};
 use super::export::{Export, Report, Reporter, Writer};
+use super::hunt::Hunt;
 use super::keymap::Keymap;
 use super::panes::arrange::{Arranged, Ask};
 use super::panes::bytes::{BytesView, Mode, Told, Want};
 use super::panes::link::Link;
+use super::panes::noise::Rule;
 use super::panes::overlay::Overlay;
-use super::panes::process_tree::{Order, ProcessTree};
+use super::panes::process_tree::{Beside, Order, Part, ProcessTree};
 use super::panes::table::{Seek, TableView};
+use super::taking::{Taking, Took};
 use super::text::counted;
 use super::theme::{Look, Role};
 use super::widgets::palette::Item;
+use super::wire::Speed;
 use super::work::{Id, Ongoing};
 use crate::address::VirtAddr;
 use crate::case::{Action, Judgement, News, Object, Order as Keep};
-use crate::engine::{Entry, Hit, Space, Stretch};
+use crate::engine::{Entry, Hit, Space, Stretch, find_table};
 use crate::facts::{Info, Located, Rows, Scope, State};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
 pub use findings::FINDINGS;
+pub use hunting::Aim;
 use questions::{Prompt, Question};
 use ratatui::layout::Rect;
 use std::path::PathBuf;
@@ -80,6 +89,8 @@ pub enum Message {
     Running(Vec<Ongoing>),
     /// What became of an export, in words.
     Exported(Result<String, String>),
+    /// What became of bytes that were to be taken along.
+    Took(Result<Took, String>),
     /// What became of a report.
     Reported(Result<String, String>),
     /// What the keeper of the case has to say.
@@ -104,7 +115,15 @@ pub struct Opened {
 pub enum Slot {
     Tree,
     Scores,
+    Beside(Beside),
     Table(usize),
+}
+
+impl Slot {
+    /// Whether nobody waits for it: it comes when it comes.
+    pub fn aside(self) -> bool {
+        matches!(self, Self::Scores | Self::Beside(_))
+    }
 }
 
 /// Work that the explorer wants done.
@@ -113,6 +132,11 @@ pub enum Effect {
         slot: Slot,
         entry: &'static Entry,
         scope: Scope,
+    },
+    /// Search memory, in the place of whatever was searched for in this slot.
+    Search {
+        slot: Slot,
+        hunt: Arc<Hunt>,
     },
     Arrange {
         table: usize,
@@ -139,6 +163,7 @@ pub enum Effect {
     },
     StopFinding,
     Export(Export),
+    Take(Taking),
     Report(Report),
     /// Note something in the case.
     Keep(Keep),
@@ -178,10 +203,13 @@ enum Choice {
     Link(Link),
     Travel(isize),
     Order(Order),
+    Column(Part),
     /// In this form; all rows, or those that are shown.
     Export(&'static Writer, bool),
     Copy(String),
     Cancel(Id),
+    Hunt(Arc<Hunt>),
+    Take(Taking),
     Noted(Object),
     Judgement(Judgement),
     Report(report::Part),
@@ -224,7 +252,11 @@ pub struct App {
     folders: Vec<PathBuf>,
     case: case::Case,
     pub keymap: Keymap,
+    /// What the user calls noise.
+    pub noise: Arc<[Rule]>,
     pending: Option<take::Pending>,
+    /// Bytes that are to be written, until one has said where.
+    leaving: Option<Taking>,
     prompt: Option<Prompt>,
     pub notice: Option<(Role, String)>,
     pub work: Option<Work>,
@@ -234,6 +266,9 @@ pub struct App {
     crossing: Option<(u32, bool)>,
     locating: Option<(u32, String, i128)>,
     scores: Option<&'static Entry>,
+    pub speed: Speed,
+    /// When the cursor moved last, where what follows from that waits.
+    moved: Option<Instant>,
     serial: u32,
     interrupted: bool,
     effects: Vec<Effect>,
@@ -262,7 +297,9 @@ impl App {
             folders: Vec::new(),
             case: case::Case::default(),
             keymap: Keymap::default(),
+            noise: Arc::default(),
             pending: None,
+            leaving: None,
             prompt: None,
             notice: None,
             work: None,
@@ -271,6 +308,8 @@ impl App {
             crossing: None,
             locating: None,
             scores: None,
+            speed: Speed::Local,
+            moved: None,
             serial: 0,
             interrupted: false,
             effects: Vec::new(),
@@ -319,7 +358,9 @@ impl App {
             Message::Reported(Ok(said)) => self.written(Action::Reported, said),
             Message::Exported(Err(why)) | Message::Reported(Err(why)) => self.warn(why),
             Message::Kept(news) => self.kept(news),
+            Message::Took(result) => self.took(result),
             Message::Tick => {
+                self.rest();
                 for view in &mut self.tables {
                     if view.stale.is_some_and(|since| since.elapsed() > STALE) {
                         view.forget();
@@ -341,6 +382,7 @@ impl App {
         self.scores = opened.scores;
         self.tree.set_system(os);
         self.tables = opened.tables.into_iter().map(|entry| TableView::new(entry, os)).collect();
+        self.tables.iter_mut().for_each(|view| view.rules = Arc::clone(&self.noise));
         let warnings = &opened.info.warnings;
         if let Some(first) = warnings.first() {
             let more = if warnings.len() > 1 { format!(" (+{}, i shows all)", warnings.len() - 1) } else { String::new() };
@@ -364,6 +406,7 @@ impl App {
                 }
             }
             Slot::Scores => self.judged(rows),
+            Slot::Beside(beside) => self.tree.learn(beside, Some(rows.as_ref()), &self.look),
             Slot::Table(table) => {
                 if let Some(view) = self.tables.get_mut(table).filter(|view| view.asked == Some(scope)) {
                     view.load(rows);
@@ -379,10 +422,14 @@ impl App {
         match slot {
             Slot::Tree => self.tree.failure = Some(why),
             Slot::Scores => self.not_judged(why),
+            Slot::Beside(beside) => self.tree.learn(beside, None, &self.look),
             Slot::Table(table) => {
                 if let Some(view) = self.tables.get_mut(table).filter(|view| view.asked == Some(scope)) {
                     view.forget();
-                    view.failure = Some(why);
+                    view.failure = Some(why.clone());
+                    if view.hunt.is_some() {
+                        self.warn(why);
+                    }
                 }
             }
         }
@@ -401,12 +448,17 @@ impl App {
         if self.info.is_none() {
             return;
         }
+        let os = self.tree.os();
+        for beside in self.tree.wants() {
+            let entry = find_table(beside.table()).filter(|entry| entry.available(os));
+            self.effects.extend(entry.map(|entry| Effect::Query { slot: Slot::Beside(beside), entry, scope: Scope::Machine }));
+        }
         let scope = self.scope();
-        if self.shows_tables() {
+        if self.shows_tables() && (self.settled() || self.focus == Focus::Tables) {
             let loading = self.tree.current().is_none() && self.tree.is_loading();
             if let Some(view) = self.tables.get_mut(self.active) {
                 let scope = if view.machine_only { Scope::Machine } else { scope };
-                if view.asked != Some(scope) && (view.machine_only || !loading) {
+                if view.hunt.is_none() && view.asked != Some(scope) && (view.machine_only || !loading) {
                     view.asked = Some(scope);
                     view.failure = None;
                     view.stale = view.rows.is_some().then(Instant::now);
@@ -457,7 +509,7 @@ impl App {
         if key != interrupt {
             self.interrupted = false;
         }
-        self.notice = None;
+        (self.notice, self.moved) = (None, None);
         self.touch();
         if self.prompt.is_some() {
             return self.prompt_key(key);
@@ -545,6 +597,7 @@ impl App {
     // Moves.
 
     pub fn by_rows(&mut self, rows: isize) {
+        self.moved();
         match self.pane() {
             Pane::Overlay => drop(self.overlay.as_mut().map(|overlay| overlay.by(rows))),
             Pane::Tree => self.tree.by(rows),
@@ -671,11 +724,15 @@ impl App {
         match self.pane() {
             Pane::Overlay => self.overlay = None,
             Pane::Bytes if self.finding.is_some() => self.stop_finding(),
+            Pane::Bytes if self.bytes.as_mut().is_some_and(|view| view.anchor.take().is_some()) => (),
             Pane::Bytes => self.step_out(),
             Pane::Table => {
                 let table = self.active;
                 let Some(view) = self.table() else { return };
                 if view.filter.is_empty() && view.search.is_empty() {
+                    if view.all_times() {
+                        return self.arrange(table);
+                    }
                     self.step_out();
                 } else {
                     if view.search.is_empty() {
@@ -738,9 +795,19 @@ impl App {
     /// How the tree can be ordered, to choose from.
     pub fn ask_order(&mut self) {
         let item = |order: &Order| Item { name: order.name().to_owned(), keys: String::new(), help: order.help().to_owned() };
-        let choices = Order::ALL.iter().map(|order| (item(order), Choice::Order(*order))).collect();
-        let at = Order::ALL.iter().position(|order| *order == self.tree.order).unwrap_or(0);
+        let all: Vec<Order> = Order::all(self.tree.os()).collect();
+        let choices = all.iter().map(|order| (item(order), Choice::Order(*order))).collect();
+        let at = all.iter().position(|order| *order == self.tree.order).unwrap_or(0);
         self.choose("sort by:", choices, at);
+    }
+    /// The columns of the tree, to take one away or to bring one in.
+    pub fn ask_columns(&mut self) {
+        let item = |part: Part, shown: bool| {
+            let (name, help) = part.says();
+            Item { name: name.to_owned(), keys: if shown { "shown" } else { "" }.to_owned(), help: help.to_owned() }
+        };
+        let choices = self.tree.column_choices().into_iter().map(|(part, shown)| (item(part, shown), Choice::Column(part))).collect();
+        self.choose("show or hide the column:", choices, 0);
     }
     fn order_tree(&mut self, order: Order) {
         self.tree.sort(order, &self.look);
@@ -786,7 +853,7 @@ impl App {
     /// The trail to what is shown.
     pub fn crumbs(&self) -> Vec<String> {
         let mut crumbs = vec![self.look.clean(&self.name)];
-        let process = self.tree.current().map(|process| format!("{} {}", self.look.clean(&process.name), process.pid));
+        let process = self.tree.told().map(|process| format!("{} {}", self.look.clean(&process.name), process.pid));
         if self.focus == Focus::Tree {
             crumbs.extend(process);
             return crumbs;
@@ -822,7 +889,8 @@ impl App {
             let cancelled = if rows.state() == crate::facts::State::Cancelled { ", cancelled" } else { "" };
             format!("{}{running}{cancelled}", counted(rows.len(), "row", "rows"))
         });
-        let owner = match self.tree.current() {
+        let owner = match self.tree.told() {
+            _ if view.hunt.is_some() => view.hunt.as_ref().map(|hunt| self.look.clean(&format!("{} in {}", hunt.name(), hunt.place))),
             _ if view.machine_only => None,
             Some(process) if !self.all => Some(format!("{} {}", self.look.clean(&process.name), process.pid)),
             _ => Some("all processes".to_owned()),

@@ -1,6 +1,6 @@
 //! THE table: what can be done, where, with which key. Key bar, help, palette and dispatch all read it, through the keymap.
 
-use super::app::App;
+use super::app::{Aim, App};
 use super::panes::bytes::Mode;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use std::fmt;
@@ -94,11 +94,31 @@ pub struct Command {
     pub bar: (&'static str, u8),
     pub panes: &'static [Pane],
     pub run: fn(&mut App, Key),
+    /// What can be typed behind its name.
+    pub takes: Option<&'static Takes>,
+}
+
+/// An argument of a command: what it is called, and what to do with it.
+pub struct Takes {
+    pub what: &'static str,
+    pub run: fn(&mut App, &str),
 }
 
 macro_rules! command {
     ($panes:ident $name:literal [$($key:expr),+] ($word:literal, $bar:literal) $help:literal => $run:expr) => {
-        Command { name: $name, keys: &[$($key),+], help: $help, bar: ($word, $bar), panes: $panes, run: $run }
+        Command { name: $name, keys: &[$($key),+], help: $help, bar: ($word, $bar), panes: $panes, run: $run, takes: None }
+    };
+    // One that takes what is typed behind it; run by a key or by its name alone it is handed nothing.
+    ($panes:ident $name:literal $what:literal [$($key:expr),*] ($word:literal, $bar:literal) $help:literal => $run:expr) => {
+        Command {
+            name: $name,
+            keys: &[$($key),*],
+            help: $help,
+            bar: ($word, $bar),
+            panes: $panes,
+            run: |app, _| $run(app, ""),
+            takes: Some(&Takes { what: $what, run: $run }),
+        }
     };
 }
 
@@ -117,6 +137,9 @@ pub static COMMANDS: &[Command] = &[
     command!(BYTES "strings" [char('s')] ("strings", 66) "the texts from here on, in ASCII and UTF-16" => |app, _| app.read_as(Mode::Texts)),
     command!(BYTES "structure" [char('o')] ("structure", 64) "the fields of the structure that begins here; O asks for another one" => |app, _| app.read_as(Mode::Fields)),
     command!(BYTES "overlay" [char('O')] ("", 0) "label the bytes from the cursor on with a structure: _EPROCESS, task_struct" => |app, _| app.ask_structure()),
+    command!(BYTES "select" [char('V')] ("select", 38) "begin a selection here, or drop it; moving stretches it" => |app, _| app.select_bytes()),
+    command!(BYTES "copy-value" [char('y')] ("copy", 37) "copy the selected bytes, or the region's: as hex, YARA, C, Rust, Python, base64 or text" => |app, _| app.ask_copy_bytes()),
+    command!(BYTES "export" [char('e')] ("write", 36) "write the selected bytes, or the region's, to a new file" => |app, _| app.ask_bytes_path()),
     command!(BYTES "inspect" [char('v')] ("values", 62) "everything the bytes under the cursor can mean" => |app, _| app.inspect()),
     command!(BYTES "next-memory" [char('}')] ("", 0) "over the gap, to the next memory that is there" => |app, _| app.next_stretch(true)),
     command!(BYTES "previous-memory" [char('{')] ("", 0) "over the gap, to the memory before" => |app, _| app.next_stretch(false)),
@@ -133,8 +156,15 @@ pub static COMMANDS: &[Command] = &[
     command!(LISTS "filter" [char('f')] ("filter", 50) "show only rows with these words; !not, ~like, /regex/, \"two words\", columns by their beginning: port:443 pid>4 state=x score>=50"
         => |app, _| app.ask_filter()),
     command!(TABLE "sort" [char('s')] ("sort", 40) "sort by the next column, after the last not at all" => |app, _| app.sort()),
-    command!(TREE "sort" [char('s')] ("sort", 42) "tree, or a list by PID, name, start, threads or score" => |app, _| app.ask_order()),
+    command!(TREE "sort" [char('s')] ("sort", 42) "tree, or a list by PID, name, start, threads, score, user or sockets" => |app, _| app.ask_order()),
+    command!(TREE "columns" [char('C')] ("columns", 14) "show or hide columns of the tree: score, start, user, session, threads, sockets, command line"
+        => |app, _| app.ask_columns()),
     command!(LISTS "invert" [char('I')] ("", 0) "invert the sorting" => |app, _| app.invert()),
+    command!(TABLE "noise" [char('H')] ("", 0) "show or hide what machines do by themselves: loopback, multicast, your own rules" => |app, _| app.toggle_noise()),
+    command!(TABLE "closer" [char('+')] ("", 0) "timeline and events: the day of the selected row, then its hour, minute, second" => |app, _| app.zoom_time(true)),
+    command!(TABLE "wider" [char('-')] ("", 0) "timeline and events: the hour around the minute, and so on to all times" => |app, _| app.zoom_time(false)),
+    command!(TABLE "later" [char('}')] ("", 0) "timeline and events: the next day, hour, minute or second that has rows" => |app, _| app.slide_time(true)),
+    command!(TABLE "earlier" [char('{')] ("", 0) "timeline and events: the one before" => |app, _| app.slide_time(false)),
     command!(VIEWS "all" [char('a')] ("all/this", 30) "tables of all processes, or of the selected one" => |app, _| app.toggle_all()),
     command!(OWNED "process" [char('p')] ("process", 35) "select the process of the row, or of the memory, in the tree" => |app, _| app.go_to_process()),
     command!(LISTS "record" [char('v')] ("record", 20) "the whole row, every field and problem" => |app, _| app.record()),
@@ -152,6 +182,11 @@ pub static COMMANDS: &[Command] = &[
     command!(VIEWS "audit" [char('A')] ("", 0) "what was done with the image, with times: to read, or to export" => |app, _| app.ask_audit()),
     command!(VIEWS "goto" [char('g')] ("go to", 45) "go to an address (0x...+n, p:0x... physical, +n from here), symbol, driver, library, PID or process name; g again goes to the top" => |app, _| app.ask_goto()),
     command!(VIEWS "command" [char(':')] ("command", 12) "a command or a table by its name, or by what resembles it" => |app, _| app.ask_command()),
+    command!(VIEWS "search-memory" "TEXT" [char('S')] ("memory", 44) "search physical memory, this process or the kernel for text, hex:4d5a90?? or re:EXPRESSION; hits with their owners are a table"
+        => |app: &mut App, typed: &str| app.ask_hunt(Aim::Pattern, typed)),
+    command!(VIEWS "yara" "PATH" [] ("", 0) "search memory with YARA rules, of a file or a folder" => |app: &mut App, typed: &str| app.ask_hunt(Aim::Rules, typed)),
+    command!(VIEWS "strings-memory" "TEXT" [] ("", 0) "all strings of memory in ASCII and UTF-16 with their owners, or those that contain a text"
+        => |app: &mut App, typed: &str| app.ask_hunt(Aim::Strings, typed)),
     command!(VIEWS "zoom" [char('z')] ("zoom", 25) "give the pane the whole screen, or take it back" => |app, _| app.zoom()),
     command!(VIEWS "jobs" [char('w')] ("jobs", 13) "what is running, how far and how fast; Enter there cancels it" => |app, _| app.ask_work()),
     command!(VIEWS "info" [char('i')] ("image", 15) "what the image is, how sure that is, and what this view says about itself" => |app, _| app.info()),

@@ -3,8 +3,10 @@
 
 use super::app::{Effect, Message, Slot, Work};
 use super::export::{Export, Report};
+use super::hunt::Hunt;
 use super::panes::arrange::{Arranged, arrange};
 use super::panes::bytes::{Reading, Survey, Told, Want};
+use super::taking::Took;
 use super::work::{Id, Ongoing};
 use crate::address::VirtAddr;
 use crate::engine::{Entry, Hit, Job, Session, Space, Task};
@@ -37,6 +39,7 @@ pub struct Jobs {
     finding: Numbered<Result<Hit, String>>,
     crossing: Numbered<Result<Option<u64>, String>>,
     locating: Numbered<Option<Located>>,
+    taking: Vec<Task<Result<Took, String>>>,
     exporting: Vec<Task<Result<String, String>>>,
     reporting: Vec<Task<Result<String, String>>>,
     began: Option<Instant>,
@@ -47,7 +50,13 @@ pub struct Jobs {
 #[derive(Default)]
 struct Lane {
     running: Option<Running>,
-    waiting: Option<(&'static Entry, Scope)>,
+    waiting: Option<Asked>,
+}
+
+/// What a lane is for.
+enum Asked {
+    Table(&'static Entry, Scope),
+    Search(Arc<Hunt>),
 }
 
 struct Running {
@@ -66,6 +75,7 @@ impl Jobs {
             finding: None,
             crossing: None,
             locating: None,
+            taking: Vec::new(),
             exporting: Vec::new(),
             reporting: Vec::new(),
             began: None,
@@ -76,14 +86,8 @@ impl Jobs {
     /// Begins a piece of work; what belongs to the program rather than to the image is not for us.
     pub fn begin(&mut self, effect: Effect) {
         match effect {
-            Effect::Query { slot, entry, scope } => {
-                let lane = self.lanes.entry(slot).or_default();
-                if let Some(running) = &lane.running {
-                    running.job.cancel();
-                }
-                lane.waiting = Some((entry, scope));
-                lane.start(&self.session);
-            }
+            Effect::Query { slot, entry, scope } => self.ask(slot, Asked::Table(entry, scope)),
+            Effect::Search { slot, hunt } => self.ask(slot, Asked::Search(hunt)),
             Effect::Arrange { table, generation, ask } => {
                 let task = Task::start(move |watch| arrange(&ask, watch));
                 self.arranging.insert(table, (generation, task));
@@ -114,6 +118,10 @@ impl Jobs {
             }
             Effect::StopFinding => self.finding = None,
             Effect::Export(export) => self.export(export),
+            Effect::Take(taking) => {
+                let session = self.session.clone();
+                self.taking.push(Task::start(move |watch| taking.run(&session, watch)));
+            }
             Effect::Report(Report { contents, folder, write }) => {
                 let session = self.session.clone();
                 let task = Task::start(move |watch| write(&session, &contents, &folder, watch).map_err(|why| why.0));
@@ -125,6 +133,15 @@ impl Jobs {
             Effect::Keep(_) | Effect::Copy(_) | Effect::Suspend | Effect::Redraw | Effect::Quit => (),
         }
         self.began = self.awaited().then(|| self.began.unwrap_or_else(Instant::now));
+    }
+
+    fn ask(&mut self, slot: Slot, asked: Asked) {
+        let lane = self.lanes.entry(slot).or_default();
+        if let Some(running) = &lane.running {
+            running.job.cancel();
+        }
+        lane.waiting = Some(asked);
+        lane.start(&self.session);
     }
 
     pub fn cancel(&mut self) {
@@ -150,6 +167,7 @@ impl Jobs {
             Id::Cross => self.crossing = None,
             Id::Locate => self.locating = None,
             // It says what it leaves behind.
+            Id::Take => self.taking.iter().for_each(|task| task.watch().cancel()),
             Id::Export => self.exporting.iter().for_each(|task| task.watch().cancel()),
             Id::Report => self.reporting.iter().for_each(|task| task.watch().cancel()),
         }
@@ -181,6 +199,7 @@ impl Jobs {
         pieces.extend(self.finding.iter().map(|(_, task)| piece(Id::Find, "search in memory", task)));
         pieces.extend(self.crossing.iter().map(|(_, task)| piece(Id::Cross, "next memory", task)));
         pieces.extend(self.locating.iter().map(|(_, task)| piece(Id::Locate, "name", task)));
+        pieces.extend(self.taking.iter().map(|task| piece(Id::Take, "bytes to take along", task)));
         pieces.extend(self.exporting.iter().map(|task| piece(Id::Export, "export", task)));
         pieces.extend(self.reporting.iter().map(|task| piece(Id::Report, "report", task)));
         pieces.sort_by_key(|piece| std::cmp::Reverse(piece.elapsed));
@@ -223,6 +242,7 @@ impl Jobs {
         if let Some((serial, result)) = done(&mut self.locating) {
             messages.push(Message::Located { serial, found: result.ok().flatten() });
         }
+        over(&mut self.taking, Message::Took, &mut messages);
         over(&mut self.exporting, Message::Exported, &mut messages);
         over(&mut self.reporting, Message::Reported, &mut messages);
         if !self.awaited() {
@@ -242,12 +262,13 @@ impl Jobs {
     }
     /// Whether somebody waits for it; the scores come when they come.
     fn awaited(&self) -> bool {
-        self.lanes.iter().any(|(slot, lane)| *slot != Slot::Scores && lane.running.is_some())
+        self.lanes.iter().any(|(slot, lane)| !slot.aside() && lane.running.is_some())
             || !self.arranging.is_empty()
             || self.learning.values().any(|learning| learning.running.is_some())
             || self.finding.is_some()
             || self.crossing.is_some()
             || self.locating.is_some()
+            || !self.taking.is_empty()
             || !self.exporting.is_empty()
             || !self.reporting.is_empty()
     }
@@ -260,7 +281,8 @@ impl Jobs {
     /// What goes on, once it has gone on long enough to be worth a word.
     pub fn work(&self) -> Option<Work> {
         let running = |scores: bool| {
-            let lane = self.lanes.iter().find(|(slot, lane)| (**slot == Slot::Scores) == scores && lane.running.is_some());
+            let wanted = |slot: Slot| if scores { slot == Slot::Scores } else { !slot.aside() };
+            let lane = self.lanes.iter().find(|(slot, lane)| wanted(**slot) && lane.running.is_some());
             lane.and_then(|(_, lane)| lane.running.as_ref())
         };
         let of_job = |what, job: &Job| (what, job.watch().reading(), job.elapsed());
@@ -287,9 +309,12 @@ impl Jobs {
 impl Lane {
     fn start(&mut self, session: &Session) {
         if self.running.is_none()
-            && let Some((entry, scope)) = self.waiting.take()
+            && let Some(asked) = self.waiting.take()
         {
-            let job = session.submit(entry, scope);
+            let job = match asked {
+                Asked::Table(entry, scope) => session.submit(entry, scope),
+                Asked::Search(hunt) => session.submit_search(hunt.space, move || hunt.search()),
+            };
             self.running = Some(Running { job, shown: 0, looked: Instant::now() });
         }
     }
@@ -326,7 +351,11 @@ fn piece<T: Send + 'static>(id: Id, what: &str, task: &Task<T>) -> Ongoing {
 }
 
 /// Takes the results of those that are over.
-fn over(tasks: &mut Vec<Task<Result<String, String>>>, message: fn(Result<String, String>) -> Message, messages: &mut Vec<Message>) {
+fn over<T: Send + 'static>(
+    tasks: &mut Vec<Task<Result<T, String>>>,
+    message: fn(Result<T, String>) -> Message,
+    messages: &mut Vec<Message>,
+) {
     tasks.retain(|task| match task.take() {
         Some(result) => {
             messages.push(message(result.and_then(|said| said)));

@@ -13,10 +13,12 @@ mod clipboard;
 mod commands;
 mod config;
 mod export;
+mod hunt;
 mod jobs;
 mod keymap;
 mod panes;
 mod screen;
+mod taking;
 mod terminal;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -24,6 +26,7 @@ mod tests;
 mod text;
 mod theme;
 mod widgets;
+mod wire;
 mod work;
 
 pub use export::{Reporter, Writer};
@@ -40,6 +43,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use terminal::{Asked, Capabilities, Input, Screen};
 use theme::Look;
+use wire::Speed;
 
 /// How long to wait for input while work goes on before looking at the work.
 const LOOK: Duration = Duration::from_millis(5);
@@ -50,34 +54,47 @@ const SAVING: Duration = Duration::from_millis(8);
 /// Frames that only report progress: not more often than this.
 const REPORT: Duration = Duration::from_millis(100);
 
-/// Who writes what leaves the explorer.
-pub struct Tools {
+/// The same on a slow link, and the time between two frames there.
+const REPORT_SLOW: Duration = Duration::from_secs(2);
+const FRAME_SLOW: Duration = Duration::from_millis(200);
+
+/// What the explorer is told by whoever runs it.
+pub struct Setup<'a> {
+    /// Who writes what leaves it.
     pub writers: &'static [Writer],
     pub reporter: Reporter,
+    /// How notes are kept.
+    pub plan: Plan,
+    /// Where the user's settings are, if not in the usual place.
+    pub settings: Option<&'a Path>,
+    /// On a slow link less is sent.
+    pub slow: bool,
 }
 
 /// Runs the explorer on the image that `open` opens. The terminal is entered at once and comes back whole however this ends.
-/// What leaves it is written by `tools`; the user's settings are in the usual place, or where `settings` says, and notes are kept as
-/// `plan` says.
-pub fn run(
-    name: &str,
-    tools: Tools,
-    plan: Plan,
-    settings: Option<&Path>,
-    open: impl FnOnce(&Watch) -> Result<Session, Error> + Send + 'static,
-) -> Result<(), Error> {
+pub fn run(name: &str, setup: Setup<'_>, open: impl FnOnce(&Watch) -> Result<Session, Error> + Send + 'static) -> Result<(), Error> {
     let capabilities = Capabilities::detect()?;
-    let config = Config::load(settings)?;
+    let config = Config::load(setup.settings)?;
     // From here on a failure is told after the terminal has been restored, by whoever called.
-    let mut screen = Screen::enter(&capabilities)?;
+    let mut screen = Screen::enter()?;
     let size = screen.size();
     let mut app = App::new(name, Look::new(&capabilities, &config.theme), size);
-    (app.writers, app.reporter) = (tools.writers, Some(tools.reporter));
+    (app.writers, app.reporter) = (setup.writers, Some(setup.reporter));
     app.keymap = config.keymap;
+    app.noise = config.noise.into();
+    app.set_speed(terminal::speed(setup.slow, |name| std::env::var(name).ok()));
     let opening = Task::start(move |watch| open(watch));
     let inputs = terminal::inputs()?;
-    let mut explorer =
-        Explorer { app, opening: Some((opening, Instant::now())), jobs: None, plan, keeper: None, ended: None, reported: Instant::now() };
+    let mut explorer = Explorer {
+        app,
+        opening: Some((opening, Instant::now())),
+        jobs: None,
+        plan: setup.plan,
+        keeper: None,
+        ended: None,
+        reported: Instant::now(),
+        drawn: None,
+    };
     let outcome = explorer.run(&mut screen, &inputs);
     // The terminal first: a disk may take its time.
     drop(screen);
@@ -105,6 +122,8 @@ struct Explorer {
     ended: Option<Result<Ended, Error>>,
     /// When progress was last drawn.
     reported: Instant,
+    /// When the last frame was drawn, where frames are to be far apart.
+    drawn: Option<Instant>,
 }
 
 impl Explorer {
@@ -114,7 +133,9 @@ impl Explorer {
             if let Some(ended) = self.ended.take() {
                 return ended;
             }
-            if std::mem::take(&mut self.app.dirty) {
+            let early = self.drawn.map(|at| FRAME_SLOW.saturating_sub(at.elapsed())).filter(|left| !left.is_zero());
+            if early.is_none() && std::mem::take(&mut self.app.dirty) {
+                self.drawn = (self.app.speed == Speed::Slow).then(Instant::now);
                 let app = &mut self.app;
                 screen.frame(|frame| screen::draw(app, frame)).map_err(|why| Error(format!("the terminal is gone: {why}")))?;
                 // A pane that now knows its size may want more of the image.
@@ -123,10 +144,14 @@ impl Explorer {
             if self.ended.is_some() {
                 continue;
             }
-            let input = if self.busy() { inputs.recv_timeout(LOOK) } else { inputs.recv().map_err(|_| RecvTimeoutError::Disconnected) };
+            let waits = [self.busy().then_some(LOOK), early.filter(|_| self.app.dirty), self.app.rests_in()];
+            let input = match waits.into_iter().flatten().min() {
+                Some(wait) => inputs.recv_timeout(wait),
+                None => inputs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
             match input {
                 Ok(input) => self.input(input, screen),
-                Err(RecvTimeoutError::Timeout) => (),
+                Err(RecvTimeoutError::Timeout) => self.message(Message::Tick, screen),
                 Err(RecvTimeoutError::Disconnected) => self.ended = Some(Ok(Ended::Quit)),
             }
             // A held key or a dragged window is one frame, not a hundred.
@@ -195,7 +220,11 @@ impl Explorer {
             (None, Some(jobs)) => jobs.work(),
             (None, None) => None,
         };
-        if work != self.app.work && (work.is_none() || self.app.work.is_none() || self.reported.elapsed() >= REPORT) {
+        let slow = self.app.speed == Speed::Slow;
+        // Nothing spins where each turn is sent.
+        let work = work.map(|work| if slow { Work { turn: 0, ..work } } else { work });
+        let every = if slow { REPORT_SLOW } else { REPORT };
+        if work != self.app.work && (work.is_none() || self.app.work.is_none() || self.reported.elapsed() >= every) {
             self.app.work = work;
             self.app.dirty = true;
             self.reported = Instant::now();

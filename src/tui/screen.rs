@@ -2,6 +2,7 @@
 
 use super::app::{App, Focus, TWO_PANES};
 use super::commands::Pane;
+use super::panes::table::TableView;
 use super::text::{self, Cut};
 use super::theme::Role;
 use super::widgets::status_line::{Left, StatusLine};
@@ -35,6 +36,10 @@ pub fn draw(app: &mut App, frame: &mut Frame) {
 }
 
 fn draw_on(app: &mut App, area: Rect, buffer: &mut Buffer) -> Option<(u16, u16)> {
+    if app.settled() {
+        app.tree.settle();
+        app.tables.iter_mut().for_each(TableView::settle);
+    }
     app.places.tree = Rect::ZERO;
     app.places.right = Rect::ZERO;
     app.places.views.clear();
@@ -57,7 +62,7 @@ fn draw_on(app: &mut App, area: Rect, buffer: &mut Buffer) -> Option<(u16, u16)>
         rest = below(rest);
     }
     if app.two_panes() {
-        let left = (rest.width * 2 / 5).clamp(44, 72);
+        let left = (rest.width * 2 / 5).clamp(44, 80);
         let (tree, right) = (Rect { width: left, ..rest }, Rect { x: rest.x + left, width: rest.width - left, ..rest });
         draw_tree(app, tree, buffer);
         draw_right(app, right, buffer);

@@ -3,15 +3,13 @@
 use crate::engine::Error;
 use crate::tui::clipboard::{Between, sequence};
 use crate::tui::text::Charset;
+use crate::tui::wire::{Speed, Wire};
 use crossterm::event::{self, Event};
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
-use ratatui::backend::CrosstermBackend;
 use ratatui::layout::Rect;
 use ratatui::{Frame, Terminal, TerminalOptions, Viewport};
-use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
@@ -68,6 +66,16 @@ impl Capabilities {
     }
 }
 
+/// What lies between us and the terminal, as far as the environment tells.
+pub fn speed(slow: bool, variable: impl Fn(&str) -> Option<String>) -> Speed {
+    let remote = ["SSH_CONNECTION", "SSH_TTY"].iter().any(|name| variable(name).is_some_and(|value| !value.is_empty()));
+    match (slow, remote) {
+        (true, _) => Speed::Slow,
+        (false, true) => Speed::Remote,
+        (false, false) => Speed::Local,
+    }
+}
+
 /// Whatever wakes the program.
 pub enum Input {
     Event(Event),
@@ -86,11 +94,6 @@ const BEGIN_FRAME: &[u8] = b"\x1b[?2026h";
 const END_FRAME: &[u8] = b"\x1b[?2026l";
 /// What fits in a packet arrives in one piece anyway.
 const PACKET: usize = 1000;
-/// How ratatui ends each frame, and how it can be said.
-const LONG_END: &[u8] = b"\x1b[39m\x1b[49m\x1b[59m\x1b[0m";
-const HIDE: &[u8] = b"\x1b[?25l";
-const SHORT_END: &[u8] = b"\x1b[m";
-
 static ENTERED: AtomicBool = AtomicBool::new(false);
 
 /// Gives the terminal back. Harmless when it has been given back already; errors are ignored, because after a hang-up every write
@@ -117,70 +120,25 @@ fn install_panic_hook() {
     }));
 }
 
-/// A frame in the making: bytes are gathered here and leave in one write.
-#[derive(Clone, Default)]
-struct Ink(Rc<RefCell<Vec<u8>>>);
-
-impl Write for Ink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Turns drawings into the bytes that change the screen.
+/// Turns drawings into the bytes that change the screen, which leave in one write.
 pub struct Painter {
-    terminal: Terminal<CrosstermBackend<Ink>>,
-    ink: Ink,
-    /// Whether the cursor is hidden already.
-    hidden: bool,
+    terminal: Terminal<Wire>,
 }
 
 impl Painter {
     pub fn new(viewport: Viewport) -> io::Result<Self> {
-        let ink = Ink::default();
-        let terminal = Terminal::with_options(CrosstermBackend::new(ink.clone()), TerminalOptions { viewport })?;
-        Ok(Self { terminal, ink, hidden: false })
+        Ok(Self { terminal: Terminal::with_options(Wire::default(), TerminalOptions { viewport })? })
     }
 
     /// The bytes of one frame; none where the screen already shows it.
     pub fn paint(&mut self, draw: impl FnOnce(&mut Frame)) -> io::Result<Vec<u8>> {
         self.terminal.draw(draw)?;
-        let mut bytes = std::mem::take(&mut *self.ink.0.borrow_mut());
-        let hides = bytes.ends_with(HIDE);
-        if hides && self.hidden {
-            bytes.truncate(bytes.len() - HIDE.len());
-        }
-        if !changes_something(&bytes) {
-            return Ok(Vec::new());
-        }
-        self.hidden = hides;
-        if bytes.ends_with(LONG_END) {
-            bytes.truncate(bytes.len() - LONG_END.len());
-            bytes.extend_from_slice(SHORT_END);
-        }
+        let mut bytes = self.terminal.backend_mut().take();
         if bytes.len() > PACKET {
             bytes.splice(..0, BEGIN_FRAME.iter().copied());
             bytes.extend_from_slice(END_FRAME);
         }
         Ok(bytes)
-    }
-}
-
-/// Whether there is anything beside attributes being reset and the cursor being hidden, which ratatui sends each time.
-fn changes_something(bytes: &[u8]) -> bool {
-    let mut rest = bytes;
-    loop {
-        let Some(sequence) = rest.strip_prefix(b"\x1b[") else { return !rest.is_empty() };
-        let Some(end) = sequence.iter().position(|byte| (0x40..0x7f).contains(byte)) else { return true };
-        let (parameters, after) = sequence.split_at(end);
-        if !(after.starts_with(b"m") || (parameters == b"?25" && after.starts_with(b"l"))) {
-            return true;
-        }
-        rest = after.get(1..).unwrap_or_default();
     }
 }
 
@@ -193,10 +151,9 @@ pub struct Screen {
 }
 
 impl Screen {
-    pub fn enter(capabilities: &Capabilities) -> Result<Self, Error> {
+    pub fn enter() -> Result<Self, Error> {
         let failed = |why: io::Error| Error(format!("the terminal cannot be used: {why}"));
         install_panic_hook();
-        crossterm::style::force_color_output(capabilities.depth != Depth::None);
         let out = standard_output().map_err(failed)?;
         let painter = Painter::new(viewport()).map_err(failed)?;
         let mut screen = Self { painter, assumed: false, out };
@@ -364,20 +321,11 @@ mod tests {
         assert!(of(&[]).unwrap_err().0.contains("TERM is not set"));
     }
 
-    #[test]
-    fn resets_alone_are_no_change() {
-        assert!(!changes_something(b"\x1b[39m\x1b[49m\x1b[59m\x1b[0m\x1b[?25l"));
-        assert!(!changes_something(b""));
-        assert!(changes_something(b"\x1b[3;4Hx\x1b[0m"));
-        assert!(changes_something(b"\x1b[0m\x1b[?25h"));
-    }
-
     /// Run by the test below as a program of its own.
     #[test]
     #[ignore = "panics"]
     fn panic_on_the_screen() {
-        let capabilities = of(&[("TERM", "xterm")]).unwrap();
-        let mut screen = Screen::enter(&capabilities).unwrap();
+        let mut screen = Screen::enter().unwrap();
         screen.frame(|frame| frame.render_widget("something", frame.area())).unwrap();
         let worker = std::thread::spawn(|| panic!("a worker's panic is its job's business"));
         assert!(worker.join().is_err());

@@ -5,13 +5,15 @@ use super::export::{Report, Writer};
 use super::panes::arrange::arrange;
 use super::panes::bytes::{Reading, Survey, Told, Want};
 use super::screen;
+use super::taking::{Form, Taking, To, Took};
 use super::terminal::{Capabilities, Depth, Painter};
 use super::text::Charset;
 use super::theme::{Look, Theme};
+use super::wire::Speed;
 use super::work::{Id, Ongoing};
 use crate::address::{PhysAddr, PhysRange, VirtAddr};
 use crate::case::{Casebook, Judgement, News, Order};
-use crate::engine::{Bytes, FoundText, Hit, Piece, find_table};
+use crate::engine::{Bytes, FoundText, Hit, Piece, Space, find_table};
 use crate::facts::*;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use ratatui::backend::TestBackend;
@@ -165,7 +167,7 @@ fn findings() -> Vec<Finding> {
         reason("jit_engine", -15, "loads a JIT engine"),
     ];
     let region = row(93, Subject::Region, "bash 812, 0x7f7d3e58a000: code", why, "suspicious", VirtAddr(0x7f7d_3e58_a000));
-    let log = vec![reason("socket", 31, "listens")];
+    let log = vec![reason("socket", 31, "listens"), reason("wrong_parent", 30, "started by sshd")];
     let socket = row(31, Subject::Process, "bash 812: listens", log, "sockets", VirtAddr(0xffff_8a3b_c679_0100));
     let module = row(75, Subject::Module, "module rk", vec![reason("hidden_module", 75, "")], "modules", VirtAddr(0xffff_8a3b_0000_0010));
     vec![region, socket, Finding { pid: Known::Absent, process: Known::Absent, process_address: Known::Absent, ..module }]
@@ -190,6 +192,46 @@ fn sockets() -> Vec<Socket> {
         socket("TCPv4", "10.13.37.5", 49524, Some(("203.0.113.77", 8443)), "ESTABLISHED"),
         socket("TCPv6", "fd13:37::5", 54128, Some(("fd13:37::9", 443)), "ESTABLISHED"),
     ]
+}
+
+fn moments() -> Vec<Moment> {
+    let moment = |second: i64, kind, summary: &str, source, noise: Option<&'static str>| Moment {
+        time: time(second),
+        kind,
+        pid: Known::Value(812),
+        process: Known::Value("bash".to_owned()),
+        summary: summary.to_owned(),
+        source,
+        reference: Known::Value(VirtAddr(0xffff_8a3b_c600_0000)),
+        process_address: Known::Value(object(812)),
+        noise: noise.into(),
+        ..Moment::default()
+    };
+    let talk = |second| moment(second, MomentKind::Connection, "TCPv4 socket made: 127.0.0.1:1 - 127.0.0.1:2", "sockets", Some("loopback"));
+    let mut all = vec![moment(0, MomentKind::ProcessStart, "bash (812) started: -bash", "processes", None)];
+    all.extend((10..40).map(talk));
+    all.push(moment(41, MomentKind::ShellCommand, "chmod +x /tmp/.x", "shell_history", None));
+    all.push(moment(7300, MomentKind::Connection, "TCPv4 socket made: 10.0.0.5:1 - 9.9.9.9:443", "sockets", None));
+    all
+}
+
+fn hits() -> Vec<Sighting> {
+    let hit = |pid: Option<u32>, at: u64, context: &[u8]| Sighting {
+        pattern: "rule_one".into(),
+        form: "$a".into(),
+        physical_address: Known::Value(PhysAddr(at & 0xff_ffff)),
+        pid: pid.into(),
+        process: pid.map(|_| "bash".to_owned()).into(),
+        address: pid.map(|_| VirtAddr(at)).into(),
+        kind: Known::Value(if pid.is_some() { "heap" } else { "unmapped" }),
+        length: 4,
+        text: "curl".into(),
+        context: context.to_vec(),
+        before: 4,
+        process_address: pid.map(|pid| object(pid.into())).into(),
+        ..Sighting::default()
+    };
+    vec![hit(Some(812), 0x5575_0426_0010, b"\0\x1b[ curl http://x"), hit(None, 0x70_0004, b"....c\0u\0r\0l\0!\0")]
 }
 
 fn info() -> Info {
@@ -272,12 +314,14 @@ static WRITER: Writer = Writer {
 struct Desk {
     app: App,
     terminal: Terminal<TestBackend>,
-    million: bool,
+    /// Regions, where there are to be many.
+    many: u64,
     quit: bool,
     queries: Vec<(&'static str, Scope)>,
     copied: String,
     running: Vec<Ongoing>,
     cancelled: Option<Id>,
+    taken: Option<Taking>,
     kept: Vec<Order>,
     report: Option<Report>,
 }
@@ -293,12 +337,13 @@ impl Desk {
         let mut desk = Self {
             app,
             terminal,
-            million: false,
+            many: 0,
             quit: false,
             queries: Vec::new(),
             copied: String::new(),
             running: Vec::new(),
             cancelled: None,
+            taken: None,
             kept: Vec::new(),
             report: None,
         };
@@ -333,19 +378,25 @@ impl Desk {
                 let rows = match (slot, entry.table.name) {
                     (Slot::Tree, _) => answer(processes(), &[]),
                     (Slot::Scores, _) => answer(findings(), &[]),
-                    (_, "regions") if self.million => answer(
-                        (0..1_000_000).map(|index| Region { start: VirtAddr(index << 12), ..regions(812)[4].clone() }).collect(),
+                    (_, "regions") if self.many > 0 => answer(
+                        (0..self.many).map(|index| Region { start: VirtAddr(index << 12), ..regions(812)[4].clone() }).collect(),
                         &[],
                     ),
                     (_, "regions") if of_bash => answer(regions(812), &[]),
                     (_, "suspicious") if of_bash => answer(suspicious(), &["2 processes were looked at"]),
                     (_, "sockets") if of_bash => answer(sockets(), &[]),
+                    (_, "sids") => answer(Vec::<windows::Sid>::new(), &[]),
                     (_, "regions") => answer(Vec::<Region>::new(), &["the memory map at 0xffff8a3b00000000 is not in the image"]),
+                    (_, "timeline") => answer(moments(), &[]),
                     (_, "kernel_log") => answer(Vec::<linux::LogRecord>::new(), &[]),
                     _ => answer(Vec::<Socket>::new(), &[]),
                 };
                 Some(Message::Rows { slot, scope, rows })
             }
+            Effect::Search { slot, hunt } => Some(match hunt.search() {
+                Ok(_) => Message::Rows { slot, scope: hunt.scope(), rows: answer(hits(), &[]) },
+                Err(why) => Message::Failed { slot, scope: hunt.scope(), why: why.0 },
+            }),
             Effect::Arrange { table, generation, ask } => {
                 let arranged = arrange(&ask, &Watch::default()).unwrap();
                 Some(Message::Arranged { table, generation, arranged })
@@ -384,6 +435,14 @@ impl Desk {
             Effect::Copy(text) => {
                 self.copied = text;
                 None
+            }
+            Effect::Take(taking) => {
+                let took = match &taking.to {
+                    To::Clipboard(form) => Took::Text(form.write(&[Some(0x7f), None]), "2 bytes".into()),
+                    To::File(path) => Took::Said(format!("{} bytes to {}", taking.length(), path.display())),
+                };
+                self.taken = Some(taking);
+                Some(Message::Took(Ok(took)))
             }
             Effect::ListWork(true) => Some(Message::Running(std::mem::take(&mut self.running))),
             Effect::CancelOne(id) => {
@@ -765,6 +824,35 @@ fn a_finding_leads_to_what_it_is_about() {
     desk.keys("Esc Down Enter").shows("modules has no row at 0xffff8a3b00000010");
 }
 
+// Moments.
+
+#[test]
+fn a_timeline_shows_where_it_is_dense_and_can_be_looked_into() {
+    let mut desk = Desk::with(110, 24, &UNICODE, &[FINDINGS, "timeline", "sockets"]);
+    desk.keys("2 a").shows("30 hidden: 30 loopback; H shows them").shows("1/3 of 33").shows("most 2");
+    screen!("timeline-110x24", desk);
+    desk.keys("H").shows("1/33").shows("noise is shown").hides("30 hidden");
+    // Closer: the day, the hour, the minute; then on over the gap, and out again.
+    desk.keys("H + + +").shows("minute: 2025-03-14 09:27").shows("1/2 of 33");
+    desk.keys("}").shows("minute: 2025-03-14 11:28").shows("9.9.9.9:443");
+    desk.keys("}").shows("no row lies beyond");
+    desk.keys("Esc").shows("1/3 of 33");
+    // Enter leads to what it is about.
+    desk.keys("G Enter").shows("sockets has no row at 0xffff8a3bc6000000");
+    desk.keys("Esc Up Up Enter");
+    assert_eq!(desk.process(), (812, "bash".to_owned()));
+    desk.keys("2 s").hides("most 2");
+}
+
+#[test]
+fn what_the_user_calls_noise_is_hidden_too() {
+    use super::panes::noise::Rule;
+    let mut desk = Desk::with(110, 24, &UNICODE, &[FINDINGS, "timeline"]);
+    let rule = Rule { name: "shells".into(), filter: "kind=shell_command".into() };
+    desk.app.tables.iter_mut().for_each(|view| view.rules = [rule.clone()].into());
+    desk.keys("2 a").shows("31 hidden: 30 loopback, 1 shells").hides("chmod");
+}
+
 // Rows taken along.
 
 #[test]
@@ -963,7 +1051,7 @@ fn a_tree_of_parents_that_loop_or_never_end_is_drawn() {
 #[test]
 fn a_million_rows_scroll() {
     let mut desk = Desk::new(160, 44, &UNICODE);
-    desk.million = true;
+    desk.many = 1_000_000;
     desk.keys("a 2").shows("1 000 000 rows");
     let began = Instant::now();
     let frames = 50;
@@ -1008,14 +1096,52 @@ fn few_bytes_on_the_wire() {
     }
 }
 
+/// Bytes for a moved cursor and for a moved window, in the tree, a table and the bytes.
+fn moving(speed: Speed) -> [usize; 6] {
+    let mut desk = Desk::with(160, 44, &UNICODE, &[FINDINGS, "sockets", "regions"]);
+    desk.app.set_speed(speed);
+    desk.many = 5000;
+    let mut painter = Painter::new(Viewport::Fixed(Rect::new(0, 0, 160, 44))).unwrap();
+    cost(&mut desk, &mut painter, "0 a");
+    cost(&mut desk, &mut painter, "j");
+    let tree = cost(&mut desk, &mut painter, "j");
+    cost(&mut desk, &mut painter, "3");
+    let table = cost(&mut desk, &mut painter, "j");
+    let mut scrolled = 0;
+    for _ in 0..30 {
+        scrolled = cost(&mut desk, &mut painter, "j").max(scrolled);
+    }
+    let page = cost(&mut desk, &mut painter, "PgDn");
+    cost(&mut desk, &mut painter, "Enter");
+    let bytes = cost(&mut desk, &mut painter, "j");
+    let mut window = 0;
+    for _ in 0..50 {
+        window = cost(&mut desk, &mut painter, "j").max(window);
+    }
+    [tree, table, bytes, scrolled, page, window]
+}
+
 #[test]
-fn a_moved_cursor_costs_less_than_200_bytes_without_details() {
-    // Twelve rows high there is no room for the details of the row, which are text of their own.
-    let mut desk = Desk::new(80, 12, &UNICODE);
-    let mut painter = Painter::new(Viewport::Fixed(Rect::new(0, 0, 80, 12))).unwrap();
-    cost(&mut desk, &mut painter, "a 2");
-    let down = cost(&mut desk, &mut painter, "j");
-    assert!(down <= 200, "{down}");
+fn moving_costs_little_over_ssh() {
+    let (local, remote) = (moving(Speed::Local), moving(Speed::Remote));
+    let costs = format!("tree, table, bytes, list scrolled, page, bytes scrolled: {local:?} here, {remote:?} over SSH");
+    let [tree, table, bytes, scrolled, page, window] = remote;
+    assert!(tree <= 200 && table <= 200 && bytes <= 200 && scrolled <= 2000 && page <= 2000 && window <= 4500, "{costs}");
+    println!("{costs}");
+}
+
+#[test]
+fn details_follow_when_the_cursor_rests() {
+    let mut desk = Desk::with(160, 44, &UNICODE, &[FINDINGS, "sockets", "regions"]);
+    desk.app.set_speed(Speed::Remote);
+    desk.keys("0 j").shows("command /sbin/init");
+    let asked = desk.queries.len();
+    desk.keys("j j").shows("command /sbin/init").shows("systemd 1");
+    assert_eq!(desk.queries.len(), asked, "nothing is asked for rows that one passes by");
+    std::thread::sleep(desk.app.rests_in().unwrap());
+    desk.send(Message::Tick);
+    desk.draw();
+    desk.shows("command /usr/sbin/cron").shows("cron 700");
 }
 
 #[test]
@@ -1025,6 +1151,84 @@ fn a_large_frame_is_bracketed() {
     let app = &mut desk.app;
     let bytes = painter.paint(|frame| screen::draw(app, frame)).unwrap();
     assert!(bytes.starts_with(b"\x1b[?2026h") && bytes.ends_with(b"\x1b[?2026l"));
+}
+
+#[test]
+fn memory_is_searched_and_the_hits_are_links() {
+    let mut desk = desk();
+    desk.keys("S curl Enter").shows("search in:").shows("physical memory").shows("any case");
+    desk.keys("Enter").shows("\"curl\" in physical memory").shows("2 rows").shows("curl http://x").shows("..curl!");
+    desk.keys("Enter").shows("hit of rule_one").shows("557504260010");
+    assert_eq!(desk.app.bytes.as_ref().unwrap().found, Some((0x5575_0426_0010, 4)));
+    desk.keys("Esc j Enter").shows("700000 ");
+    // What is wrong is said, and another search takes the place of the last one.
+    let count = desk.app.tables.len();
+    desk.keys("Esc S re:( Enter Enter").shows("unclosed");
+    desk.keys(": search Space hex:4d5a9000 Enter").hides("any case");
+    desk.keys("Enter").shows("\"hex:4d5a9000\" in physical memory");
+    assert_eq!(desk.app.tables.len(), count);
+}
+
+#[test]
+fn rules_search_memory_and_show_their_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let (right, wrong) = (folder.path().join("right.yar"), folder.path().join("wrong.yar"));
+    std::fs::write(&right, "rule rule_one {\n  strings: $a = \"curl\"\n  condition: $a\n}\n").unwrap();
+    std::fs::write(&wrong, "rule a {\n  condition: $b\n}\n").unwrap();
+    let mut desk = desk();
+    desk.keys(&format!(": yara Space {} Enter Enter", wrong.display())).shows("wrong.yar:2:");
+    desk.keys(&format!(": yara Space {} Enter Enter", right.display())).shows("rule_one");
+    let hunt = desk.app.tables.last().unwrap().hunt.clone().unwrap();
+    let hit = Sighting { pattern: "rule_one".into(), rule: vec![format!("file: {}", right.display())], ..Sighting::default() };
+    assert!(hunt.rule(answer(vec![hit], &[]).as_ref(), 0).unwrap().ends_with("condition: $a\n}"));
+}
+
+#[test]
+fn the_cursor_stays_with_its_hit_when_hits_are_put_in_order() {
+    let mut desk = desk();
+    desk.keys("S curl Enter Enter j");
+    let (slot, scope) = (Slot::Table(desk.app.active), Scope::Machine);
+    let mut rows = hits();
+    rows.reverse();
+    desk.send(Message::Rows { slot, scope, rows: answer(rows, &[]) });
+    assert_eq!(desk.app.tables.last().unwrap().list.cursor, 0);
+}
+
+#[test]
+fn marks_say_what_is_odd_and_what_is_folded_away() {
+    let mut desk = findings_desk(120, 30);
+    desk.keys("0 f marks:parent Enter").shows("1 of 11").shows("! parent").shows("started by sshd");
+    desk.keys("Esc h h h").shows("!! below");
+    desk.keys("?").shows("Help");
+    desk.keys("G").shows("!! below");
+}
+
+#[test]
+fn columns_of_the_tree_are_chosen() {
+    let mut desk = Desk::new(160, 30, &UNICODE);
+    desk.keys("0 z").shows("SOCK");
+    desk.keys("C sockets Enter").hides("SOCK");
+    desk.keys("C sockets Enter").shows("SOCK");
+    desk.keys("s sockets Enter").shows("sort: sockets");
+    assert_eq!(desk.process().0, 812, "it has all the sockets");
+    desk.keys("f sockets>0 Enter").shows("1 of 11");
+}
+
+#[test]
+fn selected_bytes_are_copied_and_written() {
+    let mut desk = desk();
+    desk.keys("f bash Enter Enter 2 Enter y yara Enter").shows("asked the terminal to copy 2 bytes");
+    assert_eq!(desk.copied, "{ 7f ?? }");
+    assert_eq!(desk.taken.as_ref().unwrap().length(), 2 * 4096, "without a selection it is the region");
+    desk.keys("l V l l j").shows("19 bytes selected");
+    desk.keys("y c Enter");
+    let first = 0x5575_0416_3001;
+    let to = To::Clipboard(Form::C);
+    assert_eq!(desk.taken, Some(Taking { space: Space::Process(object(812)), first, last: first + 18, to }));
+    desk.keys("e").shows("write to new file: larch-557504163001-557504163013.bin");
+    desk.keys("Enter").shows("19 bytes to larch-");
+    desk.keys("Esc").shows("0x557504163013").hides("selected");
+    desk.keys("g p:0x1000 Enter y").shows("nothing is selected; V begins a selection");
 }
 
 // Notes and the case.

@@ -45,6 +45,8 @@ pub struct Symbols {
     pub more_right: &'static str,
     pub thumb: &'static str,
     pub spinner: &'static [&'static str],
+    /// Bars from the lowest to the highest.
+    pub bars: [&'static str; 8],
 }
 
 static UNICODE: Symbols = Symbols {
@@ -63,6 +65,7 @@ static UNICODE: Symbols = Symbols {
     more_right: "›",
     thumb: "┃",
     spinner: &["⠋", "⠙", "⠸", "⠴", "⠦", "⠇"],
+    bars: ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
 };
 
 static ASCII: Symbols = Symbols {
@@ -90,6 +93,7 @@ static ASCII: Symbols = Symbols {
     more_right: ">",
     thumb: "#",
     spinner: &["|", "/", "-", "\\"],
+    bars: ["_", ".", ":", "-", "=", "+", "*", "#"],
 };
 
 impl Role {
@@ -216,6 +220,9 @@ pub struct Look {
     styles: Vec<(Role, Style)>,
     pub charset: Charset,
     pub symbols: &'static Symbols,
+    /// How much of the selected row is marked, and whether a window that must move moves half of its height at once.
+    pub bar: u16,
+    pub leaps: bool,
 }
 
 impl Look {
@@ -235,7 +242,7 @@ impl Look {
             }
             (*role, seen)
         };
-        Self { styles: theme.0.iter().map(on_terminal).collect(), charset: capabilities.charset, symbols }
+        Self { styles: theme.0.iter().map(on_terminal).collect(), charset: capabilities.charset, symbols, bar: u16::MAX, leaps: false }
     }
 
     pub fn style(&self, role: Role) -> Style {

@@ -15,6 +15,7 @@ pub enum Id {
     Cross,
     Locate,
     Export,
+    Take,
     Report,
 }
 

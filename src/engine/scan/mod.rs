@@ -11,7 +11,7 @@ use crate::facts::{Answer, Feed, Known, Owners, PageOrigin, Protection, ReadErro
 use crate::paging::AddressSpace;
 use patterns::{Match, Patterns, Piece, What};
 use rayon::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +46,10 @@ impl Search {
     pub fn with_rules(self, paths: &[PathBuf]) -> Result<Self, Error> {
         Ok(Self { patterns: self.patterns.with_rules(paths)?, ..self })
     }
+    /// The text of each rule as it is written, by its file and its name.
+    pub fn rule_texts(&self) -> HashMap<(String, String), String> {
+        self.patterns.rules().map(yara::Rules::texts).unwrap_or_default()
+    }
     /// The same elsewhere.
     pub fn within(self, space: Space) -> Self {
         Self { space, ..self }
@@ -54,13 +58,19 @@ impl Search {
 
 impl Session {
     /// Starts a search in the background: rows come as they are found, and once more, in order and with their owners, at the end.
-    pub fn submit_search(&self, search: Arc<Search>) -> Arc<Job> {
-        let scope = match search.space {
+    /// The search is compiled there as well, for many rules take their time.
+    pub fn submit_search(&self, space: Space, search: impl FnOnce() -> Result<Search, Error> + Send + 'static) -> Arc<Job> {
+        let session = self.clone();
+        let work =
+            move |watch: &Arc<Watch>, started: &mut dyn FnMut(Arc<dyn Feed>)| session.search(&search()?.within(space), watch, started);
+        Job::start(const { &Sighting::TABLE }, Self::scope_of(space), work)
+    }
+    /// The scope of what is found in a space.
+    pub fn scope_of(space: Space) -> Scope {
+        match space {
             Space::Process(process) => Scope::Process(process),
             Space::Physical | Space::Kernel => Scope::Machine,
-        };
-        let session = self.clone();
-        Job::start(const { &Sighting::TABLE }, scope, move |watch, started| session.search(&search, watch, started))
+        }
     }
 
     /// Searches here and now; `started` is handed the growing answer.

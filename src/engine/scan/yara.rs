@@ -9,7 +9,7 @@ use boreal::compiler::CompilerParams;
 use boreal::memory::{FragmentedMemory, MemoryParams, Region, RegionDescription};
 use boreal::scanner::{FragmentedScanMode, ScanError, ScanParams, ScanResult, Scanner};
 use boreal::{Compiler, MetadataValue};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -25,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Rules {
     scanner: Scanner,
+    files: Vec<PathBuf>,
     /// Rules that hold without a string: they have no place.
     placeless: Mutex<BTreeSet<String>>,
     /// Pieces that were given up.
@@ -43,6 +44,7 @@ pub struct Match<'a> {
 impl Rules {
     /// Compiles rule files, and those in folders (*.yar, *.yara). A file that is named must be right; of a folder what is wrong is told.
     pub fn compile(paths: &[PathBuf], notes: &mut Vec<String>) -> Result<Self, Error> {
+        let mut used = Vec::new();
         let mut compiler = Compiler::new();
         compiler.set_params(CompilerParams::default().disable_unknown_escape_warning(true));
         for name in EXTERNAL {
@@ -56,6 +58,7 @@ impl Rules {
         for path in paths {
             if !path.is_dir() {
                 add(path)?;
+                used.push(path.clone());
                 continue;
             }
             let mut files = Vec::new();
@@ -65,7 +68,10 @@ impl Rules {
             let mut good = 0;
             for file in &files {
                 match add(file) {
-                    Ok(()) => good += 1,
+                    Ok(()) => {
+                        good += 1;
+                        used.push(file.clone());
+                    }
                     Err(why) => {
                         notes.push(format!("not used: {why}"));
                         first.get_or_insert(why);
@@ -80,7 +86,7 @@ impl Rules {
         let params = ScanParams::default().compute_full_matches(true).string_max_nb_matches(MOST_MATCHES).match_max_length(0);
         let params = params.timeout_duration(Some(PATIENCE)).process_memory(true);
         scanner.set_scan_params(params.fragmented_scan_mode(FragmentedScanMode::fast()));
-        Ok(Self { scanner, placeless: Mutex::default(), impatient: Mutex::default() })
+        Ok(Self { scanner, files: used, placeless: Mutex::default(), impatient: Mutex::default() })
     }
 
     /// Tells of every string of every rule that holds in some bytes, which stand for a file or do not.
@@ -120,6 +126,18 @@ impl Rules {
         }
     }
 
+    /// The text of each rule as it is written, by its file and its name. Those of included files are not among them.
+    pub fn texts(&self) -> HashMap<(String, String), String> {
+        let mut texts = HashMap::new();
+        for path in &self.files {
+            let source = std::fs::read(path).unwrap_or_default();
+            let source = String::from_utf8_lossy(&source);
+            texts
+                .extend(texts_of(&source).into_iter().map(|(name, text)| ((path.display().to_string(), name.to_owned()), text.to_owned())));
+        }
+        texts
+    }
+
     /// What an answer cannot show.
     pub fn notes(&self) -> Vec<String> {
         let placeless = self.placeless.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,6 +148,59 @@ impl Rules {
             (impatient > 0).then(|| format!("pieces over which the rules took more than {PATIENCE:?}, not finished: {impatient}"));
         placeless.into_iter().chain(impatient).collect()
     }
+}
+
+/// The rules of a file that has been compiled, each with its name: from `rule` to the brace that closes it.
+fn texts_of(source: &str) -> Vec<(&str, &str)> {
+    let bytes = source.as_bytes();
+    let (mut found, mut depth, mut at) = (Vec::new(), 0usize, 0);
+    // Where the rule began that is being read, and its name.
+    let mut rule: Option<(usize, &str)> = None;
+    // The last thing that was not blank: a slash behind some of them begins an expression.
+    let mut last = b'\n';
+    while let Some(byte) = bytes.get(at).copied() {
+        let rest = source.get(at..).unwrap_or_default();
+        let to = |end: &str| rest.find(end).map_or(source.len(), |length| at + length + end.len());
+        let quoted = |quote: u8| {
+            let mut end = at + 1;
+            while bytes.get(end).is_some_and(|byte| *byte != quote && *byte != b'\n') {
+                end += if bytes.get(end) == Some(&b'\\') { 2 } else { 1 };
+            }
+            end + 1
+        };
+        let next = match byte {
+            _ if rest.starts_with("//") => to("\n"),
+            _ if rest.starts_with("/*") => to("*/"),
+            b'"' => quoted(b'"'),
+            b'/' if matches!(last, b'=' | b'(' | b's') => quoted(b'/'),
+            b'{' => {
+                depth += 1;
+                at + 1
+            }
+            b'}' => {
+                depth = depth.saturating_sub(1);
+                if let Some((from, name)) = rule.take_if(|_| depth == 0) {
+                    found.extend(source.get(from..=at).map(|text| (name, text)));
+                }
+                at + 1
+            }
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'0'..=b'9' => {
+                let word = |text: &str| text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
+                let length = word(rest);
+                if depth == 0 && rule.is_none() && rest.get(..length) == Some("rule") {
+                    let name = rest.get(length..).unwrap_or_default().trim_start();
+                    rule = name.get(..word(name)).map(|name| (at, name));
+                }
+                at + length
+            }
+            _ => at + rest.chars().next().map_or(1, char::len_utf8),
+        };
+        if !byte.is_ascii_whitespace() {
+            last = bytes.get(next - 1).copied().unwrap_or(byte);
+        }
+        at = next;
+    }
+    found
 }
 
 fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
@@ -162,5 +233,21 @@ impl FragmentedMemory for One<'_> {
     }
     fn reset(&mut self) {
         self.next = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_are_told_apart_in_their_file() {
+        let one = "rule one : tag { strings: $a = \"}\" $b = /x\\/}{2,3}\"/ $c = { 4d [2] 5a } condition: any of them }";
+        let two = "rule two { condition: one and \"/\" matches /}/ }";
+        let source = format!("import \"pe\" // rule no {{\n/* rule neither {{ */ private {one}\n\n{two}\nrule open {{");
+        assert_eq!(texts_of(&source), [("one", one), ("two", two)]);
+        for end in (0..=source.len()).filter(|end| source.is_char_boundary(*end)) {
+            assert!(texts_of(&source[..end]).len() <= 2);
+        }
     }
 }

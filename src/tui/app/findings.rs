@@ -35,6 +35,7 @@ impl App {
     }
 
     pub(super) fn not_judged(&mut self, why: String) {
+        self.tree.not_judged();
         if let Some(view) = self.findings().and_then(|table| self.tables.get_mut(table)) {
             view.failure = Some(why.clone());
         }
@@ -59,6 +60,7 @@ impl App {
         let Some(view) = self.table() else { return };
         view.filter.clear();
         view.search.clear();
+        view.all_times();
         view.seek = row;
         self.seek_loaded(index);
     }

@@ -1,7 +1,8 @@
 //! What the bottom line asks: a search, a filter, a place, a command; and what can be chosen from.
 
-use super::{App, Choice};
-use crate::tui::commands::{COMMANDS, Key, Pane};
+use super::hunting::Aim;
+use super::{App, Choice, Effect};
+use crate::tui::commands::{COMMANDS, Key, Pane, Takes};
 use crate::tui::panes::bytes::{Mode, Needle, Target};
 use crate::tui::panes::filter::{Filter, resemblance};
 use crate::tui::theme::Role;
@@ -15,8 +16,12 @@ pub enum Question {
     Filter,
     Goto,
     Structure,
+    /// What to search memory for.
+    Hunt(Aim),
     /// Where to write an export.
     Path,
+    /// Where to write bytes.
+    Bytes,
     /// The folder of a report.
     Folder,
     /// What to note on what the cursor is on.
@@ -48,10 +53,11 @@ impl App {
             (Question::Filter, _) => "filter:",
             (Question::Goto, _) => "go to:",
             (Question::Structure, _) => "structure:",
-            (Question::Path, _) => "write to new file:",
+            (Question::Path | Question::Bytes, _) => "write to new file:",
             (Question::Folder, _) => "write to folder:",
             (Question::Comment, _) => "comment:",
             (Question::Tags, _) => "tags:",
+            (Question::Hunt(aim), _) => aim.question(),
             (Question::Choose(heading), _) => heading,
         };
         Some((question.to_owned(), prompt.answer.clone(), prompt.error.clone()))
@@ -149,7 +155,10 @@ impl App {
     }
 
     pub(super) fn ask(&mut self, question: Question, before: String) {
-        let answer = if matches!(question, Question::Filter | Question::Path | Question::Folder | Question::Comment | Question::Tags) {
+        let answer = if matches!(
+            question,
+            Question::Filter | Question::Path | Question::Bytes | Question::Folder | Question::Comment | Question::Tags
+        ) {
             before.clone()
         } else {
             String::new()
@@ -173,7 +182,8 @@ impl App {
         let commands = COMMANDS.iter().filter(|command| command.panes.contains(&pane) && command.name != "command");
         let mut all: Vec<(Item, Choice)> = commands
             .map(|command| {
-                let item = Item { name: command.name.to_owned(), keys: self.keymap.text(command, pane), help: command.help.to_owned() };
+                let name = command.takes.map_or(command.name.to_owned(), |takes| format!("{} {}", command.name, takes.what));
+                let item = Item { name, keys: self.keymap.text(command, pane), help: command.help.to_owned() };
                 (item, Choice::Command(command))
             })
             .collect();
@@ -183,6 +193,12 @@ impl App {
             (Item { name: view.title.to_lowercase(), keys, help }, Choice::Table(table))
         }));
         self.choose(":", all, 0);
+    }
+    fn heading(&self) -> &'static str {
+        match self.prompt.as_ref().map(|prompt| prompt.question) {
+            Some(Question::Choose(heading)) => heading,
+            _ => "",
+        }
     }
     fn chooses(&self) -> bool {
         self.prompt.as_ref().is_some_and(|prompt| matches!(prompt.question, Question::Choose(_)))
@@ -194,6 +210,12 @@ impl App {
         let typed = prompt.answer.trim();
         if typed.is_empty() {
             return prompt.choices.iter().collect();
+        }
+        // What stands behind a command is its own, and resembles nothing.
+        if let (":", Some((takes, _))) = (self.heading(), typed_command(&prompt.answer)) {
+            let is =
+                |(_, choice): &&(Item, Choice)| matches!(choice, Choice::Command(it) if it.takes.is_some_and(|it| std::ptr::eq(it, takes)));
+            return prompt.choices.iter().filter(is).collect();
         }
         let matcher = resemblance();
         let score = |choice| {
@@ -245,6 +267,11 @@ impl App {
         let Some(prompt) = self.prompt.take_if(|prompt| prompt.error.is_none()) else { return };
         let typed = prompt.answer.trim();
         match (prompt.question, self.pane()) {
+            (Question::Choose(":"), _) if typed_command(typed).is_some() => {
+                if let Some((Takes { run, .. }, argument)) = typed_command(typed) {
+                    run(self, argument);
+                }
+            }
             (Question::Choose(heading), _) => match choice {
                 Some(choice) => self.chosen(choice),
                 None if heading == ":" => self.warn(format!("there is no command like {}", prompt.answer)),
@@ -278,13 +305,15 @@ impl App {
             }
             (Question::Filter, _) => (),
             (Question::Comment | Question::Tags, _) => self.noted(prompt.question, typed),
-            (Question::Goto | Question::Structure | Question::Path | Question::Folder, _) if typed.is_empty() => (),
+            (Question::Goto | Question::Structure | Question::Path | Question::Bytes | Question::Folder, _) if typed.is_empty() => (),
             (Question::Folder, _) => self.report(typed),
             (Question::Goto, _) => match Target::parse(typed) {
                 Ok(target) => self.go_to(target, typed),
                 Err(why) => self.warn(why),
             },
             (Question::Path, _) => self.export(typed),
+            (Question::Bytes, _) => self.write_bytes(typed),
+            (Question::Hunt(aim), _) => self.ask_place(aim, if aim == Aim::Pattern { &prompt.answer } else { typed }),
             (Question::Structure, _) => {
                 if let Some(view) = &mut self.bytes {
                     view.overlay(typed.to_owned());
@@ -295,18 +324,20 @@ impl App {
 
     fn chosen(&mut self, choice: Choice) {
         match choice {
+            // One that no key belongs to does not ask which it was.
             Choice::Command(command) => {
-                if let Some(key) = command.keys.first() {
-                    (command.run)(self, *key);
-                }
+                (command.run)(self, command.keys.first().copied().unwrap_or(Key { code: KeyCode::Enter, control: false }))
             }
             Choice::Table(table) => self.switch_to(table),
             Choice::Link(link) => self.follow(link),
             Choice::Travel(steps) => self.travel(steps),
             Choice::Order(order) => self.order_tree(order),
+            Choice::Column(part) => self.tree.choose_column(part),
             Choice::Export(writer, all) => self.ask_export_path(writer, all),
             Choice::Copy(text) => self.copy(text),
             Choice::Cancel(id) => self.cancel(id),
+            Choice::Hunt(hunt) => self.hunt(hunt),
+            Choice::Take(taking) => self.effects.push(Effect::Take(taking)),
             Choice::Noted(object) => self.go_to_noted(&object),
             Choice::Judgement(judgement) => self.judge(judgement),
             Choice::Report(part) => self.report_part(part),
@@ -318,4 +349,13 @@ impl App {
     pub(super) fn warn(&mut self, why: String) {
         self.notice = Some((Role::Warning, why));
     }
+}
+
+/// The command that takes what is typed behind its name, or behind the beginning of its name; and what that is.
+fn typed_command(typed: &str) -> Option<(&'static Takes, &str)> {
+    let (name, argument) = typed.trim_start().split_once(' ')?;
+    let name = name.to_lowercase();
+    let takers = || COMMANDS.iter().filter(|command| command.takes.is_some() && !name.is_empty());
+    let command = takers().find(|command| command.name == name).or_else(|| takers().find(|command| command.name.starts_with(&name)))?;
+    Some((command.takes?, argument.trim()))
 }

@@ -3,6 +3,7 @@
 use super::App;
 use crate::tui::commands::{COMMANDS, Command, Pane};
 use crate::tui::panes::overlay::{Line, Overlay};
+use crate::tui::panes::process_tree::legend;
 use crate::tui::panes::record;
 use crate::tui::text::grouped;
 use crate::tui::theme::Role;
@@ -10,7 +11,10 @@ use crate::tui::theme::Role;
 impl App {
     pub fn help(&mut self) {
         let pane = self.pane();
-        let line = |command: &Command| Line::new(self.keymap.text(command, pane), command.help, Role::Text);
+        let line = |command: &Command| {
+            let keys = self.keymap.text(command, pane);
+            Line::new(if keys.is_empty() { format!(":{}", command.name) } else { keys }, command.help, Role::Text)
+        };
         let own = |command: &&Command| command.panes == [pane];
         let mut lines = vec![Line::heading(pane.name())];
         lines.extend(COMMANDS.iter().filter(own).map(line));
@@ -34,6 +38,7 @@ impl App {
             ("??", "the value is not in the image; not the same as zero"),
         ];
         lines.extend(marks.map(|(mark, meaning)| Line::new(mark, meaning, Role::Text)));
+        lines.extend(legend().into_iter().map(|(mark, meaning)| Line::new(mark, meaning, Role::Text)));
         lines.push(Line::heading(""));
         lines.push(Line::new("", "The image is opened read-only; nothing here can change it.", Role::Dim));
         self.overlay = Some(Overlay::new("Help", lines));
@@ -44,7 +49,12 @@ impl App {
             Pane::Tree => self.tree.current_row().map(|(rows, row)| (record(rows, row, &self.look), "process".to_owned())),
             _ => self.tables.get(self.active).and_then(|view| {
                 let (rows, row) = (view.rows.as_ref()?, view.selected()?);
-                Some((record(rows.as_ref(), row, &self.look), format!("{}, row {}", view.title, row + 1)))
+                let mut lines = record(rows.as_ref(), row, &self.look);
+                let rule = view.hunt.as_ref().and_then(|hunt| hunt.rule(rows.as_ref(), row)).into_iter().flat_map(str::lines);
+                lines.extend(rule.enumerate().map(|(number, line)| {
+                    (if number == 0 { "text of the rule".to_owned() } else { String::new() }, line.to_owned(), Role::Text)
+                }));
+                Some((lines, format!("{}, row {}", view.title, row + 1)))
             }),
         };
         match found {

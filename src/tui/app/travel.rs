@@ -220,7 +220,7 @@ impl App {
                     self.show_table(table);
                 }
             }
-            Link::Row { table, address, process } => self.seek(table, (address != 0).then_some(Seek::Address(address)), process),
+            Link::Row { table, seek, process } => self.seek(table, Some(seek).filter(|seek| *seek != Seek::Address(0)), process),
             Link::Bytes(place) => self.open(place),
         }
     }
@@ -235,6 +235,7 @@ impl App {
         view.inspects = inspects;
         match place.reads {
             Reads::Bytes => (),
+            Reads::Found(length) => view.found = Some((place.at, length)),
             Reads::Code => view.toggle(Mode::Code),
             Reads::Structure(name) => view.overlay(name),
         }

@@ -110,8 +110,12 @@ pub struct BytesView {
     pub needle: Needle,
     /// Where the needle was found, and its length.
     pub found: Option<(u64, usize)>,
+    /// Where a selection began.
+    pub anchor: Option<u64>,
     /// Places that are noted.
     pub noted: Vec<(u64, Sign)>,
+    /// As lists do on slow connections: a window that must move moves half of its height.
+    leaps: bool,
     shape: Shape,
     height: u16,
     body: Rect,
@@ -139,7 +143,9 @@ impl BytesView {
             fields: None,
             needle: Needle::default(),
             found: None,
+            anchor: None,
             noted: Vec::new(),
+            leaps: false,
             shape: Shape::of(78, 16),
             height: 20,
             body: Rect::ZERO,
@@ -316,10 +322,15 @@ impl BytesView {
                 let row = self.row();
                 self.top &= !(row - 1);
                 let line = self.cursor & !(row - 1);
+                let before = self.top;
                 self.top = self.top.min(line);
                 let above = row * u64::from(self.height.max(1) - 1);
                 if line - self.top > above {
                     self.top = line - above;
+                }
+                if self.leaps && self.top != before {
+                    let half = row * u64::from(self.height / 2);
+                    self.top = if self.top < before { self.top.saturating_sub(half) } else { self.top.saturating_add(half).min(line) };
                 }
             }
             Mode::Code => {
@@ -413,8 +424,22 @@ impl BytesView {
     pub fn bounded(&self) -> bool {
         self.last - self.first < 1 << 47
     }
+    /// The first and the last of the selected bytes; whole instructions where code is read.
+    pub fn selection(&self) -> Option<(u64, u64)> {
+        let anchor = self.anchor?;
+        let (first, last) = (anchor.min(self.cursor), anchor.max(self.cursor));
+        let rest = if self.mode == Mode::Code { self.line(last).map_or(0, |line| line.length.saturating_sub(1)) } else { 0 };
+        Some((first, last.saturating_add(rest).min(self.last)))
+    }
     /// Where the cursor is, in the region and in the machine.
     pub fn position(&self) -> String {
+        if let Some((first, last)) = self.selection() {
+            return format!(
+                "{} selected  {:#x}",
+                crate::tui::text::counted(((last - first) as usize).saturating_add(1), "byte", "bytes"),
+                self.cursor
+            );
+        }
         let offset = if self.bounded() && self.first > 0 { format!(" +{:#x}", self.cursor - self.first) } else { String::new() };
         format!("{:#x}{offset}", self.cursor)
     }
@@ -471,6 +496,7 @@ impl BytesView {
         let body = Rect { height: inner.height - detail, ..inner };
         self.height = body.height;
         self.body = body;
+        self.leaps = look.leaps;
         match self.mode {
             Mode::Hex => {
                 let digits = format!("{:x}", self.last).len();
@@ -688,7 +714,8 @@ impl Source for BytesView {
         self.sign(at, self.row()).map(|sign| sign.sign)
     }
     fn marked(&self, at: u64) -> bool {
-        self.found.is_some_and(|(found, length)| at.wrapping_sub(found) < length as u64)
+        let selected = self.selection().is_some_and(|(first, last)| (first..=last).contains(&at));
+        selected || (self.anchor.is_none() && self.found.is_some_and(|(found, length)| at.wrapping_sub(found) < length as u64))
     }
 }
 

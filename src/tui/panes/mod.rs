@@ -4,9 +4,11 @@ pub mod arrange;
 pub mod bytes;
 pub mod filter;
 pub mod link;
+pub mod noise;
 pub mod overlay;
 pub mod process_tree;
 pub mod table;
+pub mod times;
 
 use super::text::Cut;
 use super::theme::{Look, Role};

@@ -1,17 +1,24 @@
 //! The process tree: who started whom. Identified by process object, for PIDs repeat.
 
+mod columns;
+mod marks;
+
 use super::arrange::next_hit;
 use super::filter::{Field, Filter, fields};
 use super::link::Link;
 use super::{Sign, Signs, flow, frame, grave, moment, noted};
 use crate::address::VirtAddr;
 use crate::case::Object;
-use crate::facts::{Answer, Cell, Finding, Kind, Known, Origin, ProcessState, Record, Rows, State, TreeProcess};
+use crate::facts::{Answer, Cell, Finding, Kind, Known, Origin, ProcessState, Record, Rows, Socket, State, TreeProcess};
 use crate::tui::export::Selection;
 use crate::tui::text::{self, Cut, counted, grouped};
 use crate::tui::theme::{Look, Role};
 use crate::tui::widgets::virtual_table::underline;
 use crate::tui::widgets::{put, thumb};
+use columns::{Columns, Needs};
+pub use columns::{Part, TreeColumn};
+pub use marks::legend;
+use marks::{Judged, WORTH};
 use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 use ratatui::text::Text;
@@ -37,10 +44,18 @@ pub enum Order {
     Start,
     Threads,
     Score,
+    User,
+    Session,
+    Sockets,
 }
 
 impl Order {
-    pub const ALL: [Self; 6] = [Self::Tree, Self::Pid, Self::Name, Self::Start, Self::Threads, Self::Score];
+    pub const ALL: [Self; 9] =
+        [Self::Tree, Self::Pid, Self::Name, Self::Start, Self::Threads, Self::Score, Self::User, Self::Session, Self::Sockets];
+    /// Those that a system has.
+    pub fn all(os: Origin) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(move |order| *order != Self::Session || os == Origin::Windows)
+    }
 
     pub fn name(self) -> &'static str {
         match self {
@@ -50,6 +65,9 @@ impl Order {
             Self::Start => "start",
             Self::Threads => "threads",
             Self::Score => "score",
+            Self::User => "user",
+            Self::Session => "session",
+            Self::Sockets => "sockets",
         }
     }
     pub fn help(self) -> &'static str {
@@ -60,11 +78,14 @@ impl Order {
             Self::Start => "a list by start time, the latest first",
             Self::Threads => "a list by number of threads, the most first",
             Self::Score => "a list by the score of the gravest finding, the highest first",
+            Self::User => "a list by user",
+            Self::Session => "a list by session",
+            Self::Sockets => "a list by number of sockets, the most first",
         }
     }
     /// What one looks for stands on top: the latest, the most, the worst.
     fn descends(self) -> bool {
-        matches!(self, Self::Start | Self::Threads | Self::Score)
+        matches!(self, Self::Start | Self::Threads | Self::Score | Self::Sockets)
     }
 }
 
@@ -75,8 +96,29 @@ struct Node {
     children: Vec<usize>,
 }
 
-/// The column of the score for filters: the table has none.
+/// Columns for filters that the table has not.
 const SCORE: usize = usize::MAX;
+const MARKS: usize = usize::MAX - 1;
+const USER: usize = usize::MAX - 2;
+const SOCKETS: usize = usize::MAX - 3;
+
+/// What stands beside the tree and comes from other tables, once somebody wants to see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Beside {
+    Users,
+    Sockets,
+}
+
+impl Beside {
+    const ALL: [Self; 2] = [Self::Users, Self::Sockets];
+
+    pub fn table(self) -> &'static str {
+        match self {
+            Self::Users => "sids",
+            Self::Sockets => "sockets",
+        }
+    }
+}
 
 /// The widget copies a whole path at each level: a chain that an attacker made is cut here.
 const DEEPEST: usize = 64;
@@ -88,6 +130,8 @@ pub struct ProcessTree {
     roots: Vec<usize>,
     items: Vec<TreeItem<'static, Id>>,
     pub state: TreeState<Id>,
+    /// The process whose details are shown: the selected one, once the cursor rests on it.
+    told: Option<Id>,
     /// Paths that have been shown before: a new one opens by itself, an old one stays as the user left it.
     met: HashSet<Id>,
     pub filter: String,
@@ -100,7 +144,16 @@ pub struct ProcessTree {
     inverted: bool,
     os: Origin,
     /// The gravest finding of each process, by its object; None until they have been judged.
-    scores: Option<HashMap<u64, (u8, String)>>,
+    scores: Option<HashMap<u64, Judged>>,
+    /// The score of the gravest finding below each node.
+    below: Vec<u8>,
+    /// Users by PID, numbers of sockets by process object or PID; None until they are here.
+    users: Option<HashMap<u32, String>>,
+    sockets: Option<(HashMap<u64, u32>, HashMap<u32, u32>)>,
+    asked: Vec<Beside>,
+    chosen: Columns,
+    /// What was last drawn.
+    drawn: Vec<Part>,
     /// How far the judging has come.
     judged: State,
     pub failure: Option<String>,
@@ -113,7 +166,7 @@ pub struct ProcessTree {
     /// Widths of the widest PID and of the widest name with its indent.
     pid_width: u16,
     name_width: u16,
-    marked: bool,
+    mark_width: u16,
 }
 
 impl Default for ProcessTree {
@@ -125,6 +178,7 @@ impl Default for ProcessTree {
             roots: Vec::new(),
             items: Vec::new(),
             state: TreeState::default(),
+            told: None,
             met: HashSet::new(),
             filter: String::new(),
             matching: 0,
@@ -135,6 +189,12 @@ impl Default for ProcessTree {
             inverted: false,
             os: Origin::Linux,
             scores: None,
+            below: Vec::new(),
+            users: None,
+            sockets: None,
+            asked: Vec::new(),
+            chosen: Columns::default(),
+            drawn: Vec::new(),
             judged: State::Running,
             failure: None,
             signs: Signs::default(),
@@ -142,7 +202,7 @@ impl Default for ProcessTree {
             one_day: true,
             pid_width: 3,
             name_width: 16,
-            marked: false,
+            mark_width: 0,
         }
     }
 }
@@ -161,6 +221,9 @@ impl ProcessTree {
         }
     }
 
+    pub fn os(&self) -> Origin {
+        self.os
+    }
     pub fn set_system(&mut self, os: Origin) {
         self.os = os;
     }
@@ -168,22 +231,121 @@ impl ProcessTree {
     /// Takes what was found, all of it or what there is so far.
     pub fn judge(&mut self, rows: &dyn Rows, look: &Look) {
         let Some(findings) = rows.as_any().downcast_ref::<Answer<Finding>>() else { return };
-        let mut scores: HashMap<u64, (u8, String)> = HashMap::new();
+        let mut scores: HashMap<u64, Judged> = HashMap::new();
         for finding in findings.iter() {
             let Known::Value(process) = finding.process_address else { continue };
-            let gravest = scores.entry(process.0).or_default();
-            if finding.score > gravest.0 {
-                *gravest = (finding.score, finding.subject.clone());
-            }
+            scores.entry(process.0).or_default().add(finding);
         }
         self.scores = Some(scores);
         self.judged = rows.state();
+        self.mark();
         if self.order == Order::Score {
             self.arrange(look);
         }
     }
+    /// The processes could not be judged.
+    pub fn not_judged(&mut self) {
+        self.judged = State::Cut;
+    }
+    fn judged(&self, process: &TreeProcess) -> Option<&Judged> {
+        self.scores.as_ref()?.get(&process.address.value()?.0)
+    }
     fn score(&self, process: &TreeProcess) -> Option<(u8, &str)> {
-        self.scores.as_ref()?.get(&process.address.value()?.0).map(|(score, subject)| (*score, subject.as_str()))
+        self.judged(process).map(|judged| (judged.score, judged.subject.as_str()))
+    }
+
+    /// Finds what is folded away with each process, and how much room the marks take.
+    fn mark(&mut self) {
+        let mut below = vec![0u8; self.nodes.len()];
+        // Rows come parents first, hence from the last to the first.
+        for (index, node) in self.nodes.iter().enumerate().rev() {
+            let own = self.process(node.row).and_then(|process| self.score(process)).map_or(0, |(score, _)| score);
+            let gravest = own.max(below.get(index).copied().unwrap_or(0));
+            if let Some(slot) = node.parent.and_then(|parent| below.get_mut(parent)) {
+                *slot = gravest.max(*slot);
+            }
+        }
+        self.below = below;
+        let exited = "x exited".len();
+        let wide = |node: &Node| {
+            let Some(process) = self.process(node.row) else { return 0 };
+            let state = match process.state {
+                ProcessState::Running if !process.problems.is_empty() || self.orphaned(node) => exited,
+                ProcessState::Running => 0,
+                _ => exited,
+            };
+            let odd = self.judged(process).map_or(0, |judged| text::width(&judged.words()));
+            state + odd + usize::from(state > 0 && odd > 0)
+        };
+        let widest = self.nodes.iter().map(wide).max().unwrap_or(0);
+        let below = if self.below.iter().any(|below| *below >= WORTH) { exited } else { 0 };
+        self.mark_width = u16::try_from(widest.max(below)).unwrap_or(u16::MAX).min(24);
+    }
+
+    /// What other tables have to tell and have not been asked yet.
+    pub fn wants(&mut self) -> Vec<Beside> {
+        let filtered = |word: &str| [&self.filter, &self.search].iter().any(|text| text.to_lowercase().contains(word));
+        let wanted = |beside: &Beside| match beside {
+            Beside::Users => {
+                self.os == Origin::Windows && (self.drawn.contains(&Part::User) || self.order == Order::User || filtered("user"))
+            }
+            Beside::Sockets => self.drawn.contains(&Part::Sockets) || self.order == Order::Sockets || filtered("sock"),
+        };
+        // What was found comes first.
+        let ready = !self.nodes.is_empty() && !self.is_loading() && self.judged != State::Running;
+        let new: Vec<Beside> = Beside::ALL.into_iter().filter(|beside| ready && wanted(beside) && !self.asked.contains(beside)).collect();
+        self.asked.extend(&new);
+        new
+    }
+    /// Takes what another table tells of the processes; None where it cannot be had.
+    pub fn learn(&mut self, beside: Beside, rows: Option<&dyn Rows>, look: &Look) {
+        let answer = rows.map(Rows::as_any);
+        match beside {
+            Beside::Users => {
+                let sids = answer.and_then(|answer| answer.downcast_ref::<Answer<crate::facts::windows::Sid>>());
+                let user = |sid: &crate::facts::windows::Sid| {
+                    // The authority before the name says little and takes the room.
+                    let short = |name: &String| name.rsplit('\\').next().unwrap_or(name).to_owned();
+                    let name = sid.name.value().map_or_else(|| short_sid(&sid.sid), short);
+                    (sid.role == "user").then_some((sid.pid, name))
+                };
+                self.users = Some(sids.into_iter().flat_map(Answer::iter).filter_map(user).collect());
+            }
+            Beside::Sockets => {
+                let (mut objects, mut pids) = (HashMap::new(), HashMap::new());
+                let sockets = answer.and_then(|answer| answer.downcast_ref::<Answer<Socket>>());
+                for socket in sockets.into_iter().flat_map(Answer::iter) {
+                    match (&socket.process_address, &socket.pid) {
+                        (Known::Value(process), _) => *objects.entry(process.0).or_default() += 1,
+                        (_, Known::Value(pid)) => *pids.entry(*pid).or_default() += 1,
+                        _ => (),
+                    }
+                }
+                self.sockets = Some((objects, pids));
+            }
+        }
+        if self.order != Order::Tree || !self.filter.is_empty() {
+            self.arrange(look);
+        }
+    }
+    fn user(&self, process: &TreeProcess) -> Option<&String> {
+        self.users.as_ref()?.get(&process.pid).filter(|_| process.state != ProcessState::Exited)
+    }
+    fn socket_count(&self, process: &TreeProcess) -> Option<u32> {
+        let (objects, pids) = self.sockets.as_ref()?;
+        let of_object = process.address.value().and_then(|at| objects.get(&at.0)).copied().unwrap_or(0);
+        let of_pid = pids.get(&process.pid).filter(|_| process.state != ProcessState::Exited).copied().unwrap_or(0);
+        Some(of_object.saturating_add(of_pid))
+    }
+
+    /// All columns that can be had, and whether they are in sight.
+    pub fn column_choices(&self) -> Vec<(Part, bool)> {
+        let all = self.chosen.choices(self.os);
+        all.into_iter().map(|(part, wanted)| (part, wanted && self.drawn.contains(&part))).collect()
+    }
+    pub fn choose_column(&mut self, part: Part) {
+        let in_sight = self.drawn.contains(&part);
+        self.chosen.choose(part, in_sight);
     }
 
     pub fn sort(&mut self, order: Order, look: &Look) {
@@ -219,11 +381,19 @@ impl ProcessTree {
                 Order::Start => process.create_time.value().map(|time| time.nanoseconds()),
                 Order::Threads => process.threads.value().map(|count| i128::from(*count)),
                 Order::Score => self.score(process).map(|(score, _)| i128::from(score)),
+                Order::Session => process.session.value().map(|session| i128::from(*session)),
+                Order::Sockets => self.socket_count(process).map(i128::from),
+                Order::User if self.os == Origin::Linux => process.uid.value().map(|uid| i128::from(*uid)),
                 _ => Some(i128::from(process.pid)),
             }
         };
         let name = |index: &usize| process(index).map(|process| process.name.to_lowercase());
-        let compare = |a: &usize, b: &usize| if self.order == Order::Name { name(a).cmp(&name(b)) } else { number(a).cmp(&number(b)) };
+        let user = |index: &usize| process(index).and_then(|process| self.user(process));
+        let compare = |a: &usize, b: &usize| match self.order {
+            Order::Name => name(a).cmp(&name(b)),
+            Order::User if self.os == Origin::Windows => user(a).cmp(&user(b)),
+            _ => number(a).cmp(&number(b)),
+        };
         let descends = self.order.descends() != self.inverted;
         all.sort_by(|a, b| if descends { compare(b, a) } else { compare(a, b) });
         all
@@ -284,12 +454,10 @@ impl ProcessTree {
         // The kernel's threads have long names and are folded away; their names are cut rather than all the rest moved aside.
         let name = processes().zip(&depths).filter(|(process, _)| process.kernel_thread.value() != Some(&true));
         let name = name.map(|(process, depth)| depth * 2 + wide(&process.name)).max().unwrap_or(0);
-        let marked = processes().any(|process| process.state != ProcessState::Running || !process.problems.is_empty());
-        let orphaned = self.nodes.iter().any(|node| self.orphaned(node));
         // Room for the symbol before the name and the count of what is folded after it.
         self.name_width = u16::try_from(name + 7).unwrap_or(u16::MAX).clamp(16, 34);
         self.pid_width = u16::try_from(pid).unwrap_or(10);
-        self.marked = marked || orphaned;
+        self.mark();
     }
 
     fn node(&self, index: usize) -> Option<&Node> {
@@ -404,6 +572,11 @@ impl ProcessTree {
     pub fn fields(&self) -> Vec<Field> {
         let mut all = fields(const { &TreeProcess::TABLE }, self.os);
         all.push(Field { name: "score", kind: Kind::Number, column: SCORE });
+        all.push(Field { name: "marks", kind: Kind::Text, column: MARKS });
+        all.push(Field { name: "sockets", kind: Kind::Number, column: SOCKETS });
+        if self.os == Origin::Windows {
+            all.push(Field { name: "user", kind: Kind::Text, column: USER });
+        }
         all
     }
     fn matches(&self, typed: &str) -> Vec<bool> {
@@ -415,6 +588,9 @@ impl ProcessTree {
             self.process(node.row).is_some_and(|process| {
                 filter.admits(&shown, &|column| match column {
                     SCORE => self.score(process).map_or(Cell::Absent, |(score, _)| Cell::Number(score.into())),
+                    MARKS => Cell::Text(self.marks(node, process, false, "x").0.into()),
+                    SOCKETS => self.socket_count(process).map_or(Cell::Absent, |count| Cell::Number(count.into())),
+                    USER => self.user(process).map_or(Cell::Absent, |user| Cell::Text(user.as_str().into())),
                     column => process.cell(column),
                 })
             })
@@ -442,6 +618,17 @@ impl ProcessTree {
     }
     fn selected(&self) -> Option<usize> {
         self.index_of(*self.state.selected().last()?)
+    }
+    pub fn settle(&mut self) {
+        self.told = self.state.selected().last().copied();
+    }
+    /// The process that details and titles are about.
+    pub fn told(&self) -> Option<&TreeProcess> {
+        self.process(self.told_row()?)
+    }
+    fn told_row(&self) -> Option<usize> {
+        let told = self.told.and_then(|id| self.index_of(id)).or_else(|| self.selected());
+        Some(self.node(told?)?.row)
     }
     /// The selected process.
     pub fn current(&self) -> Option<&TreeProcess> {
@@ -679,6 +866,7 @@ impl ProcessTree {
             return;
         }
         let columns = self.columns(inner);
+        self.drawn = columns.iter().map(|column| column.part).collect();
         for column in &columns {
             let title = if column.right { format!("{:>1$}", column.title, usize::from(column.width)) } else { column.title.to_owned() };
             put(buffer, column.x, inner.y, &title, column.width, look.style(Role::Header));
@@ -749,7 +937,7 @@ impl ProcessTree {
             }
             if path == self.state.selected() {
                 let role = if focused { Role::Selected } else { Role::Resting };
-                buffer.set_style(Rect { y, height: 1, ..body }, look.style(role));
+                buffer.set_style(Rect { y, height: 1, width: body.width.min(look.bar), ..body }, look.style(role));
             }
         }
     }
@@ -758,6 +946,33 @@ impl ProcessTree {
     fn orphaned(&self, node: &Node) -> bool {
         let had = self.process(node.row).and_then(|process| process.ppid.value().copied()).is_some_and(|ppid| ppid != 0);
         had && node.parent.is_none()
+    }
+
+    fn folded(&self, node: &Node, path: &[Id]) -> bool {
+        self.order == Order::Tree && !node.children.is_empty() && !self.state.opened().contains(path)
+    }
+
+    /// What is odd about it in words, the gravest first, and the colour of that.
+    fn marks(&self, node: &Node, process: &TreeProcess, folded: bool, exited: &str) -> (String, Role) {
+        let mut words: Vec<(String, Role)> = Vec::new();
+        if process.state == ProcessState::Hidden {
+            words.push(("? hidden".to_owned(), Role::Danger));
+        }
+        let below = self.index_of(node.id).and_then(|index| self.below.get(index)).copied().unwrap_or(0);
+        if folded && below >= WORTH {
+            let sign = if below >= 75 { "!!" } else { "!" };
+            words.push((format!("{sign} below"), grave(below.into())));
+        }
+        words.extend(self.judged(process).map(|judged| (judged.words(), Role::Warning)).filter(|(words, _)| !words.is_empty()));
+        words.extend(match process.state {
+            ProcessState::Exited => Some((format!("{exited} exited"), Role::Dim)),
+            ProcessState::Zombie => Some((format!("{exited} zombie"), Role::Warning)),
+            ProcessState::Running if !process.problems.is_empty() => Some(("~ partly".to_owned(), Role::Warning)),
+            ProcessState::Running if self.orphaned(node) => Some(("orphan".to_owned(), Role::Dim)),
+            ProcessState::Running | ProcessState::Hidden => None,
+        });
+        let role = words.first().map_or(Role::Text, |(_, role)| *role);
+        (words.into_iter().map(|(word, _)| word).collect::<Vec<_>>().join(" "), role)
     }
 
     fn part(&self, part: Part, node: &Node, process: &TreeProcess, path: &[Id], look: &Look) -> (String, Role) {
@@ -770,8 +985,7 @@ impl ProcessTree {
         match part {
             Part::Pid => (process.pid.to_string(), Role::Text),
             Part::Name => {
-                let folded = self.order == Order::Tree && !node.children.is_empty() && !self.state.opened().contains(path);
-                let count = if folded { format!("+{}", self.descendants(node)) } else { String::new() };
+                let count = if self.folded(node, path) { format!("+{}", self.descendants(node)) } else { String::new() };
                 let role = match process.state {
                     ProcessState::Hidden => Role::Danger,
                     ProcessState::Exited | ProcessState::Zombie => Role::Dim,
@@ -780,14 +994,7 @@ impl ProcessTree {
                 };
                 (count, role)
             }
-            Part::Mark => match process.state {
-                ProcessState::Running if !process.problems.is_empty() => ("~ partly".to_owned(), Role::Warning),
-                ProcessState::Running if self.orphaned(node) => ("orphan".to_owned(), Role::Dim),
-                ProcessState::Running => (String::new(), Role::Text),
-                ProcessState::Exited => (format!("{} exited", look.symbols.exited), Role::Dim),
-                ProcessState::Zombie => (format!("{} zombie", look.symbols.exited), Role::Warning),
-                ProcessState::Hidden => ("? hidden".to_owned(), Role::Danger),
-            },
+            Part::Mark => self.marks(node, process, self.folded(node, path), look.symbols.exited),
             Part::Score => match self.score(process) {
                 Some((score @ 75.., _)) => (format!("!! {score:>2}"), grave(score.into())),
                 Some((score @ 30.., _)) => (format!("! {score:>2}"), grave(score.into())),
@@ -803,6 +1010,15 @@ impl ProcessTree {
                 Known::Value(session) => (session.to_string(), Role::Text),
                 Known::Absent => (look.symbols.dash.to_owned(), Role::Missing),
                 Known::Unreadable(_) => ("??".to_owned(), Role::Missing),
+            },
+            Part::User => match (self.user(process), &self.users) {
+                (Some(user), _) => (user.clone(), Role::Text),
+                (None, Some(_)) => (look.symbols.dash.to_owned(), Role::Missing),
+                (None, None) => (String::new(), Role::Text),
+            },
+            Part::Sockets => match self.socket_count(process) {
+                None | Some(0) => (String::new(), Role::Text),
+                Some(count) => (count.to_string(), Role::Text),
             },
             Part::Start => (time(&process.create_time), Role::Dim),
             Part::Uid => match &process.uid {
@@ -828,49 +1044,10 @@ impl ProcessTree {
         count
     }
 
-    /// Which columns there is room for: PID, name and mark always, the rest as it fits.
     fn columns(&self, area: Rect) -> Vec<TreeColumn> {
-        let (pid, name) = (self.pid_width, self.name_width);
-        let mark = if self.marked { 8 } else { 1 };
-        let start = if self.one_day { 8 } else { 11 };
-        let mut room = area.width.saturating_sub(pid + 2);
-        let fixed_name = room.min(name);
-        room -= fixed_name;
-        let mut parts = vec![(Part::Pid, "PID", pid, true)];
-        let owner = if self.os == Origin::Linux { (Part::Uid, "UID", 5, true) } else { (Part::Session, "SESS", 4, true) };
-        // The most important first, then in the order of the screen.
-        let wanted = [
-            (Part::Mark, "", mark, false),
-            (Part::Score, "SCORE", 6, true),
-            (Part::Start, "START", start, false),
-            owner,
-            (Part::Threads, "THR", 4, true),
-        ];
-        let mut after = Vec::new();
-        for (part, title, width, right) in wanted {
-            let pointless = part == Part::Score && self.scores.is_none() && self.order != Order::Score;
-            if room > width && !pointless {
-                room -= width + 1;
-                after.push((part, title, width, right));
-            }
-        }
-        let command = if room >= 12 { room - 1 } else { 0 };
-        let name = if command == 0 { fixed_name + room } else { fixed_name };
-        parts.push((Part::Name, "NAME", name, false));
-        parts.extend(after);
-        if command > 0 {
-            parts.push((Part::Command, "COMMAND LINE", command, false));
-        }
-        let mut x = area.x;
-        let mut columns = Vec::new();
-        for (part, title, width, right) in parts {
-            if x >= area.right() {
-                break;
-            }
-            columns.push(TreeColumn { part, title, x, width: width.min(area.right() - x), right });
-            x = x.saturating_add(width).saturating_add(1);
-        }
-        columns
+        let scores = self.scores.is_some() || self.order == Order::Score;
+        let (pid, name, mark) = (self.pid_width, self.name_width, self.mark_width);
+        self.chosen.place(area, &Needs { os: self.os, pid, name, mark, days: !self.one_day, scores })
     }
 
     /// What one wants to know of a process before anything else.
@@ -878,9 +1055,9 @@ impl ProcessTree {
         let line = look.symbols.border.horizontal_top.repeat(usize::from(area.width));
         put(buffer, area.x, area.y, &line, area.width, look.style(Role::Frame));
         let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
-        let Some(process) = self.current() else { return };
-        let sign = self.current_row().and_then(|(_, row)| self.sign(row));
-        let area = noted(area, buffer, sign, look);
+        let Some(told) = self.told_row() else { return };
+        let area = noted(area, buffer, self.sign(told), look);
+        let Some(process) = self.process(told) else { return };
         let short = area.height < 4;
         let mut parts: Vec<(&str, String, Role)> = Vec::new();
         match &process.command_line {
@@ -893,6 +1070,9 @@ impl ProcessTree {
             Known::Unreadable(why) => parts.push(("command", format!("?? {why}"), Role::Missing)),
         }
         parts.extend(process.problems.iter().map(|problem| ("problem", problem.clone(), Role::Warning)));
+        let odd = self.judged(process).into_iter().flat_map(|judged| &judged.odd);
+        let odd: Vec<(String, String)> = odd.map(|(word, reason)| (format!("! {word}"), reason.clone())).collect();
+        parts.extend(odd.iter().map(|(mark, reason)| (mark.as_str(), reason.clone(), Role::Warning)));
         parts.push(("parent", self.parent_in_words(process), Role::Text));
         let role = if process.state == ProcessState::Hidden { Role::Danger } else { Role::Text };
         parts.push(("state", state_in_words(process.state).to_owned(), role));
@@ -904,6 +1084,7 @@ impl ProcessTree {
         parts.extend(known("started", process.create_time.value().map(|time| moment(*time))));
         parts.extend(known("ended", process.exit_time.value().map(|time| moment(*time))));
         parts.extend(known("session", process.session.value().map(ToString::to_string)));
+        parts.extend(known("user", self.user(process).cloned()));
         parts.extend(known("uid", process.uid.value().map(ToString::to_string)));
         parts.extend(known("threads", process.threads.value().filter(|_| !short).map(ToString::to_string)));
         parts.extend(known("object", process.address.value().map(ToString::to_string)));
@@ -914,7 +1095,8 @@ impl ProcessTree {
 
 impl ProcessTree {
     fn parent_in_words(&self, process: &TreeProcess) -> String {
-        let parent = self.selected().and_then(|index| self.node(index)?.parent).and_then(|parent| self.process(self.node(parent)?.row));
+        let itself = process.address.value().and_then(|at| self.index_of(Id::Object(at.0))).or_else(|| self.selected());
+        let parent = itself.and_then(|index| self.node(index)?.parent).and_then(|parent| self.process(self.node(parent)?.row));
         match (parent, &process.ppid) {
             (Some(parent), _) => {
                 let gone = if matches!(parent.state, ProcessState::Exited | ProcessState::Zombie) { " (gone)" } else { "" };
@@ -938,23 +1120,7 @@ fn state_in_words(state: ProcessState) -> &'static str {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
-    Pid,
-    Name,
-    Mark,
-    Score,
-    Start,
-    Uid,
-    Session,
-    Threads,
-    Command,
-}
-
-struct TreeColumn {
-    part: Part,
-    title: &'static str,
-    x: u16,
-    width: u16,
-    right: bool,
+/// The end of an identifier that has no name: what tells the users of one machine apart.
+fn short_sid(sid: &str) -> String {
+    sid.rsplit_once('-').filter(|_| sid.starts_with("S-1-5-21-")).map_or(sid.to_owned(), |(_, user)| format!("user {user}"))
 }

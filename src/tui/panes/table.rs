@@ -3,10 +3,13 @@
 use super::arrange::{Arranged, Ask, Sort, next_hit};
 use super::filter::{self, Field};
 use super::link::{self, Named};
+use super::noise::{self, Hush, Rule};
+use super::times::{Order, Zoom};
 use super::{Sign, Signs, flow, frame, noted, record, role_of, signs, value};
 use crate::case::Object;
 use crate::engine::Entry;
 use crate::facts::{Cell, Kind, Origin, Rows, Scope, State, Table};
+use crate::tui::hunt::{Hunt, surroundings};
 use crate::tui::text::{Cut, counted, grouped};
 use crate::tui::theme::{Look, Role};
 use crate::tui::widgets::virtual_table::{Grid, KEEP, ListState, Painted, VirtualTable, Want, place};
@@ -150,6 +153,15 @@ fn shows(table: &str) -> Option<&'static [Show]> {
         show("last_seen", "LAST SEEN", 5),
         show("would_be_logged", "WOULD BE LOGGED", 2),
     ];
+    const TIMELINE: &[Show] = &[
+        show("time", "TIME UTC", KEEP),
+        show("kind", "KIND", 8),
+        show("pid", "PID", 7),
+        show("process", "PROCESS", 6),
+        show("macb", "MACB", 4),
+        show("summary", "WHAT", KEEP),
+        show("source", "FROM", 3),
+    ];
     const HANDLES: &[Show] = &[show("handle", "HANDLE", 7), show("type", "TYPE", 8), show("name", "NAME", 8), show("access", "ACCESS", 5)];
     const SERVICES: &[Show] = &[
         show("name", "NAME", 8),
@@ -173,8 +185,22 @@ fn shows(table: &str) -> Option<&'static [Show]> {
         show("symbol", "SYMBOL", 5),
         show("detail", "DETAIL", 4),
     ];
+    const SEARCH: &[Show] = &[
+        show("address", "ADDRESS", 8),
+        show("physical_address", "PHYSICAL", 4),
+        show("pattern", "PATTERN", 5),
+        show("form", "FORM", 3),
+        show("text", "STRING", KEEP),
+        show("context", "FOUND", KEEP),
+        show("kind", "KIND", 7),
+        show("file", "FILE", 6),
+        show("protection", "RIGHTS", 4),
+        show("mappings", "MAPPED", 2),
+    ];
     Some(match table {
+        "search" => SEARCH,
         "events" => EVENTS,
+        "timeline" => TIMELINE,
         "connections" => CONNECTIONS,
         "handles" => HANDLES,
         "services" => SERVICES,
@@ -232,6 +258,7 @@ fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
         let comfort = match kind {
             // What it is about says more than anything beside it.
             _ if column.name == "subject" => Some(70),
+            _ if column.name == "context" => Some(48),
             Kind::Text | Kind::List | Kind::Bytes | Kind::Object => Some(if long { 24 } else { 15 }),
             _ => None,
         };
@@ -240,7 +267,7 @@ fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
     };
     match shows(table.name) {
         Some(shows) => {
-            let owner = if matches!(table.name, "processes" | "findings") { &[] } else { OWNER };
+            let owner = if matches!(table.name, "processes" | "findings" | "timeline") { &[] } else { OWNER };
             let all = owner.iter().chain(shows);
             let column = |show: &Show| make(table.column(show.column)?, table.column(show.joined), show.header.to_owned(), show.priority);
             all.filter_map(column).collect()
@@ -260,15 +287,18 @@ fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
 pub enum Seek {
     /// The row that this address stands in.
     Address(u64),
+    /// The number of a record, and the line that it is told in: numbers are those of one log.
+    Record(u64, String),
     Object(Object),
     /// An object, of which nothing is said where it is not there.
     Again(Object),
 }
 
 impl Seek {
-    fn row_in(&self, rows: &dyn Rows) -> Option<usize> {
+    fn row_of(&self, rows: &dyn Rows) -> Option<usize> {
         match self {
             Self::Address(at) => row_of(rows, *at),
+            Self::Record(number, line) => record_of(rows, *number, line),
             Self::Object(object) | Self::Again(object) => object.row_in(rows),
         }
     }
@@ -283,18 +313,28 @@ pub struct TableView {
     pub machine_only: bool,
     /// What has been asked for, and what the rows are about.
     pub asked: Option<Scope>,
+    /// The search whose hits the rows are, if they are that.
+    pub hunt: Option<Arc<Hunt>>,
     pub rows: Option<Arc<dyn Rows>>,
     /// Since when the rows have been those of another process, shown only until the new ones come.
     pub stale: Option<Instant>,
     pub failure: Option<String>,
     pub list: ListState,
+    /// The row whose details are shown: the selected one, once the cursor rests on it.
+    told: Option<usize>,
     pub filter: String,
     pub search: String,
     pub sort: Option<Sort>,
     pub arranged: Arranged,
     /// The row to return to when the rows are here.
     pub wanted: Option<usize>,
+    /// The row to go to when it is here.
     pub seek: Option<Seek>,
+    /// Whether noise is hidden, where the table marks it, and what else the user calls noise.
+    pub quiet: bool,
+    pub rules: Arc<[Rule]>,
+    /// The stretch of time that is looked at, of a table that is a list of moments.
+    pub zoom: Option<Zoom>,
     /// What is noted on its rows.
     pub signs: Signs,
     /// Rows that the user has not moved in yet: the cursor stays at the top however they are ordered.
@@ -328,16 +368,21 @@ impl TableView {
             title,
             machine_only: !scoped,
             asked: None,
+            hunt: None,
             rows: None,
             stale: None,
             failure: None,
             list: ListState::default(),
+            told: None,
             filter: String::new(),
             search: String::new(),
             sort: first_order(entry.table),
             arranged: Arranged::default(),
             wanted: None,
             seek: None,
+            quiet: noise::column(entry.table).is_some(),
+            rules: Arc::default(),
+            zoom: Zoom::of(entry.table),
             signs: Signs::default(),
             fresh: true,
             generation: 0,
@@ -349,6 +394,14 @@ impl TableView {
         }
     }
 
+    /// The hits of a search.
+    pub fn hunting(entry: &'static Entry, os: Origin, hunt: Arc<Hunt>) -> Self {
+        let asked = Some(hunt.scope());
+        let mut columns = columns(entry.table, os);
+        columns.retain(|column| entry.table.columns.get(column.index).is_some_and(|column| !hunt.spares(column.name)));
+        Self { machine_only: true, asked, columns, hunt: Some(hunt), ..Self::new(entry, os) }
+    }
+
     /// Rows have come, perhaps not all of them yet.
     pub fn load(&mut self, rows: Arc<dyn Rows>) {
         if self.stale.take().is_some() || self.rows.is_none() {
@@ -357,9 +410,11 @@ impl TableView {
             self.measured = 0;
             self.fresh = true;
         }
-        let sought = self.seek.as_ref().and_then(|seek| seek.row_in(rows.as_ref()));
-        if sought.is_some() {
+        let sought = self.seek.as_ref().and_then(|seek| seek.row_of(rows.as_ref()));
+        if let Some(row) = sought {
             self.seek = None;
+            // Who goes to a row wants to see it.
+            self.quiet &= noise::column(self.entry.table).is_none_or(|column| rows.cell(row, column).is_null());
             self.arranged = Arranged::default();
         }
         if let Some(row) = sought.or(self.wanted.filter(|row| *row < rows.len())) {
@@ -368,6 +423,14 @@ impl TableView {
             self.list.cursor = row;
         }
         self.fresh &= self.list.cursor == 0;
+        // The hits of a search are put in order in the end: the cursor stays with its own.
+        if let (Some(before), Some(row), false) = (self.rows.as_ref().filter(|_| self.hunt.is_some()), self.selected(), self.fresh)
+            && let Some(now) = same_hit(before.as_ref(), row, rows.as_ref())
+            && now != row
+        {
+            self.arranged = Arranged::default();
+            self.list.cursor = now;
+        }
         self.failure = None;
         self.measure(rows.as_ref());
         self.hidden = rows.table().column("state").map_or(0, |state| {
@@ -383,6 +446,7 @@ impl TableView {
         let title = self.title.to_lowercase();
         match self.seek.take_if(|_| whole)? {
             Seek::Address(at) => Some(format!("{title} has no row at {at:#x}")),
+            Seek::Record(number, _) => Some(format!("{title} has no row of record {number}")),
             Seek::Object(_) => Some(format!("{title} does not have the noted row any more")),
             Seek::Again(_) => None,
         }
@@ -414,6 +478,7 @@ impl TableView {
                 Cell::Hex(number) => 2 + (64 - number.leading_zeros()).div_ceil(4).max(1) as usize,
                 Cell::Time(_) => 19,
                 Cell::Bool(_) => 3,
+                Cell::Bytes(bytes) if self.hunt.is_some() => bytes.len(),
                 Cell::Bytes(bytes) => bytes.len() * 3,
                 Cell::Text(text) => text.len().min(WIDEST.into()) + if column.joined.is_some() { 8 } else { 0 },
                 Cell::List(items) if matches!(items.first(), Some(Cell::Object(_))) => signs(&items).len(),
@@ -442,6 +507,9 @@ impl TableView {
         let place = (0..self.shown()).find(|place| self.row_at(*place) == Some(row));
         self.list.cursor = place.unwrap_or(self.list.cursor);
     }
+    pub fn settle(&mut self) {
+        self.told = self.selected();
+    }
     pub fn selected(&self) -> Option<usize> {
         self.row_at(self.list.cursor)
     }
@@ -451,7 +519,10 @@ impl TableView {
         let rows = self.rows.clone()?;
         self.fresh &= self.list.cursor == 0;
         let keep = self.selected().filter(|_| !self.fresh).and_then(|row| u32::try_from(row).ok());
-        if self.filter.trim().is_empty() && self.search.trim().is_empty() && self.sort.is_none() {
+        let hush = noise::column(self.entry.table).filter(|_| self.quiet).map(|column| Hush { column, rules: Arc::clone(&self.rules) });
+        let window = self.zoom.and_then(|zoom| zoom.window());
+        let plain = self.filter.trim().is_empty() && self.search.trim().is_empty() && self.sort.is_none();
+        if plain && hush.is_none() && window.is_none() {
             self.arranged = Arranged::default();
             self.list.cursor = keep.map_or(0, |row| row as usize);
             return None;
@@ -459,7 +530,33 @@ impl TableView {
         let fields: Arc<[Field]> = self.fields().into();
         let columns: Vec<usize> = self.columns.iter().flat_map(|column| [Some(column.index), column.joined]).flatten().collect();
         let shown = fields.iter().copied().filter(|field| columns.contains(&field.column)).collect();
-        Some(Ask { rows, fields, shown, filter: self.filter.clone(), search: self.search.clone(), sort: self.sort, keep })
+        Some(Ask { rows, fields, shown, filter: self.filter.clone(), search: self.search.clone(), sort: self.sort, keep, hush, window })
+    }
+
+    /// Shows or hides noise; false where no row of the table can be any.
+    pub fn toggle_noise(&mut self) -> bool {
+        let marks = noise::column(self.entry.table).is_some();
+        self.quiet = marks && !self.quiet;
+        marks
+    }
+    /// A step into time or out of it, around the selected row.
+    pub fn zoom_time(&mut self, further: bool) -> bool {
+        let row = self.selected();
+        match (&mut self.zoom, &self.rows) {
+            (Some(zoom), Some(rows)) => zoom.step(further, rows.as_ref(), row),
+            _ => false,
+        }
+    }
+    pub fn slide_time(&mut self, forward: bool) -> bool {
+        self.fresh = true;
+        match (&mut self.zoom, &self.rows) {
+            (Some(zoom), Some(rows)) => zoom.slide(forward, rows.as_ref()),
+            _ => false,
+        }
+    }
+    /// Shows all times again; false where all were shown.
+    pub fn all_times(&mut self) -> bool {
+        self.zoom.as_mut().is_some_and(Zoom::reset)
     }
 
     /// The columns that a filter can name.
@@ -553,7 +650,7 @@ impl TableView {
 
     /// Filter and order, for the title: what makes the view show less than there is must be seen.
     fn conditions(&self, look: &Look) -> String {
-        let mut parts = Vec::new();
+        let mut parts: Vec<String> = self.zoom.and_then(|zoom| zoom.told()).into_iter().collect();
         if !self.filter.trim().is_empty() {
             parts.push(format!("filter: {}", look.fit(&self.filter, 24, Cut::End)));
         }
@@ -568,6 +665,9 @@ impl TableView {
 
     fn waiting(&self) -> (Role, String) {
         let findings = "judging processes, modules and hooks; meanwhile 0 shows the process tree";
+        if let Some(hunt) = &self.hunt {
+            return (Role::Dim, format!("searching {} for {}; ^C stops, w shows how far it is", hunt.place, hunt.name()));
+        }
         (Role::Dim, if self.entry.table.name == "findings" { findings } else { "reading..." }.to_owned())
     }
 
@@ -579,6 +679,12 @@ impl TableView {
                 None => vec![self.waiting()],
             };
         };
+        if !self.arranged.hushed.is_empty() {
+            return vec![(Role::Text, noise::told(&self.arranged.hushed)), (Role::Dim, "H shows them".into())];
+        }
+        if !rows.is_empty() && self.filter.trim().is_empty() && self.zoom.is_some_and(|zoom| zoom.window().is_some()) {
+            return vec![(Role::Text, "no row lies in this time".to_owned()), (Role::Dim, "Esc shows all times".into())];
+        }
         if !rows.is_empty() {
             let (term, total) = (self.filter.trim(), rows.len());
             return vec![(Role::Text, format!("0 of {} match \"{term}\"", grouped(total))), (Role::Dim, "Esc clears the filter".into())];
@@ -592,6 +698,9 @@ impl TableView {
         };
         let of = if self.asked == Some(Scope::Machine) || self.machine_only { "this image" } else { "this process" };
         let mut lines = vec![(Role::Text, format!("{of} has no {subject}"))];
+        if let Some(hunt) = &self.hunt {
+            lines = vec![(Role::Text, format!("not found in {}: {}", hunt.place, hunt.name()))];
+        }
         if rows.state() == State::Cancelled {
             lines = vec![(Role::Warning, "cancelled before the first row was found".into())];
         }
@@ -606,7 +715,11 @@ impl TableView {
         if inner.height == 0 || inner.width < 2 {
             return;
         }
-        let notes = self.rows.as_ref().map_or_else(Vec::new, |rows| rows.notes().to_vec());
+        let mut notes = self.rows.as_ref().map_or_else(Vec::new, |rows| rows.notes().to_vec());
+        if !self.arranged.hushed.is_empty() {
+            notes.insert(0, format!("{}; H shows them", noise::told(&self.arranged.hushed)));
+        }
+        let inner = self.draw_density(inner, buffer, look);
         let empty = self.shown() == 0;
         let note_height = u16::from(!notes.is_empty() && !empty && inner.height > 6);
         let detail = if empty || inner.height < detail + 5 { 0 } else { detail };
@@ -645,11 +758,23 @@ impl TableView {
         }
     }
 
+    /// Draws how dense the rows are in time; answers the room that is left. Only of rows in the order of their times.
+    fn draw_density(&self, area: Rect, buffer: &mut Buffer, look: &Look) -> Rect {
+        let (Some(zoom), Some(rows)) = (self.zoom.filter(|_| self.sort.is_none() && self.shown() > 0), &self.rows) else { return area };
+        let height = zoom.height(area);
+        if height > 0 {
+            let order = Order { shown: self.shown(), cursor: self.list.cursor, row_at: &|place| self.row_at(place) };
+            zoom.draw(Rect { height, ..area }, buffer, rows.as_ref(), &order, look);
+        }
+        Rect { y: area.y + height, height: area.height - height, ..area }
+    }
+
     fn draw_detail(&self, area: Rect, buffer: &mut Buffer, look: &Look) {
         let line = look.symbols.border.horizontal_top.repeat(usize::from(area.width));
         put(buffer, area.x, area.y, &line, area.width, look.style(Role::Frame));
         let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
-        let (Some(rows), Some(row)) = (&self.rows, self.selected()) else { return };
+        let told = self.told.filter(|row| *row < self.total());
+        let (Some(rows), Some(row)) = (&self.rows, told.or_else(|| self.selected())) else { return };
         let whole = |name: &str| {
             let shown = self.placed.iter().find(|(shown, ..)| {
                 self.columns.get(*shown).is_some_and(|column| rows.table().columns.get(column.index).is_some_and(|it| it.name == name))
@@ -660,6 +785,9 @@ impl TableView {
         let mut area = noted(area, buffer, self.sign(row), look);
         if self.gives_reasons() {
             area = reasons(area, buffer, &mut parts, look);
+        }
+        if let Some(rule) = self.hunt.as_ref().and_then(|hunt| hunt.rule(rows.as_ref(), row)) {
+            area = written(area, buffer, rule, look);
         }
         if area.height < 4 || self.gives_reasons() {
             // What is not to be seen in the table comes first where there is little room.
@@ -675,7 +803,7 @@ impl TableView {
 
     /// Whether its rows say why they are here.
     pub fn gives_reasons(&self) -> bool {
-        self.entry.table.column("indicators").is_some()
+        self.entry.table.column("indicators").is_some() || self.hunt.as_ref().is_some_and(|hunt| hunt.by_rules())
     }
 
     /// Whether all rows belong to the process that the title names.
@@ -737,6 +865,22 @@ fn reasons(area: Rect, buffer: &mut Buffer, parts: &mut Vec<(String, String, Rol
     Rect { x: area.x + 1, width: area.width.saturating_sub(1), y: area.y + used, height: area.height - used }
 }
 
+/// Writes a text line by line, as far as there is room above the last two lines; answers the room that is left.
+fn written(area: Rect, buffer: &mut Buffer, text: &str, look: &Look) -> Rect {
+    let most = area.height.saturating_sub(2);
+    let mut y = area.y;
+    for (number, line) in text.lines().enumerate() {
+        if y - area.y >= most {
+            break;
+        }
+        let cut = y - area.y + 1 == most && number + 1 < text.lines().count();
+        let line = if cut { "v shows the whole rule".to_owned() } else { look.fit(line, usize::from(area.width), Cut::End) };
+        put(buffer, area.x + 1, y, &line, area.width.saturating_sub(1), look.style(if cut { Role::Dim } else { Role::Text }));
+        y += 1;
+    }
+    Rect { y, height: area.bottom() - y, ..area }
+}
+
 /// An address with its port, if it has one.
 fn address(text: &str, port: Option<i128>) -> String {
     match port {
@@ -744,6 +888,27 @@ fn address(text: &str, port: Option<i128>) -> String {
         Some(port) => format!("{text}:{port}"),
         None => text.to_owned(),
     }
+}
+
+fn record_of(rows: &dyn Rows, number: u64, line: &str) -> Option<usize> {
+    let table = rows.table();
+    let numbers = ["record_id", "sequence", "record_ids"].into_iter().find_map(|name| table.column(name))?;
+    let lines = ["summary", "text"].into_iter().find_map(|name| table.column(name));
+    let is = |row: &usize| match rows.cell(*row, numbers) {
+        Cell::List(items) => items.iter().any(|item| item.to_string() == number.to_string()),
+        cell => cell.number() == Some(number.into()),
+    };
+    let mut found = (0..rows.len()).filter(is).peekable();
+    let first = found.peek().copied();
+    found.find(|row| lines.is_none_or(|lines| matches!(rows.cell(*row, lines), Cell::Text(text) if text == line))).or(first)
+}
+
+/// The row of a hit in other rows of the same search.
+fn same_hit(rows: &dyn Rows, row: usize, others: &dyn Rows) -> Option<usize> {
+    let columns = ["physical_address", "length", "pattern", "form"].map(|name| rows.table().column(name));
+    let same = |other: &usize| columns.iter().flatten().all(|column| others.cell(*other, *column) == rows.cell(row, *column));
+    // Mostly it is where it was.
+    Some(row).filter(same).or_else(|| (0..others.len()).find(same))
 }
 
 /// The first row that an address stands in, in the row's own address before all others.
@@ -779,6 +944,11 @@ impl Grid for Shown<'_> {
         let name = rows.table().columns.get(column.index).map_or("", |column| column.name);
         let port = column.joined.map(|joined| rows.cell(row, joined)).and_then(|port| port.number());
         let text = match &cell {
+            Cell::Bytes(bytes) if self.view.hunt.is_some() => {
+                let before = rows.table().column("before").and_then(|before| rows.cell(row, before).number());
+                let text = surroundings(bytes, before.and_then(|before| usize::try_from(before).ok()).unwrap_or(0));
+                self.look.fit(&text, room, column.cut)
+            }
             Cell::Text(text) if column.joined.is_some() => self.look.fit(&address(text, port), room, column.cut),
             Cell::Text(text) if !text.contains('_') => self.look.fit(text, room, column.cut),
             Cell::List(items) if matches!(items.first(), Some(Cell::Object(_))) => self.look.fit(&signs(items), room, column.cut),

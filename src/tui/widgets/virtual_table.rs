@@ -14,6 +14,8 @@ pub struct ListState {
     pub cursor: usize,
     /// Rows in the window when it was last drawn: the length of a page.
     pub height: usize,
+    /// A window that must move moves half of its height at once: lines that stay where they are cost nothing.
+    pub leaps: bool,
 }
 
 impl ListState {
@@ -30,9 +32,14 @@ impl ListState {
     pub fn fit(&mut self, height: usize, len: usize) {
         self.height = height;
         self.cursor = self.cursor.min(len.saturating_sub(1));
+        let (above, before) = (self.cursor < self.top, self.top);
         self.top = self.top.min(len.saturating_sub(height)).min(self.cursor);
         if height > 0 && self.cursor >= self.top + height {
             self.top = self.cursor + 1 - height;
+        }
+        if self.leaps && self.top != before && len > height {
+            let half = height / 2;
+            self.top = if above { self.top.saturating_sub(half) } else { (self.top + half).min(len - height).min(self.cursor) };
         }
     }
 }
@@ -150,6 +157,7 @@ impl VirtualTable<'_> {
             let title = self.look.fit(&self.grid.header(column), usize::from(width), text::Cut::End);
             self.put(buffer, left + x, area.y, &title, width, header, self.grid.aligns_right(column));
         }
+        state.leaps = self.look.leaps;
         state.fit(usize::from(area.height - 1), self.grid.len());
         for line in 0..(area.height - 1).min(u16::try_from(self.grid.len() - state.top).unwrap_or(u16::MAX)) {
             let (row, y) = (state.top + usize::from(line), area.y + 1 + line);
@@ -164,7 +172,8 @@ impl VirtualTable<'_> {
             }
             if row == state.cursor {
                 let role = if self.focused { Role::Selected } else { Role::Resting };
-                buffer.set_style(Rect { x: area.x, y, width: area.width, height: 1 }, self.look.style(role));
+                let width = area.width.min(self.look.bar);
+                buffer.set_style(Rect { x: area.x, y, width, height: 1 }, self.look.style(role));
             }
         }
     }

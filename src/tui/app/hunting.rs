@@ -1,0 +1,85 @@
+//! Searching memory from inside: what for, then where; the hits are a table like any other.
+
+use super::{App, Choice, Effect, Question, Slot};
+use crate::address::VirtAddr;
+use crate::engine::{SIGHTINGS, Space};
+use crate::tui::export;
+use crate::tui::hunt::{Hunt, What};
+use crate::tui::panes::table::TableView;
+use crate::tui::widgets::palette::Item;
+use std::sync::Arc;
+
+/// What a search can be for; what was typed says the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    Pattern,
+    Rules,
+    Strings,
+}
+
+impl Aim {
+    pub fn question(self) -> &'static str {
+        match self {
+            Self::Pattern => "search memory for text, hex:4d5a90??, re:EXPRESSION:",
+            Self::Rules => "file or folder of YARA rules:",
+            Self::Strings => "strings that contain (nothing: all of them):",
+        }
+    }
+}
+
+impl App {
+    /// Asks what to search for, or takes what was typed behind the command.
+    pub fn ask_hunt(&mut self, aim: Aim, typed: &str) {
+        match typed.is_empty() {
+            true => self.ask(Question::Hunt(aim), String::new()),
+            false => self.ask_place(aim, typed),
+        }
+    }
+
+    /// Asks where to search.
+    pub(super) fn ask_place(&mut self, aim: Aim, typed: &str) {
+        let what = match aim {
+            Aim::Pattern if typed.is_empty() => return,
+            Aim::Rules if typed.is_empty() => return,
+            Aim::Pattern => What::Pattern(typed.to_owned()),
+            Aim::Rules => What::Rules(export::path(typed)),
+            Aim::Strings => What::Strings(typed.to_owned()),
+        };
+        let process =
+            self.tree.current().and_then(|process| Some((*process.address.value()?, format!("{} {}", process.name, process.pid))));
+        let mut places = vec![(Space::Physical, "physical memory".to_owned(), "all there is, and who maps what is found".to_owned())];
+        places.extend(process.map(|(at, name): (VirtAddr, _)| {
+            let says = "what this process maps, pages from page files and other files included".to_owned();
+            (Space::Process(at), name, says)
+        }));
+        places.push((Space::Kernel, "kernel".to_owned(), "what the kernel maps".to_owned()));
+        let mut choices = Vec::new();
+        // Bytes and rules have no case of their own.
+        let cases = !matches!(&what, What::Rules(_)) && !typed.starts_with("hex:") && !typed.is_empty();
+        for fold in [false, true] {
+            for (space, place, says) in places.iter().filter(|_| cases || !fold) {
+                let case = if fold { ", any case" } else { "" };
+                let item = Item { name: self.look.clean(&format!("{place}{case}")), keys: String::new(), help: says.clone() };
+                choices.push((item, Choice::Hunt(Arc::new(Hunt::new(what.clone(), *space, place.clone(), fold)))));
+            }
+        }
+        self.choose("search in:", choices, 0);
+    }
+
+    /// Begins a search, in the place of the last one.
+    pub(super) fn hunt(&mut self, hunt: Arc<Hunt>) {
+        let Some(info) = &self.info else { return };
+        let fresh = TableView::hunting(&SIGHTINGS, info.os, Arc::clone(&hunt));
+        let table = match self.tables.iter().position(|view| view.hunt.is_some()) {
+            Some(table) => table,
+            None => self.tables.len(),
+        };
+        self.leave();
+        match self.tables.get_mut(table) {
+            Some(view) => *view = fresh,
+            None => self.tables.push(fresh),
+        }
+        self.show_table(table);
+        self.effects.push(Effect::Search { slot: Slot::Table(table), hunt });
+    }
+}
