@@ -428,3 +428,19 @@ mod windows {
         }
     }
 }
+
+#[test]
+fn an_image_is_the_same_under_another_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/linux.elf.zst")).unwrap();
+    let identity = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let session = Session::open(&path, &kioku::engine::Options::default(), &Watch::default()).unwrap();
+        session.identity()
+    };
+    let (first, copy) = (identity("a.zst", &bytes), identity("renamed.img", &bytes));
+    assert_eq!(first.key, copy.key);
+    assert_eq!(first.key, DEMO.identity().key, "bundled or not");
+    assert_ne!(first.files, copy.files);
+}

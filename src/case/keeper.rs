@@ -21,11 +21,13 @@ pub enum Order {
 
 /// What became of it.
 pub enum News {
-    /// What was kept before, whether notes are kept from now on, and what there is to say of it.
+    /// What was kept before, where notes are kept from now on if anywhere, and what there is to say of it.
     Opened {
         book: Box<Casebook>,
         identity: Box<Identity>,
-        kept: bool,
+        kept: Option<PathBuf>,
+        /// Whether there is that file already.
+        begun: bool,
         told: Option<String>,
     },
     /// One order that was waited for is on the disk.
@@ -153,7 +155,7 @@ impl Work {
         }
         _ = self.told.send({
             let identity = Box::new(self.identity.clone());
-            News::Opened { book: Box::new(book), identity, kept: self.path.is_some(), told }
+            News::Opened { book: Box::new(book), identity, kept: self.path.clone(), begun: self.store.is_some(), told }
         });
     }
 

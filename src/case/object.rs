@@ -99,11 +99,6 @@ impl Object {
         Self { table: table.to_owned(), key }
     }
 
-    /// Whether it is an object of this table, though not perhaps of these rows.
-    pub fn is_in(&self, table: &str) -> bool {
-        named(table).0 == self.table
-    }
-
     /// The row of the object. What names it first is compared first, so that a million rows are gone through at once.
     pub fn row_in(&self, rows: &dyn Rows) -> Option<usize> {
         let (name, text) = self.parts().next()?;
@@ -156,7 +151,6 @@ mod tests {
         assert_eq!((object.table.as_str(), object.key.as_str()), ("processes", "pid=700;address=0x2000;create_time=1970-01-01T00:00:03Z"));
         assert_eq!(object.row_in(rows.as_ref()), Some(2));
         assert_eq!((object.number("pid"), object.number("address")), (Some(700), Some(0x2000)));
-        assert!(object.is_in("pstree") && !object.is_in("threads"));
     }
 
     #[test]

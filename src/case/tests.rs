@@ -65,7 +65,7 @@ fn order(note: Note) -> Order {
 #[track_caller]
 fn opened(news: Vec<News>) -> (Casebook, bool, Option<String>) {
     match news.into_iter().next() {
-        Some(News::Opened { book, kept, told, .. }) => (*book, kept, told),
+        Some(News::Opened { book, kept, told, .. }) => (*book, kept.is_some(), told),
         _ => panic!("no word of the opening"),
     }
 }
@@ -255,4 +255,31 @@ fn a_crash_at_any_moment_loses_nothing_that_was_saved() {
         let mut store = Store::create(&path, false).unwrap();
         store.write(&identity(), &info(), &[note(1_000_000)], &[], None).unwrap();
     }
+}
+
+#[test]
+fn a_damaged_file_is_refused_or_read_and_nothing_worse() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.kioku");
+    let mut store = Store::create(&path, false).unwrap();
+    let notes: Vec<Note> = (0..20).map(note).collect();
+    store.write(&identity(), &info(), &notes, &[Step::now(Action::Noted, "x")], Some("{}")).unwrap();
+    drop(store);
+    let whole = std::fs::read(&path).unwrap();
+    let mut refused = 0;
+    for (round, at) in (0..whole.len()).step_by(whole.len() / 150).enumerate() {
+        let mut bytes = whole.clone();
+        bytes.iter_mut().skip(at).take(1 + round % 40).for_each(|byte| *byte ^= 0xa5 ^ round as u8);
+        if round % 10 == 9 {
+            bytes.truncate(at);
+        }
+        let path = folder.path().join(format!("{round}.kioku"));
+        std::fs::write(&path, &bytes).unwrap();
+        let opened = Store::open(&path).and_then(|store| store.map_or(Ok(Casebook::default()), |mut store| store.casebook(&identity())));
+        if opened.is_err() {
+            refused += 1;
+            assert_eq!(std::fs::read(&path).unwrap(), bytes, "a refused file is left as it is");
+        }
+    }
+    assert!(refused > 20, "{refused} of 150 were refused");
 }

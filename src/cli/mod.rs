@@ -8,7 +8,7 @@ mod search;
 mod symbols;
 mod triage;
 
-use crate::case::{Contents, Plan, Store};
+use crate::case::{Action, Casebook, Contents, Plan, Step, Store};
 use crate::engine::{Entry, Options, Session, catalog, find_table};
 use crate::facts::windows::RegistryEntry;
 use crate::facts::{Origin, Process, ProcessState, Record, Rows, Scope, State};
@@ -165,12 +165,15 @@ impl Run {
             Some(Err(why)) => return Err(Stop::Failed(why)),
             None => return Err(Stop::Failed("there is no case".to_owned())),
         };
-        let book = match found {
-            Ok(mut store) => store.casebook(&identity).map_err(Stop::Failed)?,
+        let (mut store, book) = match found {
+            Ok(mut store) => {
+                let book = store.casebook(&identity).map_err(Stop::Failed)?;
+                (Some(store), book)
+            }
             Err(path) if named => return Err(Stop::Failed(format!("{}: there is no such case", path.display()))),
             Err(_) => {
                 self.note(&format!("{}: no notes are kept of this image", session.name()));
-                crate::case::Casebook::default()
+                (None, Casebook::default())
             }
         };
         let notes = Some(book.notes.into_values().collect());
@@ -182,7 +185,12 @@ impl Run {
         if self.interrupts.watch.cancelled() {
             return Err(Stop::Interrupted);
         }
-        self.note(&written?);
+        let written = written?;
+        if let Some(store) = store.as_mut().filter(|store| !store.read_only()) {
+            let step = Step::now(Action::Reported, written.clone());
+            store.write(&identity, session.info(), &[], &[step], None).unwrap_or_else(|why| self.note(&why));
+        }
+        self.note(&written);
         Ok(())
     }
 

@@ -213,3 +213,19 @@ fn a_report_keeps_text_as_text() {
     assert!(elements.iter().all(|name| *name == "!DOCTYPE" || ours.contains(&name.trim_start_matches('/'))), "{elements:?}");
     assert!(page.contains("default-src 'none'") && !page.contains("href") && !page.contains("url("));
 }
+
+#[test]
+fn a_cancelled_report_leaves_nothing_behind() {
+    let session = crate::engine::Session::demo(Origin::Linux, &crate::facts::Watch::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("report");
+    let contents = crate::case::Contents { digest: true, ..crate::case::Contents::default() };
+    let watch = Arc::new(crate::facts::Watch::default());
+    let said = write_report(&session, &contents, &place, &watch).unwrap();
+    assert!(said.contains("report.html") && watch.reading().0 == session.info().size, "{said}");
+    assert!(write_report(&session, &contents, &place, &watch).unwrap_err().0.contains("not written over"));
+    watch.cancel();
+    let other = folder.path().join("other");
+    assert_eq!(write_report(&session, &contents, &other, &watch).unwrap_err().0, "cancelled; no report was written");
+    assert!(!other.exists());
+}

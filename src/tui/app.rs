@@ -552,6 +552,7 @@ impl App {
             }
             MouseEventKind::Down(MouseButton::Left) => {
                 self.notice = None;
+                self.touch();
                 if self.overlay.take().is_some() || self.prompt.is_some() {
                     return;
                 }

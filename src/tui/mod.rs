@@ -98,7 +98,7 @@ pub fn run(name: &str, setup: Setup<'_>, open: impl FnOnce(&Watch) -> Result<Ses
     let outcome = explorer.run(&mut screen, &inputs);
     // The terminal first: a disk may take its time.
     drop(screen);
-    let saved = explorer.keeper.take().map_or(Ok(()), |keeper| {
+    let saved = explorer.keeper.take().filter(|_| explorer.app.must_close()).map_or(Ok(()), |keeper| {
         let (view, steps) = explorer.app.close_case();
         keeper.close(view, steps).map_err(Error)
     });

@@ -1291,7 +1291,13 @@ fn an_image_is_found_as_it_was_left() {
             desk.keys("0");
         }
         let book = Casebook { view: Some((view.to_owned(), "2026-11-22T09:01:02.003Z".into())), ..book.clone() };
-        desk.send(Message::Kept(News::Opened { book: Box::new(book), identity: Box::default(), kept: true, told: None }));
+        desk.send(Message::Kept(News::Opened {
+            book: Box::new(book),
+            identity: Box::default(),
+            kept: Some("/data/x.kioku".into()),
+            begun: true,
+            told: None,
+        }));
         desk.draw();
         desk
     };
@@ -1313,7 +1319,7 @@ fn an_image_is_found_as_it_was_left() {
 fn what_cannot_be_kept_is_said_once() {
     let mut desk = desk();
     let told = Some("notes are not saved: /data: it is full".to_owned());
-    desk.send(Message::Kept(News::Opened { book: Box::default(), identity: Box::default(), kept: false, told }));
+    desk.send(Message::Kept(News::Opened { book: Box::default(), identity: Box::default(), kept: None, begun: false, told }));
     desk.draw();
     desk.shows("notes are not saved: /data");
     desk.keys("m").shows("1 note, not kept");

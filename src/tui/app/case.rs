@@ -13,6 +13,7 @@ use crate::tui::panes::table::Seek;
 use crate::tui::text::counted;
 use crate::tui::theme::Role;
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ pub struct Case {
     trail: Vec<Step>,
     keeping: Keeping,
     opened: Option<Time>,
+    /// The image's identity, and the file that notes are kept in.
+    about: Option<(String, Option<PathBuf>)>,
     /// Orders whose answer is awaited.
     saving: usize,
     failed: bool,
@@ -118,7 +121,10 @@ impl App {
     pub(super) fn kept(&mut self, news: News) {
         let before = self.case_status();
         match news {
-            News::Opened { book, identity, kept, told } => return self.take_case(*book, &identity, kept, told),
+            News::Opened { book, identity, kept, begun, told } => {
+                self.case.saved = begun;
+                return self.take_case(*book, &identity, kept, told);
+            }
             News::Saved => {
                 self.case.saving = self.case.saving.saturating_sub(1);
                 (self.case.failed, self.case.saved) = (false, true);
@@ -138,10 +144,10 @@ impl App {
         self.dirty |= before != self.case_status();
     }
 
-    fn take_case(&mut self, book: Casebook, identity: &Identity, kept: bool, told: Option<String>) {
+    fn take_case(&mut self, book: Casebook, identity: &Identity, kept: Option<PathBuf>, told: Option<String>) {
         let Casebook { notes, trail, view } = book;
-        self.case.keeping = if kept { Keeping::Kept } else { Keeping::Lost };
-        self.case.saved = !trail.is_empty();
+        self.case.keeping = if kept.is_some() { Keeping::Kept } else { Keeping::Lost };
+        self.case.about = Some((identity.key.clone(), kept));
         // Steps of this run came before the answer.
         self.case.trail.splice(0..0, trail);
         self.begin_trail(identity);
@@ -262,6 +268,26 @@ impl App {
         let mut trail = self.case.trail.clone();
         trail.sort_by_key(|step| step.time.value().copied());
         trail
+    }
+
+    /// Whether there is something that the end of the program must wait for.
+    pub fn must_close(&self) -> bool {
+        match self.case.keeping {
+            Keeping::Unknown => self.case.saving > 0,
+            Keeping::Kept => self.case.saved || self.case.saving > 0 || self.case.failed,
+            Keeping::Lost => false,
+        }
+    }
+
+    /// Which image it is, and where its notes are.
+    pub(super) fn case_lines(&self) -> Vec<(&'static str, String)> {
+        let Some((identity, file)) = &self.case.about else { return Vec::new() };
+        let file = match file {
+            Some(path) if self.case.saved => path.display().to_string(),
+            Some(path) => format!("{}, begun with the first note", path.display()),
+            None => "notes are not kept beyond the end of the program".to_owned(),
+        };
+        vec![("identity", identity.clone()), ("case", file)]
     }
 
     /// The last word: the view to come back to, and what remains to be told.

@@ -14,6 +14,7 @@ use crate::tui::panes::table::Seek;
 use crate::tui::panes::{Sign, Signs};
 use crate::tui::theme::Role;
 use crate::tui::widgets::palette::Item;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 impl App {
@@ -160,14 +161,15 @@ impl App {
 
     /// Tells each view which of its rows are noted.
     pub(super) fn spread_notes(&mut self) {
-        let of = |table: &str| -> Signs {
-            let notes = self.case.notes.iter().filter(|(object, _)| object.is_in(table));
-            Arc::new(notes.map(|(object, note)| (object.key.clone(), Sign { sign: note.sign(), says: note.says() })).collect())
-        };
-        let signs: Vec<Signs> = self.tables.iter().map(|view| of(view.entry.table.name)).collect();
-        self.tree.signs = of("pstree");
-        for (view, signs) in self.tables.iter_mut().zip(signs) {
-            view.signs = signs;
+        let mut all: HashMap<&str, HashMap<String, Sign>> = HashMap::new();
+        for (object, note) in &self.case.notes {
+            let signs = all.entry(&object.table).or_default();
+            signs.insert(object.key.clone(), Sign { sign: note.sign(), says: note.says() });
+        }
+        let all: HashMap<&str, Signs> = all.into_iter().map(|(table, signs)| (table, Arc::new(signs))).collect();
+        self.tree.signs = all.get(PROCESSES).cloned().unwrap_or_default();
+        for view in &mut self.tables {
+            view.signs = all.get(view.entry.table.name).cloned().unwrap_or_default();
         }
     }
 
@@ -207,9 +209,13 @@ fn label(rows: &dyn Rows, row: usize) -> String {
         "summary",
         "start",
         "base",
-        "start_address",
+        "tid",
+        "handle",
+        "fd",
+        "sid",
         "function",
         "address",
+        "kind",
     ];
     let table = rows.table();
     let text = |name: &str| {

@@ -91,6 +91,7 @@ impl App {
         lines.push(plain("booted", text(info.boot_time.value().map(ToString::to_string))));
         lines.push(plain("captured", text(info.capture_time.value().map(ToString::to_string))));
         lines.push(plain("format", format!("{}, {} bytes", info.format, grouped(usize::try_from(info.size).unwrap_or(usize::MAX)))));
+        lines.extend(self.case_lines().into_iter().map(|(label, value)| plain(label, value)));
         lines.push(plain("paging", format!("{} levels, root {}", info.paging_levels, info.page_table_root)));
         lines.push(plain("kernel base", info.kernel_base.to_string()));
         lines.push(plain("symbols", info.symbol_source.clone()));
