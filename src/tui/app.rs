@@ -1,5 +1,6 @@
 //! The explorer's state, and how it changes. Draws nothing, reads no image: it answers messages, and asks for work by effects.
 
+mod complete;
 mod findings;
 mod hunting;
 mod questions;
@@ -8,6 +9,7 @@ mod selecting;
 mod take;
 mod texts;
 mod travel;
+mod tutor;
 mod work;
 
 use super::commands::{Command, Key, Pane};
@@ -231,6 +233,9 @@ pub struct App {
     pending: Option<take::Pending>,
     /// Bytes that are to be written, until one has said where.
     leaving: Option<Taking>,
+    tutor: tutor::Tutor,
+    /// Rows have been written to a file.
+    exported_any: bool,
     prompt: Option<Prompt>,
     pub notice: Option<(Role, String)>,
     pub work: Option<Work>,
@@ -270,6 +275,8 @@ impl App {
             keymap: Keymap::default(),
             pending: None,
             leaving: None,
+            tutor: tutor::Tutor::default(),
+            exported_any: false,
             prompt: None,
             notice: None,
             work: None,
@@ -324,7 +331,10 @@ impl App {
             Message::Crossed { serial, result } => self.crossed(serial, result),
             Message::Located { serial, found } => self.located(serial, found),
             Message::Running(pieces) => self.running(pieces),
-            Message::Exported(Ok(said)) => self.notice = Some((Role::Text, said)),
+            Message::Exported(Ok(said)) => {
+                self.exported_any = true;
+                self.notice = Some((Role::Text, said));
+            }
             Message::Exported(Err(why)) => self.warn(why),
             Message::Took(result) => self.took(result),
             Message::Tick => {
@@ -337,6 +347,7 @@ impl App {
                 }
             }
         }
+        self.teach();
         self.pursue();
         std::mem::take(&mut self.effects)
     }

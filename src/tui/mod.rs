@@ -209,6 +209,7 @@ impl Explorer {
         self.app.name = session.name().to_owned();
         self.jobs = Some(Jobs::new(session));
         self.message(Message::Opened(Box::new(opened)), screen);
+        self.app.welcome();
     }
 
     fn input(&mut self, input: Input, screen: &mut Screen) {

@@ -1163,3 +1163,30 @@ fn selected_bytes_are_copied_and_written() {
     desk.keys("Esc").shows("0x557504163013").hides("selected");
     desk.keys("g p:0x1000 Enter y").shows("nothing is selected; V begins a selection");
 }
+
+#[test]
+fn the_tour_advances_with_what_is_done() {
+    let mut desk = findings_desk(80, 30);
+    desk.keys("T").shows("step 1 of 13");
+    desk.keys("Enter").shows("step 2 of 13").shows("Esc goes back");
+    desk.keys("Esc").shows("step 3");
+    desk.keys("0").shows("step 4");
+    desk.keys("f hidden").shows("step 4");
+    // One is on the hidden process already.
+    desk.keys("Enter").shows("step 6");
+    desk.keys("T").hides("step 6").shows("waits at step 6");
+    desk.keys("T o regions Enter").shows("step 7");
+    desk.keys("> d").shows("step 8").hides("Code, ");
+    desk.keys(": tutor Space 10 Enter").shows("step 10");
+    desk.keys("S http Enter Enter").shows("step 11");
+    desk.keys("> ?").shows("step 13");
+    desk.keys("Esc : tutor Space x Enter").shows("takes the number of a step, 1 to 13");
+}
+
+#[test]
+fn fields_of_an_event_go_by_their_names() {
+    let fields = event::Fields(vec![("TargetImage".into(), event::Value::Text("lsass.exe".into()))]);
+    let rows = answer(vec![Event { data: fields, ..Event::default() }], &[]);
+    let look = Look::new(&UNICODE, &Theme::default());
+    assert!(super::panes::record(rows.as_ref(), 0, &look).iter().any(|(name, value, _)| name == "TargetImage" && value == "lsass.exe"));
+}
