@@ -1174,7 +1174,7 @@ fn the_tour_advances_with_what_is_done() {
     desk.keys("f hidden").shows("step 4");
     // One is on the hidden process already.
     desk.keys("Enter").shows("step 6");
-    desk.keys("T").hides("step 6").shows("waits at step 6");
+    desk.keys("T").hides("step 6 of").shows("waits at step 6");
     desk.keys("T o regions Enter").shows("step 7");
     desk.keys("> d").shows("step 8").hides("Code, ");
     desk.keys(": tutor Space 10 Enter").shows("step 10");
