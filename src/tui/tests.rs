@@ -1158,6 +1158,8 @@ fn selected_bytes_are_copied_and_written() {
     let first = 0x5575_0416_3001;
     let to = To::Clipboard(Form::C);
     assert_eq!(desk.taken, Some(Taking { space: Space::Process(object(812)), first, last: first + 18, to }));
+    desk.keys("S").shows("hex:454c4600002f62696e2f736800ffc320736563");
+    desk.keys("Esc").shows("19 bytes selected");
     desk.keys("e").shows("write to new file: larch-557504163001-557504163013.bin");
     desk.keys("Enter").shows("19 bytes to larch-");
     desk.keys("Esc").shows("0x557504163013").hides("selected");
@@ -1179,8 +1181,9 @@ fn the_tour_advances_with_what_is_done() {
     desk.keys("> d").shows("step 8").hides("Code, ");
     desk.keys(": tutor Space 10 Enter").shows("step 10");
     desk.keys("S http Enter Enter").shows("step 11");
-    desk.keys("> ?").shows("step 13");
-    desk.keys("Esc : tutor Space x Enter").shows("takes the number of a step, 1 to 13");
+    desk.keys("> ?").shows("Help");
+    desk.keys("Esc").shows("step 13");
+    desk.keys(": tutor Space x Enter").shows("takes the number of a step, 1 to 13");
 }
 
 #[test]

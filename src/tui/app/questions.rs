@@ -150,7 +150,11 @@ impl App {
     }
 
     pub(super) fn ask(&mut self, question: Question, before: String) {
-        let answer = if matches!(question, Question::Filter | Question::Path | Question::Bytes) { before.clone() } else { String::new() };
+        let answer = if matches!(question, Question::Filter | Question::Path | Question::Bytes | Question::Hunt(_)) {
+            before.clone()
+        } else {
+            String::new()
+        };
         self.prompt = Some(Prompt { question, answer, before, error: None, hint: None, choices: Vec::new(), choice: 0 });
     }
     /// Lets one of some things be chosen, by arrows or by letters of its name.
