@@ -23,9 +23,9 @@ pub enum Aim {
 impl Aim {
     pub fn question(self) -> &'static str {
         match self {
-            Self::Pattern => "search memory for text, hex:4d5a90??, re:EXPRESSION:",
-            Self::Rules => "file or folder of YARA rules:",
-            Self::Strings => "strings that contain (nothing: all of them):",
+            Self::Pattern => "memory: text, hex:, re:",
+            Self::Rules => "YARA rules:",
+            Self::Strings => "strings with (nothing: all):",
         }
     }
 }
