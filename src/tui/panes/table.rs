@@ -188,7 +188,7 @@ fn shows(table: &str) -> Option<&'static [Show]> {
     const SEARCH: &[Show] = &[
         show("address", "ADDRESS", 8),
         show("physical_address", "PHYSICAL", 4),
-        show("pattern", "PATTERN", 5),
+        show("pattern", "RULE", 8),
         show("form", "FORM", 3),
         show("text", "STRING", KEEP),
         show("context", "FOUND", KEEP),
@@ -258,7 +258,10 @@ fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
         let comfort = match kind {
             // What it is about says more than anything beside it.
             _ if column.name == "subject" => Some(70),
-            _ if column.name == "context" => Some(48),
+            _ if column.name == "context" => Some(24),
+            _ if column.name == "summary" => Some(48),
+            // An address without its port is of no use.
+            _ if joined.is_some() => Some(21),
             Kind::Text | Kind::List | Kind::Bytes | Kind::Object => Some(if long { 24 } else { 15 }),
             _ => None,
         };
@@ -797,7 +800,9 @@ impl TableView {
             let said = |name: &str| self.one_process() && matches!(name, "pid" | "process");
             let seldom = |name: &str| name == "process address";
             parts.retain(|(name, value, _)| !in_sight(name) && !said(name) && !seldom(name) && value != look.symbols.dash);
-            parts.sort_by_key(|(name, _, role)| (*role != Role::Warning, name != "indicators"));
+            // Where a record comes from says less than what it says.
+            let origin = |name: &str| matches!(name, "provider" | "record id" | "computer" | "channel" | "version" | "user id" | "source");
+            parts.sort_by_key(|(name, _, role)| (*role != Role::Warning, name != "indicators", origin(name)));
         }
         flow(area, buffer, &parts, look);
     }
