@@ -53,33 +53,33 @@ pub struct Vad<'a> {
     pub private: bool,
     pub image: bool,
     pub committed: Option<u64>,
-    /// It lies over its neighbour in the tree: one of both is damaged.
-    pub overlaps: bool,
 }
 
 impl Windows {
     /// The VADs of a process by address, and what could not be read on the way.
     pub(super) fn vads<'a>(&self, process: &Object<'a>, watch: &Watch) -> (Vec<Vad<'a>>, Vec<ReadError>) {
         let mut trouble = Vec::new();
-        let mut vads = Vec::new();
+        let mut vads: Vec<Vad<'a>> = Vec::new();
         let nodes = tree(process, watch, &mut trouble).unwrap_or_else(|why| {
             trouble.push(why);
             Vec::new()
         });
         for node in nodes {
             match self.vad(process, node) {
-                Ok(mut vad) => {
-                    // The nodes come in their order.
-                    if let Some(before) = vads.last_mut().filter(|before: &&mut Vad<'_>| before.end >= vad.start) {
-                        (before.overlaps, vad.overlaps) = (true, true);
+                // The nodes come in their order, and never overlap: else one was overwritten. An image's is known by its size; of others
+                // neither can be believed.
+                Ok(vad) => match vads.pop_if(|before| before.end >= vad.start) {
+                    None => vads.push(vad),
+                    Some(before) => {
+                        trouble.push(ReadError::Implausible("_MMVAD_SHORT"));
+                        vads.extend([before, vad].into_iter().find(|vad| vad.image && vad.image_size().is_ok()));
                     }
-                    vads.push(vad);
-                }
+                },
                 Err(why) => trouble.push(why),
             }
         }
         vads.sort_by_key(|vad| vad.start);
-        (disjoint(vads, &mut trouble), trouble)
+        (vads, trouble)
     }
 
     /// The VAD that an address lies in: one way down the tree, without the rest of it.
@@ -137,7 +137,6 @@ impl Windows {
             private,
             image,
             // All ones where nothing is charged (MM_MAX_COMMIT).
-            overlaps: false,
             committed: committed.or_else(|_| flags.uint("CommitCharge")).ok().filter(|pages| *pages <= last - first + 1),
             short,
         };
@@ -153,20 +152,6 @@ impl Windows {
         let header = self.profile.layout("_POOL_HEADER")?;
         self.space.bytes(VirtAddr(allocation.0.wrapping_sub(header.size.into())).offset(header.offset("PoolTag")?))
     }
-}
-
-/// Regions of a process never overlap. Where two do, one was overwritten; an image's is known by its size, else neither can be believed.
-fn disjoint<'a>(vads: Vec<Vad<'a>>, trouble: &mut Vec<ReadError>) -> Vec<Vad<'a>> {
-    let mut kept: Vec<Vad<'a>> = Vec::with_capacity(vads.len());
-    for vad in vads {
-        let Some(last) = kept.pop_if(|last| last.end >= vad.start) else {
-            kept.push(vad);
-            continue;
-        };
-        trouble.push(ReadError::Implausible("_MMVAD_SHORT"));
-        kept.extend([last, vad].into_iter().filter(|vad| vad.image && vad.image_size().is_ok()).take(1));
-    }
-    kept
 }
 
 /// The top of a process's VAD tree, its kind of node and the names of their children: an _RTL_AVL_TREE since Windows 8.1, an
@@ -319,7 +304,6 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Region>) -> Result
             page_rights: page_rights.into(),
             address: vad.short.address,
             process_address: task.object.address,
-            problems: if vad.overlaps { vec!["it lies over another region: one of both is damaged".to_owned()] } else { Vec::new() },
             ..Region::default()
         });
     }
