@@ -370,6 +370,7 @@ impl App {
             Message::Kept(news) => self.kept(news),
             Message::Took(result) => self.took(result),
             Message::Tick => {
+                self.notice_saving();
                 self.rest();
                 for view in &mut self.tables {
                     if view.stale.is_some_and(|since| since.elapsed() > STALE) {

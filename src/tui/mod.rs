@@ -49,8 +49,6 @@ use wire::Speed;
 const LOOK: Duration = Duration::from_millis(5);
 /// Quick answers are waited for before the frame that would only say that they are awaited.
 const GRACE: Duration = Duration::from_millis(25);
-/// Saving a note is waited for no longer: a slow disk must not be felt.
-const SAVING: Duration = Duration::from_millis(8);
 /// Frames that only report progress: not more often than this.
 const REPORT: Duration = Duration::from_millis(100);
 
@@ -175,7 +173,7 @@ impl Explorer {
         let began = Instant::now();
         loop {
             self.poll(screen);
-            let quick = self.jobs.as_ref().is_some_and(Jobs::quick) || (self.keeps() && began.elapsed() < SAVING);
+            let quick = self.jobs.as_ref().is_some_and(Jobs::quick);
             if !self.app.dirty || !quick || began.elapsed() > GRACE || self.ended.is_some() {
                 break;
             }

@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 /// What is passed by in less has not been looked at.
 const GLANCE: Duration = Duration::from_secs(1);
 
+/// A save that takes longer is worth a word.
+const PATIENCE: Duration = Duration::from_millis(250);
+
 /// Whether notes outlast the program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Keeping {
@@ -38,8 +41,11 @@ pub struct Case {
     opened: Option<Time>,
     /// The image's identity, and the file that notes are kept in.
     about: Option<(String, Option<PathBuf>)>,
-    /// Orders whose answer is awaited.
+    /// Orders whose answer is awaited, and since when.
     saving: usize,
+    since: Option<Instant>,
+    /// It takes so long that it is said.
+    slow: bool,
     failed: bool,
     /// Something has been saved, so that there is a file.
     saved: bool,
@@ -126,11 +132,11 @@ impl App {
                 return self.take_case(*book, &identity, kept, told);
             }
             News::Saved => {
-                self.case.saving = self.case.saving.saturating_sub(1);
+                self.answered();
                 (self.case.failed, self.case.saved) = (false, true);
             }
             News::Failed(why) => {
-                self.case.saving = self.case.saving.saturating_sub(1);
+                self.answered();
                 self.case.failed = true;
                 self.warn(why);
                 self.dirty = true;
@@ -186,7 +192,7 @@ impl App {
         let case = &self.case;
         match (case.notes.len(), case.keeping) {
             (_, Keeping::Kept) if case.failed => "case not saved".to_owned(),
-            (_, Keeping::Kept) if case.saving > 0 => "case: saving".to_owned(),
+            (_, Keeping::Kept) if case.slow => "case: saving".to_owned(),
             (0, Keeping::Kept) if case.saved => "case saved".to_owned(),
             (0, _) => String::new(),
             (count, Keeping::Lost) => format!("{}, not kept", counted(count, "note", "notes")),
@@ -196,6 +202,24 @@ impl App {
 
     // Keeping.
 
+    fn saving(&mut self) {
+        self.case.saving += 1;
+        self.case.since.get_or_insert_with(Instant::now);
+    }
+    fn answered(&mut self) {
+        self.case.saving = self.case.saving.saturating_sub(1);
+        if self.case.saving == 0 {
+            (self.case.since, self.case.slow) = (None, false);
+        }
+    }
+    /// Says that saving takes its time, where it does.
+    pub(super) fn notice_saving(&mut self) {
+        if !self.case.slow && self.case.since.is_some_and(|since| since.elapsed() >= PATIENCE) {
+            self.case.slow = true;
+            self.dirty = true;
+        }
+    }
+
     pub(super) fn keep(&mut self, note: Note) {
         self.look_round(true);
         let step = Step::now(Action::Noted, format!("{}: {}", note.object, if note.is_empty() { "no longer".into() } else { note.says() }));
@@ -204,7 +228,7 @@ impl App {
             true => drop(self.case.notes.remove(&note.about())),
             false => drop(self.case.notes.insert(note.about(), note.clone())),
         }
-        self.case.saving += 1;
+        self.saving();
         self.effects.push(Effect::Keep(Order::Note(Box::new(note), step)));
         self.spread_notes();
     }
@@ -214,7 +238,7 @@ impl App {
         self.look_round(true);
         let step = Step::now(action, what);
         self.case.trail.push(step.clone());
-        self.case.saving += 1;
+        self.saving();
         self.effects.push(Effect::Keep(Order::Done(step)));
     }
 
