@@ -8,7 +8,8 @@
 //!    (formats)   (physical)  (virtual)  (types, names)   (objects)   (judgement)  (sessions, jobs)  (people, programs)
 //! ```
 //!
-//! A module imports only what lies further left, plus [`facts`] and [`address`]; `tests/layers.rs` holds this rule.
+//! A module imports only what lies further left, plus [`facts`] and [`address`]; `tests/layers.rs` holds this rule. Beside that way
+//! stands `case`, the analyst's notes and the file that keeps them: it knows facts alone, and `tui`, `report` and the commands use it.
 //!
 //! Invariants:
 //!
@@ -24,6 +25,7 @@
 //! 10. A profile is verified on the image before it is believed.
 
 pub mod address;
+mod case;
 pub mod cli;
 pub mod engine;
 mod events;

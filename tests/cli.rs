@@ -118,6 +118,8 @@ fn wrong_usage_is_told_apart_from_failure() {
         (&["dump", "memory.raw", "--library", "ntdll.dll", "--output", "dumped"], "--pid"),
         (&["dump", "memory.raw", "--module", "tcpip.sys", "--file", "a", "--output", "dumped"], "--file"),
         (&["dump", "memory.raw", "--pid", "4", "--memory-layout", "--output", "dumped"], "--executable"),
+        (&["dump", "memory.raw", "--carve", "--output", "dumped"], "--pid"),
+        (&["dump", "memory.raw", "--finding", "1", "--pid", "4", "--output", "dumped"], "--pid"),
         (&["triage", "memory.raw"], "--output"),
         (&["triage", "--output", "out"], "<IMAGE>"),
         (&["memory.raw", "processes"], "processes"),
@@ -207,4 +209,27 @@ fn a_full_disk_is_told() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kioku"));
     let ran = Ran::new(command.arg("tables").stdin(Stdio::null()).stdout(full).output().unwrap());
     ran.failed("standard output");
+}
+
+#[test]
+fn a_report_is_two_new_files_of_which_neither_can_be_run() {
+    let place = Place::new();
+    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/linux.elf.zst").display().to_string();
+    place.run(&["report", &image]).wrong_usage("--output");
+    place.run(&["report", &image, "--case", "none.kioku", "--output", "out"]).failed("there is no such case");
+    let ran = place.run(&["report", &image, "--output", "out", "--table", "sockets", "--no-hash"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let (text, page) = ("out/report.md", "out/report.html");
+    for name in [text, page] {
+        let all = std::fs::read_to_string(place.path().join(name)).unwrap();
+        for part in ["Findings", "Table sockets", "not computed", "checks passed", "kworkerd"] {
+            assert!(all.contains(part), "{part} is not in {name}");
+        }
+        #[cfg(unix)]
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(place.path().join(name)).unwrap().permissions()) & 0o111, 0);
+    }
+    let before = std::fs::read(place.path().join(text)).unwrap();
+    place.run(&["report", &image, "--output", "out", "-q"]).failed("exists already");
+    assert_eq!(std::fs::read(place.path().join(text)).unwrap(), before);
+    assert_eq!(place.files(), ["out"]);
 }

@@ -1,7 +1,8 @@
 //! The whole engine on the bundled images, whose stories are told in assets/: each table holds what really happened.
 #![allow(clippy::unwrap_used)]
 
-use kioku::engine::{Hit, Search, Session, Space, Stretch, find_table};
+use kioku::engine::{Extent, Hit, Search, Session, Space, Stretch, find_table};
+use kioku::facts::drivers::Callback;
 use kioku::facts::linux::{CachedFile, Capabilities, Interface, LogRecord, Mount, OpenFile, ShellHistory, SystemCall};
 use kioku::facts::*;
 use std::sync::{Arc, LazyLock};
@@ -128,6 +129,24 @@ fn system_calls_lead_into_the_kernel_and_interfaces_have_addresses() {
 }
 
 #[test]
+fn callbacks_lead_to_code_that_has_an_owner() {
+    let callbacks = rows::<Callback>();
+    assert!(callbacks.iter().all(|row| row.module.value().is_some() && row.problems.is_empty()));
+    let calls = |kind, list: &str, symbol: &str| {
+        callbacks.iter().any(|row| row.kind == kind && row.list == list && row.symbol.value().is_some_and(|name| name == symbol))
+    };
+    assert!(calls("interrupt", "idt_table", "asm_exc_page_fault") && calls("packet", "ptype_base", "ip_rcv"));
+    assert!(calls("operations", "tcp4_seq_ops", "tcp4_seq_show") && calls("line_discipline", "tty_drivers", "n_tty_receive_buf2"));
+    assert!(calls("notifier", "netdev_chain", "arp_netdev_event"));
+    // What the hidden module registered is a finding, and nothing else is.
+    let hidden = rows::<Module>().into_iter().find(|row| row.state == "hidden").unwrap().name;
+    let strange: Vec<_> = callbacks.iter().filter(|row| known(&row.module) == hidden).collect();
+    assert_eq!(strange.iter().map(|row| row.kind).collect::<Vec<_>>(), ["kprobe", "netfilter"]);
+    let findings: Vec<_> = rows::<Finding>().into_iter().filter(|row| row.kind == Subject::Hook).collect();
+    assert_eq!(findings.iter().map(|row| row.reference.address).collect::<Vec<_>>(), [strange[0].address, strange[1].address]);
+}
+
+#[test]
 fn open_files_are_in_the_page_cache_under_the_same_name() {
     let cached = rows::<CachedFile>();
     assert!(cached.iter().all(|row| row.cached_pages > 0 && row.problems.is_empty()));
@@ -169,6 +188,44 @@ fn every_table_answers_and_says_when_it_is_empty() {
         let rows = DEMO.query(entry, Scope::Machine, &Arc::default()).unwrap();
         assert!(!rows.is_empty() || !rows.notes().is_empty(), "{} is silently empty", entry.table.name);
     }
+}
+
+/// Writes what each finding is about; the files of all, with their first bytes.
+fn dump_findings(session: &Session) -> Vec<(Dumped, Vec<u8>)> {
+    let watch = Arc::default();
+    let findings = rows_of::<Finding>(session);
+    let mut written = Vec::new();
+    for number in 1..=findings.len() {
+        let (finding, process) = session.finding(number, &watch).unwrap();
+        assert_eq!(finding.subject, findings[number - 1].subject);
+        let folder = tempfile::tempdir().unwrap();
+        let Ok(dump) = session.dump(Extent::Finding { finding: &finding, process: process.as_ref() }, folder.path(), &watch) else {
+            assert!(matches!(finding.kind, Subject::Log | Subject::Process), "{}", finding.subject);
+            continue;
+        };
+        for row in dump.files.into_iter().filter(|row| row.file.value().is_some()) {
+            let path = folder.path().join(known(&row.file));
+            let bytes = std::fs::read(&path).unwrap();
+            assert_eq!((bytes.len() as u64, known(&row.md5).len()), (row.length, 32));
+            #[cfg(unix)]
+            assert_eq!(std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions()) & 0o777, 0o600);
+            written.push((row, bytes));
+        }
+    }
+    assert!(session.finding(findings.len() + 1, &watch).is_err() && session.finding(0, &watch).is_err());
+    written
+}
+
+#[test]
+fn what_findings_are_about_is_written() {
+    let written = dump_findings(&DEMO);
+    let carved: Vec<_> = written.iter().filter(|(row, _)| row.kind == Known::Value("carved".to_owned())).collect();
+    let injected = rows::<Suspicious>().into_iter().find(|row| row.indicators.iter().any(|sign| sign.rule.id == "elf_header")).unwrap();
+    let program = carved.iter().find(|(row, _)| row.start == Known::Value(injected.start)).unwrap();
+    assert!(program.1.starts_with(b"\x7fELF") && program.0.length <= injected.end.0 - injected.start.0 + 1);
+    let module = rows::<Module>().into_iter().find(|row| row.state == "hidden").unwrap();
+    let of_module = written.iter().filter(|(row, _)| row.start == module.base);
+    assert_eq!(of_module.count(), 3, "the module itself and its two hooks");
 }
 
 fn search(session: &Session, pattern: &str, space: Space) -> Vec<Sighting> {
@@ -334,6 +391,15 @@ mod windows {
     }
 
     #[test]
+    fn what_findings_are_about_is_written() {
+        let written = super::dump_findings(&DEMO);
+        let (row, program) = written.iter().find(|(row, _)| row.kind == Known::Value("carved".to_owned())).unwrap();
+        assert_eq!((row.start.clone(), row.layout.clone()), (Known::Value(VirtAddr(0x3a1_0000)), Known::Value("file")));
+        assert!(program.starts_with(b"MZ"));
+        assert!(written.iter().any(|(row, _)| row.path.value().is_some_and(|path| path.ends_with("hidr.sys"))));
+    }
+
+    #[test]
     fn a_library_and_a_driver_are_on_no_list() {
         let unlinked: Vec<_> = rows::<Library>().into_iter().filter(|row| row.in_load == Known::Value(false)).collect();
         assert!(unlinked.iter().any(|row| (row.pid, row.name.as_str()) == (6980, "wininet.dll")), "{unlinked:?}");
@@ -361,4 +427,20 @@ mod windows {
             assert!(!rows.is_empty() || !rows.notes().is_empty(), "{} is silently empty", entry.table.name);
         }
     }
+}
+
+#[test]
+fn an_image_is_the_same_under_another_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = std::fs::read(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/linux.elf.zst")).unwrap();
+    let identity = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        let session = Session::open(&path, &kioku::engine::Options::default(), &Watch::default()).unwrap();
+        session.identity()
+    };
+    let (first, copy) = (identity("a.zst", &bytes), identity("renamed.img", &bytes));
+    assert_eq!(first.key, copy.key);
+    assert_eq!(first.key, DEMO.identity().key, "bundled or not");
+    assert_ne!(first.files, copy.files);
 }

@@ -16,6 +16,12 @@ struct Terminal {
     screen: Arc<Mutex<vt100::Parser>>,
 }
 
+/// A folder of data that is not the user's.
+fn data() -> &'static tempfile::TempDir {
+    static DATA: std::sync::OnceLock<tempfile::TempDir> = std::sync::OnceLock::new();
+    DATA.get_or_init(|| tempfile::tempdir().unwrap())
+}
+
 fn size(rows: u16, cols: u16) -> PtySize {
     PtySize { rows, cols, pixel_width: 0, pixel_height: 0 }
 }
@@ -32,6 +38,7 @@ impl Terminal {
             command.env_remove(variable);
         }
         command.env("TERM", term);
+        command.env("XDG_DATA_HOME", data().path());
         command.env("LANG", "C.UTF-8");
         let child = pair.slave.spawn_command(command).unwrap();
         drop(pair.slave);
@@ -135,6 +142,57 @@ fn a_hang_up_ends_it_with_the_terminal_restored() {
         assert_eq!(terminal.exit_code(), code);
         terminal.assert_restored();
     }
+}
+
+#[test]
+fn a_note_is_kept_through_a_kill_and_the_view_through_a_hang_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let case = folder.path().join("demo.kioku").display().to_string();
+    let explore = || Terminal::start(&["--case".to_owned(), case.clone()], "xterm-256color");
+    let signal = |terminal: &Terminal, signal| {
+        let pid = i32::try_from(terminal.child.process_id().unwrap()).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), signal).unwrap();
+    };
+    let mut terminal = explore();
+    assert!(terminal.shows("0 Processes"));
+    assert!(!std::path::Path::new(&case).exists(), "looking is no reason to write");
+    terminal.keys("0G");
+    assert!(terminal.shows("rsyslogd"));
+    terminal.keys("cstaging area\r");
+    assert!(terminal.shows("case: 1 note"), "{}", terminal.text());
+    signal(&terminal, rustix::process::Signal::KILL);
+    terminal.exit_code();
+
+    let mut terminal = explore();
+    assert!(terminal.shows("1 note is back"), "{}", terminal.text());
+    // Another explorer of the same case says so.
+    let mut other = explore();
+    assert!(other.shows("another explorer"), "{}", other.text());
+    other.keys("q");
+    assert_eq!(other.exit_code(), 0);
+    terminal.keys("2a");
+    assert!(terminal.shows("TCPv4"), "{}", terminal.text());
+    signal(&terminal, rustix::process::Signal::HUP);
+    assert_eq!(terminal.exit_code(), 129);
+
+    let mut terminal = explore();
+    assert!(terminal.shows("1 note and the view of"), "{}", terminal.text());
+    assert!(terminal.shows("TCPv4"));
+    terminal.keys("'\r");
+    assert!(terminal.shows("* staging area"));
+    terminal.keys("q");
+    assert_eq!(terminal.exit_code(), 0, "{}", terminal.text());
+}
+
+#[test]
+fn a_file_that_is_no_case_is_refused_before_anything_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notes.txt");
+    std::fs::write(&path, "mine").unwrap();
+    let mut terminal = Terminal::start(&["--case".to_owned(), path.display().to_string()], "xterm-256color");
+    assert_eq!(terminal.exit_code(), 1);
+    assert!(terminal.text().contains("not a case of kioku"), "{}", terminal.text());
+    assert_eq!(std::fs::read(&path).unwrap(), b"mine");
 }
 
 #[test]

@@ -24,6 +24,13 @@ pub struct Cli {
     /// folder of settings ($XDG_CONFIG_HOME).
     #[arg(long, value_name = "PATH")]
     pub config: Option<PathBuf>,
+    /// File of the case that the explorer keeps notes in; otherwise one for each image in kioku/cases of the user's folder of data
+    /// ($XDG_DATA_HOME), begun with the first note.
+    #[arg(long, value_name = "FILE")]
+    pub case: Option<PathBuf>,
+    /// Keep no notes beyond the end of the explorer.
+    #[arg(long, conflicts_with = "case")]
+    pub no_case: bool,
     /// The explorer sends less: details when the cursor rests, fewer frames, nothing that spins. Over SSH it is sparing by itself.
     #[arg(long)]
     pub slow_link: bool,
@@ -107,7 +114,7 @@ pub enum Command {
         #[arg(long)]
         raw: bool,
     },
-    /// Write memory to files in the folder --output, with a manifest of SHA-256 sums.
+    /// Write memory to files in the folder --output, with a manifest of SHA-256 and MD5 sums.
     #[command(after_help = "\
 With --pid alone all memory of a process is written, with --start one region of it, with --address and --length any range.
 Programs, libraries and modules of Windows become files again: each section where the file has it, ImageBase set to the address where it
@@ -131,6 +138,23 @@ stands for a file; in physical memory a condition is judged by its strings alone
         /// Memory images.
         #[arg(required = true, value_name = "IMAGE")]
         images: Vec<PathBuf>,
+    },
+    /// Write a report of an image as Markdown and HTML into the folder --output: image, profile, findings, notes of the case.
+    Report {
+        /// Memory image.
+        image: PathBuf,
+        /// File of the case; otherwise the one that the explorer keeps for this image.
+        #[arg(long, value_name = "FILE")]
+        case: Option<PathBuf>,
+        /// A table to take in whole. Repeatable.
+        #[arg(long, value_name = "TABLE")]
+        table: Vec<String>,
+        /// What was done with the image in the explorer, too.
+        #[arg(long)]
+        audit: bool,
+        /// Do not read the image from end to end for its SHA-256.
+        #[arg(long)]
+        no_hash: bool,
     },
     /// Print the event records (Sysmon and others) of a log file, or of an image with the logs that --evtx names.
     #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
@@ -169,6 +193,12 @@ pub struct What {
     /// Libraries of the process by name or path, or whatever executable is at an address of it.
     #[arg(long, value_name = "NAME|BASE", requires = "pid", group = "one")]
     pub library: Option<String>,
+    /// Programs by their headers in memory that no file backs, as long as those say: with --start in one region.
+    #[arg(long, requires = "pid", conflicts_with_all = ["address", "executable", "library"])]
+    pub carve: bool,
+    /// What a finding is about, by its place in the table `findings`: its region and the programs in it, its program, its module.
+    #[arg(long, value_name = "N", group = "one", conflicts_with_all = ["pid", "carve"])]
+    pub finding: Option<usize>,
     /// Kernel modules by name, path or base.
     #[arg(long, value_name = "NAME|BASE", group = "one", conflicts_with = "pid")]
     pub module: Option<String>,

@@ -3,7 +3,7 @@
 use super::Run;
 use super::args::EventsCommand;
 use super::console::Stop;
-use crate::engine::LogFile;
+use crate::engine::{LogFile, is_linux_log, of_linux_log};
 use crate::facts::{Event, Record, Sink, Table};
 use crate::report::{self, Stream};
 use std::path::Path;
@@ -32,7 +32,18 @@ impl Run {
         self.write(|out| report::write_rows(&*sink.finish(), None, self.format(), out))
     }
 
+    fn linux_log(&self, source: &Path) -> Result<(), Stop> {
+        let (events, notes) = of_linux_log(source).map_err(|why| Stop::Failed(format!("{}: {why}", source.display())))?;
+        notes.iter().for_each(|note| self.note(note));
+        let mut sink = Sink::new(Arc::default());
+        sink.extend(events.into_iter().filter(|event| self.common.pid.is_none_or(|pid| event.pid.value() == Some(&pid))));
+        self.write(|out| report::write_rows(&*sink.finish(), None, self.format(), out))
+    }
+
     fn records(&self, source: &Path) -> Result<(), Stop> {
+        if is_linux_log(source) {
+            return self.linux_log(source);
+        }
         if !LogFile::is_one(source) {
             return self.query(source, Event::TABLE.name, None, false);
         }

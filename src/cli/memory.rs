@@ -89,8 +89,8 @@ impl Run {
             return Err(Stop::Usage("dump needs --output FOLDER".to_owned()));
         };
         let range = what.address.zip(what.length);
-        if self.common.pid.is_none() && range.is_none() && what.module.is_none() && what.file.is_none() {
-            let ways = "--pid P, --pid P --start ADDR, --pid P --executable, --pid P --library NAME, --module NAME, --file PATH, or --address A --length N";
+        if self.common.pid.is_none() && range.is_none() && what.module.is_none() && what.file.is_none() && what.finding.is_none() {
+            let ways = "--pid P, --pid P --start ADDR, --pid P --executable, --pid P --library NAME, --pid P --carve, --module NAME, --file PATH, --finding N, or --address A --length N";
             return Err(Stop::Usage(format!("say what to dump: {ways}")));
         }
         let as_mapped = what.memory_layout;
@@ -99,7 +99,10 @@ impl Run {
         }
         let session = self.open(image)?;
         let process = self.common.pid.map(|pid| self.process(&session, pid)).transpose()?;
+        let found = what.finding.map(|number| session.finding(number, &self.interrupts.watch)).transpose()?;
         let extent = match (&process, range) {
+            _ if let Some((finding, process)) = &found => Extent::Finding { finding, process: process.as_ref() },
+            (Some(process), None) if what.carve => Extent::Carved { process, at: what.start.map(VirtAddr) },
             (None, Some((start, length))) if what.physical => Extent::Physical { start, length },
             (None, Some((start, length))) => Extent::Kernel { start, length },
             (Some(process), Some((start, length))) => Extent::Range { process, start, length },

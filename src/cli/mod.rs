@@ -8,6 +8,7 @@ mod search;
 mod symbols;
 mod triage;
 
+use crate::case::{Action, Casebook, Contents, Plan, Step, Store};
 use crate::engine::{Entry, Options, Session, catalog, find_table};
 use crate::facts::windows::RegistryEntry;
 use crate::facts::{Origin, Process, ProcessState, Record, Rows, Scope, State};
@@ -19,7 +20,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
@@ -51,7 +52,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Some(command) => run.command(command),
         None if headless => run.summary(cli.image.as_deref(), cli.demo),
-        None => run.explore(cli.image.as_deref(), cli.demo, cli.config.as_deref(), cli.slow_link),
+        None => {
+            let plan = plan(cli.case, cli.no_case, cli.image.is_none());
+            run.explore(cli.image.as_deref(), cli.demo, plan, cli.config.as_deref(), cli.slow_link)
+        }
     }));
     let stop = match outcome {
         Ok(Ok(()) | Err(Stop::Unread)) => return ExitCode::SUCCESS,
@@ -117,19 +121,76 @@ impl Run {
             Command::Dump { image, what } => self.dump(&image, &what),
             Command::Search(search) => self.search(&search),
             Command::Triage { images } => self.triage(&images),
+            Command::Report { image, case, table, audit, no_hash } => self.report(&image, case, &table, audit, !no_hash),
             Command::Events { command, source } => self.events(command, source.as_deref()),
             Command::Symbols { command } => self.symbols(command),
         }
     }
 
-    fn explore(&self, image: Option<&Path>, demo: Option<args::System>, config: Option<&Path>, slow: bool) -> Result<(), Stop> {
+    fn explore(
+        &self,
+        image: Option<&Path>,
+        demo: Option<args::System>,
+        plan: Plan,
+        settings: Option<&Path>,
+        slow: bool,
+    ) -> Result<(), Stop> {
+        if let Plan::At(path) = &plan {
+            Store::check(path).map_err(Stop::Failed)?;
+        }
         let system = demo.unwrap_or(args::System::Linux);
         let name = image.map_or_else(|| "demo".to_owned(), |image| image.display().to_string());
         let (image, options) = (image.map(Path::to_owned), self.options());
-        tui::run(&name, WRITERS, config, slow, move |watch| match image {
+        let setup = tui::Setup { writers: WRITERS, reporter: report::write_report, plan, settings, slow };
+        tui::run(&name, setup, move |watch| match image {
             Some(image) => Session::open(&image, &options, watch),
             None => Session::demo(system.into(), watch),
         })?;
+        Ok(())
+    }
+
+    /// A report of what the explorer keeps of an image.
+    fn report(&self, image: &Path, case: Option<PathBuf>, tables: &[String], audit: bool, digest: bool) -> Result<(), Stop> {
+        let Some(folder) = &self.common.output else {
+            return Err(Stop::Usage("report needs --output FOLDER".to_owned()));
+        };
+        let unknown = |name: &String| Stop::Usage(format!("there is no table {name}; `kioku tables` lists them"));
+        let tables = tables.iter().map(|name| find_table(name).map(|entry| entry.table.name).ok_or_else(|| unknown(name)));
+        let tables = tables.collect::<Result<_, _>>()?;
+        let session = self.open(image)?;
+        let identity = session.identity();
+        let named = case.is_some();
+        let found = match plan(case, false, false).file(&identity) {
+            Some(Ok(path)) => Store::open(&path).map_err(Stop::Failed)?.ok_or(path),
+            Some(Err(why)) => return Err(Stop::Failed(why)),
+            None => return Err(Stop::Failed("there is no case".to_owned())),
+        };
+        let (mut store, book) = match found {
+            Ok(mut store) => {
+                let book = store.casebook(&identity).map_err(Stop::Failed)?;
+                (Some(store), book)
+            }
+            Err(path) if named => return Err(Stop::Failed(format!("{}: there is no such case", path.display()))),
+            Err(_) => {
+                self.note(&format!("{}: no notes are kept of this image", session.name()));
+                (None, Casebook::default())
+            }
+        };
+        let notes = Some(book.notes.into_values().collect());
+        let contents = Contents { findings: true, notes, trail: audit.then_some(book.trail), digest, tables };
+        let written = {
+            let _progress = self.progress(format!("report of {}", session.name()));
+            report::write_report(&session, &contents, folder, &self.interrupts.watch)
+        };
+        if self.interrupts.watch.cancelled() {
+            return Err(Stop::Interrupted);
+        }
+        let written = written?;
+        if let Some(store) = store.as_mut().filter(|store| !store.read_only()) {
+            let step = Step::now(Action::Reported, written.clone());
+            store.write(&identity, session.info(), &[], &[step], None).unwrap_or_else(|why| self.note(&why));
+        }
+        self.note(&written);
         Ok(())
     }
 
@@ -299,6 +360,15 @@ impl Run {
         if self.common.verbose {
             say(text);
         }
+    }
+}
+
+/// Where notes are kept; none of a bundled image unless a file for them is named.
+fn plan(case: Option<PathBuf>, never: bool, demo: bool) -> Plan {
+    match case {
+        Some(path) => Plan::At(path),
+        None if never || demo => Plan::Never,
+        None => Plan::usual(),
     }
 }
 

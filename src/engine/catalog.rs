@@ -1,28 +1,57 @@
 //! Every table there is: its columns, the systems it serves, its Volatility names and the walker behind it.
 
-use super::System;
+use super::{Session, System, derived, timeline};
 use crate::events;
 use crate::facts::drivers::{Callback, Device, Driver, DriverFunction, SystemService};
-use crate::facts::linux::{CachedFile, Capabilities, Interface, LogRecord, Mount, OpenFile, ShellHistory, SystemCall};
+use crate::facts::linux::{BpfProgram, CachedFile, Capabilities, Interface, LogRecord, Mount, OpenFile, ShellHistory, SystemCall};
 use crate::facts::windows::{FileObject, Handle, Hive, Mutant, Privilege, RegistryEntry, Service, SessionMember, Sid, SymbolicLink};
 use crate::facts::{
-    Connection, Event, Feed, Finding, Library, Module, Origin, Process, Record, Region, Rows, Scope, Serves, Sighting, Sink, Socket,
-    Suspicious, Table, Thread, TreeProcess, Variable, Watch,
+    Connection, Event, Feed, Finding, Library, Module, Moment, Origin, Process, Record, Region, Rows, Scope, Serves, Sighting, Sink,
+    Socket, Suspicious, Table, Thread, TreeProcess, Variable, Watch,
 };
 use crate::findings;
 use crate::linux::{self, Linux};
 use crate::windows::{self, Windows};
 use std::sync::Arc;
 
-/// Runs a walker; `started` is handed the growing answer.
-type Run<S> = fn(&S, Scope, &Arc<Watch>, &mut dyn FnMut(Arc<dyn Feed>)) -> Arc<dyn Rows>;
+/// Runs a walker; `started` is handed the growing answer. None where the image is of another system.
+type Run = fn(&Session, Scope, &Arc<Watch>, &mut dyn FnMut(Arc<dyn Feed>)) -> Option<Arc<dyn Rows>>;
+
+/// What a walker goes over: the structures of a system, or the other tables of the session.
+trait Ground {
+    fn of(session: &Session) -> Option<&Self>;
+}
+
+impl Ground for Linux {
+    fn of(session: &Session) -> Option<&Self> {
+        match session.system() {
+            System::Linux(linux) => Some(linux),
+            System::Windows(_) => None,
+        }
+    }
+}
+
+impl Ground for Windows {
+    fn of(session: &Session) -> Option<&Self> {
+        match session.system() {
+            System::Windows(windows) => Some(windows),
+            System::Linux(_) => None,
+        }
+    }
+}
+
+impl Ground for Session {
+    fn of(session: &Session) -> Option<&Self> {
+        Some(session)
+    }
+}
 
 pub struct Entry {
     pub table: &'static Table,
     /// Names of the same view in Volatility 3, without the system before them.
     pub aliases: &'static [&'static str],
-    linux: Option<Run<Linux>>,
-    windows: Option<Run<Windows>>,
+    linux: Option<Run>,
+    windows: Option<Run>,
 }
 
 impl Entry {
@@ -38,15 +67,16 @@ impl Entry {
     }
     pub(super) fn run(
         &self,
-        system: &System,
+        session: &Session,
         scope: Scope,
         watch: &Arc<Watch>,
         started: &mut dyn FnMut(Arc<dyn Feed>),
     ) -> Option<Arc<dyn Rows>> {
-        match system {
-            System::Linux(linux) => self.linux.map(|run| run(linux, scope, watch, started)),
-            System::Windows(windows) => self.windows.map(|run| run(windows, scope, watch, started)),
-        }
+        let run = match session.system() {
+            System::Linux(_) => self.linux,
+            System::Windows(_) => self.windows,
+        };
+        run?(session, scope, watch, started)
     }
 }
 
@@ -69,17 +99,21 @@ macro_rules! walker {
         None
     };
     ($record:ident $walk:path) => {
-        Some(|system, scope, watch, started| {
+        Some(|session, scope, watch, started| {
+            let ground = Ground::of(session)?;
             let mut sink = Sink::<$record>::new(Arc::clone(watch));
             started(sink.feed());
-            $walk(system, scope, &mut sink);
-            sink.finish()
+            $walk(ground, scope, &mut sink);
+            if scope == Scope::Machine {
+                sink.break_silence();
+            }
+            Some(sink.finish())
         })
     };
 }
 
 catalog! {
-    Process ["pslist", "psscan", "psaux", "pidhashtable", "psxview"] linux: linux::processes, windows: windows::processes,;
+    Process ["pslist", "psscan", "psaux", "pidhashtable", "psxview"] linux: derived::processes, windows: derived::processes,;
     TreeProcess ["pstree"] linux: linux::pstree, windows: windows::pstree,;
     Thread ["threads", "thrdscan"] linux: linux::threads, windows: windows::threads,;
     Socket ["sockstat", "sockscan", "netstat", "netscan"] linux: linux::sockets, windows: windows::sockets,;
@@ -96,12 +130,18 @@ catalog! {
     FileObject ["filescan"] windows: windows::file_objects,;
     Mutant ["mutantscan"] windows: windows::mutants,;
     SymbolicLink ["symlinkscan"] windows: windows::symlinks,;
-    Event [] windows: events::events,;
+    Event [] linux: events::linux_events, windows: events::events,;
+    Moment ["timeliner"] linux: timeline::timeline, windows: timeline::timeline,;
     Connection [] windows: events::connections,;
     Driver ["driverscan", "drivermodule", "malware.drivermodule"] windows: windows::drivers,;
     DriverFunction ["driverirp"] windows: windows::driver_functions,;
     Device ["devicetree"] windows: windows::devices,;
-    Callback ["callbacks"] windows: windows::callbacks,;
+    Callback [
+        "callbacks", "check_idt", "malware.check_idt", "check_afinfo", "malware.check_afinfo", "keyboard_notifiers",
+        "malware.keyboard_notifiers", "netfilter", "malware.netfilter", "tty_check", "malware.tty_check", "tracing.ftrace",
+        "tracing.tracepoints"
+    ] linux: linux::callbacks, windows: windows::callbacks,;
+    BpfProgram ["ebpf"] linux: linux::bpf_programs,;
     SystemService ["ssdt"] windows: windows::ssdt,;
     Service ["svcscan", "svclist"] windows: windows::services,;
     SessionMember ["sessions"] windows: windows::sessions,;

@@ -3,18 +3,19 @@
 //! File names are made of numbers and words of the program's own: no text from an image decides where something is written. Files are always new, never
 //! executable, and readable for their owner only, since they hold whatever the machine held.
 
-use super::{Error, Session, System, find_table};
+use super::{Error, Session, System, carve, find_table};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::linux::OpenFile;
 use crate::facts::text::{printable, size};
 use crate::facts::windows::FileObject;
 use crate::facts::{
-    Answer, Cell, Content, Dumped, Hole, Known, Library, Module, Origin, PageOrigin, Part, Place, Process, ReadError, Record, Region,
-    Scope, State, Time, ToCell, Watch,
+    Answer, Cell, Content, Dumped, Finding, Hole, Known, Library, Module, Origin, PageOrigin, Part, Place, Process, ReadError, Record,
+    Reference, Region, Scope, State, Subject, Time, ToCell, Watch,
 };
 use crate::linux::Linux;
 use crate::paging::AddressSpace;
 use crate::windows;
+use md5::Md5;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -57,6 +58,16 @@ pub enum Extent<'a> {
         process: &'a Process,
         which: Which<'a>,
         as_mapped: bool,
+    },
+    /// Programs by their headers, in memory that no file backs: in all of the process, or in the region that holds an address.
+    Carved {
+        process: &'a Process,
+        at: Option<VirtAddr>,
+    },
+    /// What a finding is about: its region and the programs in that, the program of its process, its module.
+    Finding {
+        finding: &'a Finding,
+        process: Option<&'a Process>,
     },
     /// Kernel modules.
     Module {
@@ -172,7 +183,9 @@ impl Extent<'_> {
             | Self::Region { process, .. }
             | Self::Process(process)
             | Self::Executable { process, .. }
-            | Self::Library { process, .. } => Some(process),
+            | Self::Library { process, .. }
+            | Self::Carved { process, .. } => Some(process),
+            Self::Finding { process, .. } => *process,
         }
     }
     fn what(&self) -> &'static str {
@@ -184,6 +197,8 @@ impl Extent<'_> {
             Self::Process(_) => "all regions of a process",
             Self::Executable { .. } => "program of a process",
             Self::Library { .. } => "libraries of a process",
+            Self::Carved { .. } => "programs in memory that no file backs",
+            Self::Finding { .. } => "what a finding is about",
             Self::Module { .. } => "kernel modules",
             Self::CachedFile(_) => "files in memory",
         }
@@ -270,6 +285,13 @@ impl Session {
             Extent::Process(process) => self.regions(process, None, watch),
             Extent::Executable { process, as_mapped } => self.program(process, as_mapped, watch),
             Extent::Library { process, which, as_mapped } => self.libraries(process, which, as_mapped, watch),
+            Extent::Carved { process, at } => match self.carved(process, at, watch)? {
+                found if found.is_empty() => {
+                    Err(Error(format!("{}: PID {}: no header of a program lies in memory that no file backs", self.name(), process.pid)))
+                }
+                found => Ok(found),
+            },
+            Extent::Finding { finding, process } => self.subject(finding, process, watch),
             Extent::Module { which, as_mapped } => self.modules(which, as_mapped, watch),
             Extent::CachedFile(which) => self.cached_files(which, watch),
         }
@@ -340,6 +362,71 @@ impl Session {
         target.row.path = shown(process.path.clone());
         target.row.object = Known::Value(address);
         Ok(vec![target])
+    }
+
+    fn carved(&self, process: &Process, at: Option<VirtAddr>, watch: &Arc<Watch>) -> Result<Vec<Target>, Error> {
+        let (address, space) = self.memory_of(process)?;
+        let (regions, _) = self.listed::<Region>(Scope::Process(address), watch)?;
+        // The kernel's own library in each process of Linux is no find.
+        let bare = regions.iter().filter(|region| region.file == Known::Absent && !matches!(region.kind, "vdso" | "vvar"));
+        let mut targets = Vec::new();
+        for region in bare.filter(|region| at.is_none_or(|at| region.start <= at && at <= region.end)) {
+            for (base, content) in carve::programs(&space, region.start, region.end, watch) {
+                let mut target = Target::new(format!("pid-{}-carved-{base}", process.pid), &space, content);
+                target.row.start = Known::Value(base);
+                target.row.object = Known::Value(region.address);
+                target.row.protection = Known::Value(region.protection);
+                targets.push(target);
+            }
+        }
+        Ok(targets)
+    }
+
+    fn subject(&self, finding: &Finding, process: Option<&Process>, watch: &Arc<Watch>) -> Result<Vec<Target>, Error> {
+        let Reference { table, address } = finding.reference;
+        let nothing = || Error(format!("{}: memory holds nothing to write of that finding: {}", self.name(), printable(&finding.subject)));
+        match (finding.kind, process) {
+            (Subject::Region, Some(process)) => {
+                let mut targets = self.regions(process, Some(address), watch)?;
+                targets.extend(self.carved(process, Some(address), watch)?);
+                Ok(targets)
+            }
+            (Subject::Process | Subject::Handle | Subject::Commands, Some(process)) => self.program(process, false, watch),
+            (Subject::Module | Subject::Hook, _) => {
+                // The row tells the module, by its base or its name.
+                let entry = find_table(table).ok_or_else(nothing)?;
+                let rows = self.query(entry, Scope::Machine, watch)?;
+                let column = |name: &str| entry.table.column(name);
+                let own =
+                    column("address").filter(|_| table != "driver_functions").or_else(|| column("driver_address")).ok_or_else(nothing)?;
+                let row =
+                    (0..rows.len()).find(|row| matches!(rows.cell(*row, own), Cell::Hex(at) if at == address.0)).ok_or_else(nothing)?;
+                match (column("base"), column("module")) {
+                    (Some(base), _) => match rows.cell(row, base) {
+                        Cell::Hex(base) => self.modules(Which::At(VirtAddr(base)), false, watch),
+                        _ => Err(nothing()),
+                    },
+                    (_, Some(module)) => match rows.cell(row, module) {
+                        Cell::Text(name) => self.modules(Which::Named(&name), false, watch),
+                        _ => Err(nothing()),
+                    },
+                    _ => Err(nothing()),
+                }
+            }
+            _ => Err(nothing()),
+        }
+    }
+
+    /// A finding by its place in the list, and the process that it is about.
+    pub fn finding(&self, number: usize, watch: &Arc<Watch>) -> Result<(Finding, Option<Process>), Error> {
+        let (findings, _) = self.listed::<Finding>(Scope::Machine, watch)?;
+        let count = findings.len();
+        let finding = number.checked_sub(1).and_then(|index| findings.into_iter().nth(index));
+        let finding = finding.ok_or_else(|| Error(format!("{}: there is no finding {number}, but {count} in all", self.name())))?;
+        let (processes, _) = self.listed::<Process>(Scope::Machine, watch)?;
+        let own = |process: &Process| process.address.value().is_some() && process.address == finding.process_address;
+        let process = processes.into_iter().find(own);
+        Ok((finding, process))
     }
 
     /// A program or library of Linux: the one that begins at an address, or the program.
@@ -565,7 +652,7 @@ impl Session {
     ) -> Result<bool, Error> {
         let mut file = create(path)?;
         let length = target.row.length;
-        let mut sum = Sha256::new();
+        let (mut sum, mut short) = (Sha256::new(), Md5::new());
         let mut done = 0;
         let mut bytes = Vec::new();
         let mut reader = Reader { system: self.system(), space: &target.space, content: &target.content, row: &mut target.row };
@@ -582,6 +669,7 @@ impl Session {
                 break;
             }
             sum.update(&bytes);
+            short.update(&bytes);
             let written = if blank {
                 i64::try_from(bytes.len()).map_err(io::Error::other).and_then(|length| file.seek(SeekFrom::Current(length))).map(drop)
             } else {
@@ -599,10 +687,8 @@ impl Session {
                 .push(format!("cut at {done:#x}: more than the machine's memory holds was written already; pages are mapped many times"));
         }
         row.length = done;
-        row.sha256 = Known::Value(sum.finalize().iter().fold(String::new(), |mut text, byte| {
-            _ = write!(text, "{byte:02x}");
-            text
-        }));
+        row.sha256 = Known::Value(letters(&sum.finalize()));
+        row.md5 = Known::Value(letters(&short.finalize()));
         Ok(done == length || cut)
     }
 
@@ -633,6 +719,13 @@ impl Session {
         shown.push('\n');
         shown
     }
+}
+
+fn letters(sum: &[u8]) -> String {
+    sum.iter().fold(String::new(), |mut text, byte| {
+        _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// A row as an object.

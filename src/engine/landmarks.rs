@@ -63,9 +63,7 @@ impl Session {
     }
 
     fn rows_watched<T: Record + Clone>(&self, scope: Scope, watch: &Arc<Watch>) -> Option<crate::facts::Answer<T>> {
-        let entry = super::find_table(T::TABLE.name)?;
-        let rows = self.query(entry, scope, watch).ok()?;
-        rows.as_any().downcast_ref().cloned()
+        self.typed(scope, watch).ok()
     }
 
     /// The object around an address, of those that the answers at hand tell of, and its field there.

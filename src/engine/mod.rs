@@ -1,15 +1,19 @@
 //! The only door: open an image, submit queries, read memory. Whatever waits on the image is a job.
 
 mod bytes;
+mod carve;
 mod catalog;
+mod derived;
 mod dump;
+mod identity;
 mod job;
 mod landmarks;
 mod profiles;
 mod scan;
 mod search;
+mod timeline;
 
-pub use crate::events::LogFile;
+pub use crate::events::{LogFile, is_linux_log, of_linux_log};
 pub use crate::findings::rules::ALL as RULES;
 pub use bytes::{Bytes, MOST_BYTES, Piece, Space};
 pub use catalog::{Entry, SIGHTINGS, catalog, find_table};
@@ -181,8 +185,13 @@ impl Session {
 
     /// Answers a query with typed rows.
     pub fn rows<T: Record + Clone>(&self, scope: Scope) -> Result<Answer<T>, Error> {
+        self.typed(scope, &Arc::default())
+    }
+
+    /// The same, while `watch` can cancel.
+    fn typed<T: Record + Clone>(&self, scope: Scope, watch: &Arc<Watch>) -> Result<Answer<T>, Error> {
         let entry = find_table(T::TABLE.name).ok_or_else(|| Error(format!("no table {}", T::TABLE.name)))?;
-        let rows = self.query(entry, scope, &Arc::default())?;
+        let rows = self.query(entry, scope, watch)?;
         rows.as_any().downcast_ref::<Answer<T>>().cloned().ok_or_else(|| Error(format!("{} has other rows", T::TABLE.name)))
     }
 
@@ -199,7 +208,7 @@ impl Session {
         if let Some(why) = self.0.image.changed() {
             return Err(Error(format!("{}: {why}", self.name())));
         }
-        let rows = entry.run(&self.0.system, scope, watch, started).ok_or_else(|| {
+        let rows = entry.run(self, scope, watch, started).ok_or_else(|| {
             let (table, os) = (entry.table.name, self.info().os.name());
             Error(format!(
                 "{}: the table {table} does not exist for {os} images; `kioku tables {}` lists those that do",

@@ -2,10 +2,11 @@
 
 use super::log::{CHUNK, CHUNK_MAGIC, Head, LEAST_RECORD, Log};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::facts::event::Event;
+use crate::facts::event::{Event, Guid};
 use crate::facts::windows::FileObject;
 use crate::facts::{PageOrigin, Place, ReadError, Scope, Sink, Watch};
 use crate::windows::{self, Windows};
+use memchr::memmem;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -69,6 +70,14 @@ pub fn carve(windows: &Windows, watch: &Watch, log: &mut Log, out: &mut Vec<Even
     }
     carver.loose(windows, &marks.records);
     notes
+}
+
+/// Whether some page of memory on which a record begins names a provider.
+pub fn holds_provider(windows: &Windows, provider: &Guid, watch: &Watch) -> bool {
+    let Ok(marks) = windows.event_marks(watch) else { return false };
+    let mut page = [0; PAGE];
+    let mut names = |frame| windows.physical(frame, &mut page).is_ok() && memmem::find(&page, &provider.0).is_some();
+    marks.events.records.chunk_by(|a, b| a.page() == b.page()).filter_map(|group| group.first()).any(|mark| names(mark.page()))
 }
 
 impl Carver<'_> {

@@ -1,9 +1,9 @@
 //! Sockets in memory and connections in logs as one list.
 
 use super::join::{Machine, Owner};
-use super::meaning::{SECURITY, SYSMON};
+use super::meaning::{SECURITY, SYSMON, happened, is_sysmon};
+use super::noise::{group, noise};
 use super::rules::{Config, Seen};
-use super::sysmon;
 use crate::address::VirtAddr;
 use crate::facts::event::{Connection, Event, Evidence, Guid, Logs, Value};
 use crate::facts::{Known, Socket, Time};
@@ -47,6 +47,7 @@ impl Logged {
             Some((plain(fields.text(address)?)?, port))
         };
         let provider = event.provider.value().map(AsRef::as_ref).unwrap_or_default();
+        let provider = if is_sysmon(provider) { SYSMON } else { provider };
         match (provider, event.event_id.value()?) {
             (SYSMON, 3) => Some(Self {
                 udp: fields.text("Protocol")?.eq_ignore_ascii_case("udp"),
@@ -94,18 +95,6 @@ impl Logged {
         let (local, remote) = if source_is_local { (self.source, self.destination) } else { (self.destination, self.source) };
         Tuple { udp: self.udp, local, remote }
     }
-}
-
-fn group(address: IpAddr) -> bool {
-    address.is_multicast() || matches!(address, IpAddr::V4(four) if four.is_broadcast())
-}
-
-/// When what an event tells of happened. UtcTime can lie before the process began, and is then wrong.
-fn happened(event: &Event) -> Option<Time> {
-    let written = event.time.value().copied();
-    let told = event.data.text("UtcTime").and_then(Time::parse);
-    let began = event.process_guid.value().and_then(|guid| sysmon::Identity::of(*guid)).map(|identity| i128::from(identity.seconds));
-    told.filter(|told| began.is_none_or(|began| told.nanoseconds().div_euclid(1_000_000_000) >= began)).or(written)
 }
 
 /// An address in one form: no zone, and IPv4 in IPv6 as IPv4.
@@ -218,6 +207,18 @@ fn same_kind(a: IpAddr, b: IpAddr) -> bool {
     a.is_ipv4() == b.is_ipv4()
 }
 
+/// What noise a logged connection is, whichever end is this machine's.
+pub fn logged_noise(event: &Event) -> Option<&'static str> {
+    let logged = Logged::read(event)?;
+    noise(logged.udp, logged.source, logged.destination)
+}
+
+/// What noise a socket in memory is.
+pub fn socket_noise(socket: &Socket) -> Option<&'static str> {
+    let tuple = Live::read(socket)?.tuple()?;
+    noise(tuple.udp, tuple.local, tuple.remote)
+}
+
 /// What sockets and connections are judged by.
 pub struct Context<'a> {
     pub machine: &'a Machine,
@@ -301,6 +302,7 @@ pub fn list(events: &[Event], sockets: &[Socket], context: &Context<'_>) -> (Vec
     }
     for live in live.iter().filter(|live| !live.taken) {
         let mut row = alone(live, capture, &listening);
+        row.noise = live.tuple().and_then(|tuple| noise(tuple.udp, tuple.local, tuple.remote)).into();
         row.image = row.process_address.value().and_then(|process| context.paths.get(process)).cloned().into();
         if let (Some(config), Some(tuple)) = (context.config, live.tuple()) {
             // Which end an inbound connection has as its source differs: both must agree.
@@ -329,6 +331,7 @@ fn fresh(event: &Event, logged: &Logged, tuple: &Tuple) -> Connection {
         evidence: Evidence::Logged,
         process_guid: event.process_guid.clone(),
         process_address: event.process_address.clone(),
+        noise: noise(tuple.udp, tuple.local, tuple.remote).into(),
         ..Connection::default()
     }
 }

@@ -5,12 +5,14 @@
 
 use super::sysmon;
 use crate::address::VirtAddr;
-use crate::facts::event::Event;
+use crate::facts::event::{Event, Join};
 use crate::facts::{Info, Known, Time, Watch};
 use crate::windows::{Identity, Windows};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 const SECOND: i128 = 1_000_000_000;
+/// Why an event of another machine joins nothing.
+pub const FOREIGN: &str = "its log is of another machine";
 /// NetBIOS names end here.
 const SHORT_NAME: usize = 15;
 
@@ -49,6 +51,11 @@ pub enum Owner {
     Unproved,
 }
 
+/// Whether the key of a GUID, too, is this process's.
+fn keyed(process: &Identity, guid: sysmon::Identity) -> bool {
+    guid.token().is_some_and(|token| process.token == Some(token)) || process.start_key == Some(guid.key)
+}
+
 impl Machine {
     pub fn new(windows: &Windows, events: &[Event], watch: &Watch) -> Self {
         let info: &Info = windows.info();
@@ -85,7 +92,7 @@ impl Machine {
             match self.exact(*pid, identity.seconds) {
                 Some(process) => {
                     case.proved.insert(process.address);
-                    if identity.token().is_some_and(|token| process.token == Some(token)) || process.start_key == Some(identity.key) {
+                    if keyed(process, identity) {
                         case.keyed.insert(process.address);
                     }
                 }
@@ -160,23 +167,36 @@ impl Machine {
         }
     }
 
-    /// The process object that an event is about.
-    pub fn process(&self, event: &Event) -> Option<&Identity> {
-        let pid = *event.pid.value()?;
-        if self.owner(event) != Owner::This {
-            return None;
+    /// The process object that an event is about and how surely, or why there is none.
+    fn process(&self, event: &Event) -> Result<(&Identity, Join, &'static str), &'static str> {
+        let owner = self.owner(event);
+        if owner == Owner::Another {
+            return Err(FOREIGN);
         }
-        match event.process_guid.value().and_then(|guid| sysmon::Identity::of(*guid)) {
-            Some(identity) => self.exact(pid, identity.seconds),
-            None => {
-                let time = *event.time.value()?;
-                // A process that starts another is written of when the new one is just made.
-                let started = self.processes.get(&pid).into_iter().flatten().find(|process| {
-                    event.event_id == Known::Value(4688)
-                        && process.created.is_some_and(|created| (created.nanoseconds() - time.nanoseconds()).abs() < 2 * SECOND)
-                });
-                started.or_else(|| self.living(pid, time))
-            }
+        let pid = *event.pid.value().ok_or("it names no process")?;
+        if owner == Owner::Unproved {
+            return Err("nothing proves that its log is this machine's");
+        }
+        if let Some(identity) = event.process_guid.value().and_then(|guid| sysmon::Identity::of(*guid)) {
+            return match self.exact(pid, identity.seconds) {
+                Some(process) if keyed(process, identity) => Ok((process, Join::Keyed, "PID, start second and process key agree")),
+                Some(process) => Ok((process, Join::Exact, "PID and start second agree")),
+                None if self.processes.contains_key(&pid) => Err("the PID is another process's here: it began at another time"),
+                None => Err("no process object with this PID is left"),
+            };
+        }
+        let time = *event.time.value().ok_or("it has neither the process's GUID nor a time")?;
+        // A process that starts another is written of when the new one is just made.
+        let started = self.processes.get(&pid).into_iter().flatten().find(|process| {
+            event.event_id == Known::Value(4688)
+                && process.created.is_some_and(|created| (created.nanoseconds() - time.nanoseconds()).abs() < 2 * SECOND)
+        });
+        match started {
+            Some(process) => Ok((process, Join::Exact, "PID and start time agree")),
+            None => match self.living(pid, time) {
+                Some(process) => Ok((process, Join::Lived, "the one process that had the PID at the time")),
+                None => Err("no one process object had this PID at the time"),
+            },
         }
     }
 
@@ -188,7 +208,13 @@ impl Machine {
                 let name = event.computer.value().map_or("another machine", |name| name);
                 *others.entry(name.to_owned()).or_default() += 1;
             }
-            event.process_address = self.process(event).map(|process| process.address).into();
+            match self.process(event) {
+                Ok((process, join, reason)) => {
+                    event.process_address = Known::Value(process.address);
+                    (event.join, event.reason) = (Known::Value(join), Known::Value(reason));
+                }
+                Err(reason) => event.reason = Known::Value(reason),
+            }
         }
         let told = others.into_iter();
         let mut notes: Vec<String> = told
@@ -277,6 +303,26 @@ mod tests {
         assert_eq!(joined(Some("PC"), &events), [Some(0xc_8014), None, Some(0xc_8064), None]);
         // Nothing says whose log it is.
         assert_eq!(joined(None, &events), [None; 4]);
+    }
+
+    #[test]
+    fn joins_say_how_sure_they_are_and_why_not() {
+        let mut events = vec![
+            event("PC", 100, Some(guid(7, 10, 2)), 50),
+            // A key that is not that of the process's token.
+            event("PC", 100, Some(guid(7, 10, 9)), 50),
+            event("PC", 100, None, 50),
+            event("PC", 100, Some(guid(7, 30, 9)), 50),
+            event("PC", 104, Some(guid(7, 30, 9)), 50),
+            event("OTHER", 100, None, 50),
+            event("PC", 4, Some(guid(7, 0, 1)), 50),
+        ];
+        let processes = HashMap::from([(4, vec![process(4, 0, None, 1)]), (100, vec![process(100, 10, None, 2)])]);
+        Machine::of(processes, Some("pc"), Some(&time(0)), Some(&time(1000)), &events).join(&mut events);
+        let joins: Vec<_> = events.iter().map(|event| event.join.value().copied()).collect();
+        assert_eq!(joins, [Some(Join::Keyed), Some(Join::Exact), Some(Join::Lived), None, None, None, Some(Join::Keyed)]);
+        let why = |index: usize| events[index].reason.value().copied().unwrap_or_default();
+        assert!(why(3).contains("another process's") && why(4).contains("no process object") && why(5).contains("another machine"));
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! What an event says: which process it is about, and what happened in a line.
 
-use super::sysmon;
-use crate::facts::Known;
+use super::{connections, sysmon};
 use crate::facts::event::{Event, Fields, Value};
+use crate::facts::{Known, MomentKind, Time};
 use std::sync::Arc;
 
 pub const SYSMON: &str = "Microsoft-Windows-Sysmon";
+/// Sysmon for Linux tells of the same events in the same words.
+pub const LINUX_SYSMON: &str = "Linux-Sysmon";
 pub const SECURITY: &str = "Microsoft-Windows-Security-Auditing";
 
 /// Fields that name the process, its GUID and its program, in the order in which they are looked for.
@@ -21,7 +23,7 @@ const SECURITY_STARTED: Names = [&["NewProcessId"], &[], &["NewProcessName"]];
 pub fn add(event: &mut Event) {
     let id = event.event_id.value().copied().unwrap_or_default();
     let provider = event.provider.value().map(AsRef::as_ref).unwrap_or_default();
-    let (sysmon, security) = (provider == SYSMON, provider == SECURITY);
+    let (sysmon, security) = (is_sysmon(provider), provider == SECURITY);
     let [pid, guid, image]: Names = match (sysmon, security, id) {
         (true, _, _) => SYSMON_PROCESS,
         (_, true, 4688) => SECURITY_STARTED,
@@ -37,6 +39,9 @@ pub fn add(event: &mut Event) {
         Some(Value::Text(text)) if !text.is_empty() && &**text != "-" => Known::Value(Arc::clone(text)),
         _ => Known::Absent,
     };
+    event.noise =
+        if matches!(moment_kind(event), MomentKind::Connection) { connections::logged_noise(event).into() } else { Known::Absent };
+    let fields = &event.data;
     event.summary = match (sysmon, security) {
         (true, _) => of_sysmon(id, fields),
         (_, true) => of_security(id, fields),
@@ -45,9 +50,50 @@ pub fn add(event: &mut Event) {
     .unwrap_or_else(|| plain(fields));
 }
 
+/// When what an event tells of happened. UtcTime can lie before the process began, and is then wrong.
+pub fn happened(event: &Event) -> Option<Time> {
+    let written = event.time.value().copied();
+    let told = event.data.text("UtcTime").and_then(Time::parse);
+    let began = event.process_guid.value().and_then(|guid| sysmon::Identity::of(*guid)).map(|identity| i128::from(identity.seconds));
+    told.filter(|told| began.is_none_or(|began| told.nanoseconds().div_euclid(1_000_000_000) >= began)).or(written)
+}
+
+pub fn is_sysmon(provider: &str) -> bool {
+    provider == SYSMON || provider == LINUX_SYSMON
+}
+
+/// Whether an event is Sysmon's of the start of a process.
+pub fn is_start(event: &Event) -> bool {
+    event.event_id == Known::Value(1) && event.provider.value().is_some_and(|provider| is_sysmon(provider))
+}
+
+/// What an event is on a timeline.
+pub fn moment_kind(event: &Event) -> MomentKind {
+    use MomentKind::*;
+    let provider = event.provider.value().map(AsRef::as_ref).unwrap_or_default();
+    let provider = if is_sysmon(provider) { SYSMON } else { provider };
+    match (provider, event.event_id.value().copied().unwrap_or_default()) {
+        (SYSMON, 1) | (SECURITY, 4688) => ProcessStart,
+        (SYSMON, 5) | (SECURITY, 4689) => ProcessEnd,
+        (SYSMON, 3) | (SECURITY, 5154 | 5156 | 5158) => Connection,
+        (SYSMON, 22) => Dns,
+        (SYSMON, 6) => ModuleLoad,
+        (SYSMON, 7) => ImageLoad,
+        (SYSMON, 8) => Thread,
+        (SYSMON, 10) => ProcessAccess,
+        (SYSMON, 17 | 18) => Pipe,
+        (SYSMON, 2 | 11 | 15 | 23 | 26..=29) => File,
+        (SYSMON, 12..=14) | (SECURITY, 4657) => Registry,
+        (SECURITY, 4624 | 4625 | 4634 | 4647 | 4648 | 4672 | 4778 | 4779) => Logon,
+        ("sshd" | "sshd-session" | "login" | "su" | "sudo" | "systemd-logind" | "utmp" | "wtmp" | "btmp" | "lastlog", _) => Logon,
+        (SECURITY, 4697) | ("Service Control Manager", 7045) => Service,
+        _ => Log,
+    }
+}
+
 /// The last part of a path.
 fn base(path: &str) -> &str {
-    path.rsplit('\\').next().unwrap_or(path)
+    path.rsplit(['\\', '/']).next().unwrap_or(path)
 }
 
 fn of_sysmon(id: u32, fields: &Fields) -> Option<String> {

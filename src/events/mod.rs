@@ -7,8 +7,10 @@ mod connections;
 mod draft;
 mod file;
 mod join;
+mod linux;
 mod log;
 mod meaning;
+mod noise;
 mod retention;
 mod rules;
 #[cfg(test)]
@@ -20,7 +22,10 @@ mod sysmon;
 mod tests;
 mod xml;
 
+pub use connections::socket_noise;
 pub use file::LogFile;
+pub use linux::{events as linux_events, is_log as is_linux_log, of_file as of_linux_log};
+pub use meaning::{happened, is_start, moment_kind};
 
 use crate::facts::event::{Connection, Event};
 use crate::facts::{Process, Rows as _, Scope, Sink, Socket, Watch};
@@ -57,6 +62,16 @@ fn gather(windows: &Windows, watch: &Watch) -> (Vec<Event>, Machine, Vec<String>
     let machine = Machine::new(windows, &events, watch);
     notes.extend(machine.join(&mut events));
     (events, machine, notes)
+}
+
+/// Whether there is a log of Sysmon to read: given with the image, or in memory.
+pub fn holds_sysmon(windows: &Windows, watch: &Watch) -> bool {
+    !windows.logs().is_empty() || carve::holds_provider(windows, &sysmon::PROVIDER, watch)
+}
+
+/// Whether an event is of a machine that is known to be another one.
+pub fn is_foreign(event: &Event) -> bool {
+    event.reason.value() == Some(&join::FOREIGN)
 }
 
 pub fn events(windows: &Windows, scope: Scope, out: &mut Sink<Event>) {

@@ -3,8 +3,9 @@
 use super::{Cell, ReadError, Record, Table};
 use crate::address::VirtAddr;
 use std::any::Any;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What a query is about.
@@ -136,6 +137,33 @@ impl Watch {
     }
 }
 
+/// What a search found, for all who ask after it. What a cancelled one found is handed out, but not kept.
+#[derive(Debug)]
+pub struct Kept<T>(OnceLock<Arc<T>>);
+
+impl<T> Default for Kept<T> {
+    fn default() -> Self {
+        Self(OnceLock::new())
+    }
+}
+
+impl<T> Kept<T> {
+    pub fn get(&self) -> Option<&T> {
+        self.0.get().map(|known| &**known)
+    }
+    pub fn or_search(&self, watch: &Watch, search: impl FnOnce() -> T) -> Arc<T> {
+        let Ok(found) = self.or_try(watch, || Ok::<_, Infallible>(search()));
+        found
+    }
+    pub fn or_try<E>(&self, watch: &Watch, search: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
+        if let Some(known) = self.0.get() {
+            return Ok(Arc::clone(known));
+        }
+        let found = Arc::new(search()?);
+        Ok(if watch.cancelled() { found } else { Arc::clone(self.0.get_or_init(|| found)) })
+    }
+}
+
 /// Where a walker puts its rows. Rows are published in batches, so that the screen fills while the walk goes on.
 pub struct Sink<T> {
     batch: Vec<T>,
@@ -193,6 +221,17 @@ impl<T> Sink<T> {
     pub fn note(&mut self, note: impl Into<String>) {
         self.with(|answer| answer.notes.push(note.into()));
     }
+    /// An answer about the whole machine that has no row and gives no reason says at least that.
+    pub fn break_silence(&mut self) {
+        self.publish();
+        if !self.cancelled() {
+            self.with(|answer| {
+                if answer.ends.last().is_none_or(|rows| *rows == 0) && answer.notes.is_empty() {
+                    answer.notes.push("none was found; no part of memory is known to be missing that would hold one".to_owned());
+                }
+            });
+        }
+    }
     /// Says that the answer ends early because of damage.
     pub fn cut(&mut self, note: impl Into<String>) {
         self.with(|answer| {
@@ -200,7 +239,7 @@ impl<T> Sink<T> {
             answer.state = State::Cut;
         });
     }
-    pub fn watch(&self) -> &Watch {
+    pub fn watch(&self) -> &Arc<Watch> {
         &self.watch
     }
     pub fn cancelled(&self) -> bool {

@@ -38,7 +38,8 @@ pub struct Parts(Vec<Part>);
 /// A file as memory holds it.
 #[derive(Clone, Debug, Default)]
 pub struct Content {
-    /// What it was found by: region, executable, library, module, data_section, image_section, cache_map, page_cache.
+    /// What it was found by: region, executable, library, module, data_section, image_section, cache_map, page_cache,
+    /// carved.
     pub kind: &'static str,
     /// `file` as it lies on disk, `memory` as it is mapped.
     pub layout: Known<&'static str>,

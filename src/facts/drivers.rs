@@ -1,4 +1,4 @@
-//! Drivers of Windows, and the places where they hook into the kernel.
+//! Drivers of Windows, and the places where drivers and modules hook into the kernel.
 
 use super::record::record;
 use super::{Hex, Known};
@@ -85,18 +85,19 @@ record! {
 }
 
 record! {
-    /// Functions that drivers have asked the kernel to call.
+    /// Functions that drivers and modules have asked the kernel to call, and tables by which it finds its own.
     Callback = "callbacks" {
-        /// process, thread, image, registry, object, bugcheck, bugcheck_reason, nmi, shutdown, last_chance_shutdown, file_system,
-        /// logon_session, pnp, io_priority, thread_exit.
+        /// On Windows process, thread, image, registry, object, bugcheck, bugcheck_reason, nmi, shutdown, last_chance_shutdown,
+        /// file_system, logon_session, pnp, io_priority, thread_exit; on Linux interrupt, ftrace, kprobe, tracepoint, netfilter, packet,
+        /// notifier, operations, line_discipline.
         kind: &'static str,
         /// What is called.
         function: VirtAddr,
-        /// The module that lies in.
+        /// The module that lies in; on Linux kernel for its own code.
         module: Known<String>,
         /// The symbol there, in the kernel.
         symbol: Known<String>,
-        /// What it is called for: altitude, operations, component, driver.
+        /// What it is called for: altitude, operations, component, driver; vector, traced functions, hook and priority.
         detail: Known<String>,
         /// Address of the registration.
         address: VirtAddr,

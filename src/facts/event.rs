@@ -143,14 +143,28 @@ words! {
     }
 }
 
+words! {
+    /// How surely an event is about a process object.
+    Join {
+        /// PID and the second in which it began, and the number that the system gave it then.
+        #[default]
+        Keyed = "keyed",
+        /// PID and the second in which it began.
+        Exact = "exact",
+        /// The one process that had the PID when the event was written.
+        Lived = "lived",
+    }
+}
+
 record! {
-    /// Records of Windows event logs: from .evtx files, and carved from memory.
+    /// Records of logs: of Windows event logs from .evtx files and carved from memory; of Linux the journal, the lines of syslog daemons and
+    /// logins (utmp, wtmp, btmp, lastlog) as the page cache holds them, Sysmon's events among them.
     Event = "events" {
         /// When the record was made; the time of what it tells of is among its data.
         time: Known<Time>,
         /// Who wrote it.
         provider: Known<Arc<str>>,
-        /// Kind of event.
+        /// Kind of event; null where its log has no such numbers.
         event_id: Known<u32>,
         /// Number in its log.
         record_id: Known<u64>,
@@ -178,6 +192,13 @@ record! {
         recovered: Recovered,
         /// The process object that the event is about; null where there is none in the image, or where it cannot be told.
         process_address: Known<VirtAddr>,
+        /// How surely: keyed (PID, start second and the system's number of the process agree), exact (PID and start second), lived (the one
+        /// process that had the PID at the time); null where it joins none.
+        join: Known<Join>,
+        /// Why it joins, or why not.
+        reason: Known<&'static str>,
+        /// Of a connection that machines make by themselves, what it is: loopback, self, multicast, name_service or link_local.
+        noise: Known<&'static str>,
     }
 }
 
@@ -280,6 +301,9 @@ record! {
         address: Known<VirtAddr>,
         /// Record numbers of the first events.
         record_ids: Vec<String>,
+        /// Of what machines do by themselves, what it is: loopback, self, multicast, name_service or link_local. Remote logons and shells
+        /// through the loopback address are none of it.
+        noise: Known<&'static str>,
     }
 }
 

@@ -8,6 +8,8 @@ pub struct Exhibit {
     pub pid: u32,
     pub process: String,
     pub process_address: VirtAddr,
+    /// Path of the file that the process runs, as its memory is mapped from it; None where that cannot be told.
+    pub program: Option<Arc<str>>,
     pub start: VirtAddr,
     /// Last byte, inclusive.
     pub end: VirtAddr,
@@ -27,6 +29,8 @@ pub struct Exhibit {
     pub head: Known<Vec<u8>>,
     /// Threads that began in it, by ID and address, as far as the system keeps that.
     pub threads: Vec<(u32, VirtAddr)>,
+    /// Other ways into it.
+    pub entrances: Vec<Entrance>,
     /// Files that the process has mapped as code.
     pub images: Arc<[String]>,
 }
@@ -39,6 +43,24 @@ pub enum Behind {
     Nothing,
     /// A file; whether it is the program itself, and whether it has been deleted or never had a name in a file system.
     File { program: bool, deleted: bool, anonymous: bool },
+    /// What was made as the image of a program, without a file.
+    Nowhere,
+}
+
+/// How code in a region comes to run, other than by a thread that begins there.
+#[derive(Clone, Debug)]
+pub struct Entrance {
+    pub way: Way,
+    /// Who leads there, in words.
+    pub from: String,
+    pub to: VirtAddr,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Apc,
+    Import,
+    Detour,
 }
 
 /// A place where code differs from the file it came from.
@@ -47,6 +69,15 @@ pub struct Change {
     pub at: VirtAddr,
     pub was: Vec<u8>,
     pub is: Vec<u8>,
+    /// Where it jumps at once, as a hook does.
+    pub detour: Option<Detour>,
+}
+
+/// Where a jump leads in the end, and the file there; absent where none is behind it.
+#[derive(Clone, Debug)]
+pub struct Detour {
+    pub to: VirtAddr,
+    pub file: Known<String>,
 }
 
 impl Change {
@@ -54,6 +85,6 @@ impl Change {
     pub fn first(at: VirtAddr, was: &[u8], is: &[u8]) -> Option<Self> {
         let first = was.iter().zip(is).position(|(was, is)| was != is)?;
         let end = (first + 8).min(was.len()).min(is.len());
-        Some(Self { at: at.offset(first as u64), was: was[first..end].to_vec(), is: is[first..end].to_vec() })
+        Some(Self { at: at.offset(first as u64), was: was[first..end].to_vec(), is: is[first..end].to_vec(), detour: None })
     }
 }

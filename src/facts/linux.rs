@@ -165,9 +165,45 @@ record! {
         file_system: Known<String>,
         /// Device of the file system, as the kernel calls it.
         device: Known<String>,
+        /// Last change of its contents (mtime), as the inode says; programs can set it.
+        modify_time: Known<Time>,
+        /// Last change of its inode (ctime).
+        change_time: Known<Time>,
+        /// Last access (atime), as often as its mount has it noted.
+        access_time: Known<Time>,
         /// Address of the struct super_block.
         super_block: VirtAddr,
         /// Address of the struct inode.
+        address: VirtAddr,
+    }
+}
+
+record! {
+    /// eBPF programs that are loaded.
+    BpfProgram = "ebpf_programs" {
+        /// Number, as bpftool shows it.
+        id: u32,
+        /// Type of program, as BPF_PROG_TYPE_* names it.
+        r#type: String,
+        /// Name that its author gave it.
+        name: Known<String>,
+        /// Digest of its instructions.
+        tag: Vec<u8>,
+        /// When it was loaded.
+        loaded: Known<Time>,
+        /// User who loaded it.
+        uid: Known<u32>,
+        /// The kernel's function that it is attached to, for types that name one when they are loaded.
+        attached_to: Known<String>,
+        /// Whether it may change what a function of the kernel returns.
+        overrides: Known<bool>,
+        /// Number of maps it uses.
+        maps: Known<u32>,
+        /// Where it runs.
+        function: Known<VirtAddr>,
+        /// Size of its machine code, in bytes; 0 for one that is interpreted.
+        size: Known<u32>,
+        /// Address of the struct bpf_prog.
         address: VirtAddr,
     }
 }

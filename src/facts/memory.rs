@@ -26,7 +26,8 @@ record! {
     Dumped = "dumped" {
         /// Name of the file in the folder; null for what was left out.
         file: Known<String>,
-        /// What it is: a kind of region, executable, library, module, data_section, image_section, cache_map or page_cache.
+        /// What it is: a kind of region, executable, library, module, data_section, image_section, cache_map, page_cache, or
+        /// carved: a program by its headers, in memory that no file backs.
         kind: Known<String>,
         /// What the image calls it: backing file of a region, path of a module or a file.
         path: Known<String>,
@@ -48,6 +49,8 @@ record! {
         present: u64,
         /// SHA-256 of the file.
         sha256: Known<String>,
+        /// MD5 of the file, by which older collections know it.
+        md5: Known<String>,
         /// Rights in letters.
         protection: Known<Protection>,
         /// What was changed in the bytes, such as headers put right.

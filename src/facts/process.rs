@@ -1,3 +1,4 @@
+use super::event::{Guid, Join};
 use super::record::{record, words};
 use super::{Known, Time};
 use crate::address::{PhysAddr, VirtAddr};
@@ -50,6 +51,17 @@ record! {
         state: ProcessState,
         /// Whether it is a kernel thread.
         [linux] kernel_thread: Known<bool>,
+        /// Sysmon's name for it. This and what follows is from the event of its start (Sysmon's 1), where one in memory or in a log at
+        /// hand joins it by PID and start time.
+        process_guid: Known<Guid>,
+        /// Hashes of its program.
+        hashes: Known<String>,
+        /// Command line of its parent.
+        parent_command_line: Known<String>,
+        /// User in whose name it was started.
+        user: Known<String>,
+        /// How surely the event is of this process: keyed or exact, as in `events`.
+        event_join: Known<Join>,
     }
 }
 

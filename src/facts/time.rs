@@ -28,9 +28,16 @@ impl Time {
     /// RFC 3339, or the same with a blank for the T and without a zone, as Sysmon writes UTC.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = text.split_once('.').map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count());
-        let zone = if text.ends_with('Z') || text.contains('+') { "" } else { "Z" };
+        let zoned = text.ends_with('Z') || text.get(10..).is_some_and(|clock| clock.contains(['+', '-']));
+        let zone = if zoned { "" } else { "Z" };
         let moment = format!("{}{zone}", text.replacen(' ', "T", 1)).parse().ok()?;
         Some(Self { moment, digits: u8::try_from(digits).ok()?.min(9) })
+    }
+    /// This moment, by the clock of the machine that the program runs on.
+    pub fn now() -> Self {
+        let now = Timestamp::now();
+        // Whoever reads a trail wants to know the second, and the order within it.
+        Self { moment: Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now), digits: 3 }
     }
     pub fn nanoseconds(self) -> i128 {
         self.moment.as_nanosecond()

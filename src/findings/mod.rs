@@ -1,6 +1,9 @@
 //! Judgements over facts, each with its evidence. Nothing here knows how a structure is laid out.
 
 mod case;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod examples;
 mod processes;
 mod ranking;
 pub mod rules;

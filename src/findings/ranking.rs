@@ -62,46 +62,25 @@ pub fn of_windows(windows: &Windows, scope: Scope, out: &mut Sink<Finding>) {
     for process in processes.iter() {
         let parent = parent(&processes, process);
         let suspect = Suspect { process, parent, user: user(process), parent_user: parent.and_then(user) };
-        let mut case = Case::default();
-        judge(&suspect, &mut case);
-        judge_windows(&suspect, &mut case);
-        let debug = |held: &&&Privilege| held.name == "SeDebugPrivilege" && held.enabled;
-        if let Some(held) =
-            own(&privileges, process).iter().find(debug).filter(|_| user(process).is_some_and(|user| user.starts_with("S-1-5-21-")))
-        {
-            case.add(&rules::debug_privilege, format!("{} is enabled for {}", held.name, user(process).unwrap_or_default()));
-        }
+        let case = windows_case(&suspect, own(&privileges, process));
         list.process(process, case, own(&sockets, process));
     }
     let handles = rows::<Handle>(out, |sink| windows::handles(windows, Scope::Machine, sink));
     list.handles(&handles, &processes, user);
     list.regions(&rows(out, |sink| suspicious::of_windows(windows, scope, sink)));
-    let modules = rows(out, |sink| windows::modules(windows, Scope::Machine, sink));
-    list.modules(&modules);
-    let hidden: HashSet<&str> = modules.iter().filter(|module| module.state == "hidden").map(|module| module.name.as_str()).collect();
-    let strange = |module: &Known<String>| match module {
-        Known::Value(module) => hidden.contains(module.as_str()),
-        Known::Absent => true,
-        // What cannot be read accuses nobody.
-        Known::Unreadable(_) => false,
-    };
-    let target = |at: VirtAddr, module: &Known<String>| format!("{at}, in {}", module.value().map_or("no module", String::as_str));
-    for row in rows::<Callback>(out, |sink| windows::callbacks(windows, Scope::Machine, sink)).iter().filter(|row| strange(&row.module)) {
-        list.hook(format!("{} callback in {}", row.kind, row.list), target(row.function, &row.module), &Callback::TABLE, row.address);
-    }
+    list.modules(&rows(out, |sink| windows::modules(windows, Scope::Machine, sink)));
+    list.callbacks(&rows(out, |sink| windows::callbacks(windows, Scope::Machine, sink)));
     for row in rows::<DriverFunction>(out, |sink| windows::driver_functions(windows, Scope::Machine, sink)).iter() {
-        if row.place != "own" && strange(&row.module) {
+        if row.place != "own" && list.strange(&row.module) {
             let what = format!("{} of {}", row.function, row.driver.cell());
-            list.hook(what, target(row.address, &row.module), &DriverFunction::TABLE, row.driver_address);
+            list.hook(what, row.address, &row.module, &DriverFunction::TABLE, row.driver_address);
         }
     }
-    for row in rows::<SystemService>(out, |sink| windows::ssdt(windows, Scope::Machine, sink)).iter().filter(|row| strange(&row.module)) {
-        list.hook(
-            format!("system call {:#x} of {}", row.number.0, row.table),
-            target(row.function, &row.module),
-            &SystemService::TABLE,
-            row.address,
-        );
+    for row in rows::<SystemService>(out, |sink| windows::ssdt(windows, Scope::Machine, sink)).iter() {
+        if list.strange(&row.module) {
+            let what = format!("system call {:#x} of {}", row.number.0, row.table);
+            list.hook(what, row.function, &row.module, &SystemService::TABLE, row.address);
+        }
     }
     list.publish(out);
 }
@@ -118,38 +97,52 @@ pub fn of_linux(linux: &Linux, scope: Scope, out: &mut Sink<Finding>) {
     let mut list = List::new(scope, &processes);
     for process in processes.iter() {
         let suspect = Suspect { process, parent: parent(&processes, process), user: None, parent_user: None };
-        let mut case = Case::default();
-        judge(&suspect, &mut case);
-        judge_linux(&suspect, &mut case);
-        if let Some(preload) = own(&variables, process).iter().find(|variable| variable.name == "LD_PRELOAD") {
-            case.add(&rules::preloaded, format!("LD_PRELOAD={}", preload.value));
-        }
-        // Both ends of a shell on a socket: what it reads and what it writes.
-        let standard = |fd| own(&files, process).iter().find(|file| file.fd == fd && file.kind == "socket");
-        if let (true, Some(input), Some(_)) = (is_shell(process), standard(0), standard(1)) {
-            let to = own(&sockets, process)
-                .iter()
-                .find(|socket| socket.fd == Known::Value(0))
-                .map_or_else(|| input.path.cell().to_string(), |socket| format!("{} {}", socket.protocol, far_end(socket)));
-            case.add(&rules::shell_on_socket, format!("standard input and output are {to}"));
-        }
-        if own(&sockets, process).iter().any(|socket| matches!(socket.protocol.as_str(), "RAW" | "PACKET")) {
-            case.add(&rules::raw_packets, "has a raw or packet socket");
-        }
+        let case = linux_case(&suspect, own(&variables, process), own(&files, process), own(&sockets, process));
         list.process(process, case, own(&sockets, process));
     }
     list.regions(&rows(out, |sink| suspicious::of_linux(linux, scope, sink)));
     list.modules(&rows(out, |sink| linux::modules(linux, Scope::Machine, sink)));
-    for row in rows::<SystemCall>(out, |sink| linux::syscall_table(linux, Scope::Machine, sink)).iter().filter(|row| row.state == "hooked")
-    {
-        let at = row.function.value().copied().unwrap_or_default();
-        let module = row.module.value().map_or("no module", String::as_str);
-        let what = format!("system call {} of {}", row.index, row.table);
-        list.hook(what, format!("{at}, in {module}"), &SystemCall::TABLE, row.address);
+    for row in rows::<SystemCall>(out, |sink| linux::syscall_table(linux, Scope::Machine, sink)).iter() {
+        if let ("hooked", Some(function)) = (row.state, row.function.value()) {
+            list.hook(format!("system call {} of {}", row.index, row.table), *function, &row.module, &SystemCall::TABLE, row.address);
+        }
     }
+    list.callbacks(&rows(out, |sink| linux::callbacks(linux, Scope::Machine, sink)));
     list.commands(&rows(out, |sink| linux::shell_history(linux, scope, sink)));
     list.log(&rows(out, |sink| linux::kernel_log(linux, Scope::Machine, sink)));
     list.publish(out);
+}
+
+/// What a process itself is accused of, with what it holds.
+pub(super) fn windows_case(suspect: &Suspect<'_>, privileges: &[&Privilege]) -> Case {
+    let mut case = Case::default();
+    judge(suspect, &mut case);
+    judge_windows(suspect, &mut case);
+    let debug = privileges.iter().find(|held| held.name == "SeDebugPrivilege" && held.enabled);
+    if let (Some(held), Some(user)) = (debug, suspect.user.filter(|user| user.starts_with("S-1-5-21-"))) {
+        case.add(&rules::debug_privilege, format!("{} is enabled for {user}", held.name));
+    }
+    case
+}
+
+pub(super) fn linux_case(suspect: &Suspect<'_>, variables: &[&Variable], files: &[&OpenFile], sockets: &[&Socket]) -> Case {
+    let mut case = Case::default();
+    judge(suspect, &mut case);
+    judge_linux(suspect, &mut case);
+    if let Some(preload) = variables.iter().find(|variable| variable.name == "LD_PRELOAD") {
+        case.add(&rules::preloaded, format!("LD_PRELOAD={}", preload.value));
+    }
+    // Both ends of a shell on a socket: what it reads and what it writes.
+    let standard = |fd| files.iter().find(|file| file.fd == fd && file.kind == "socket");
+    if let (true, Some(input), Some(_)) = (is_shell(suspect.process), standard(0), standard(1)) {
+        let socket = sockets.iter().find(|socket| socket.fd == Known::Value(0));
+        let to = socket.map_or_else(|| input.path.cell().to_string(), |socket| format!("{} {}", socket.protocol, far_end(socket)));
+        case.add(&rules::shell_on_socket, format!("standard input and output are {to}"));
+    }
+    if sockets.iter().any(|socket| matches!(socket.protocol.as_str(), "RAW" | "PACKET")) {
+        case.add(&rules::raw_packets, "has a raw or packet socket");
+    }
+    case
 }
 
 /// The rows of a table. What was wrong with them is said once more here: a finding may be missing for it.
@@ -206,21 +199,24 @@ fn far_end(socket: &Socket) -> String {
     }
 }
 
-struct List {
+pub(super) struct List {
     scope: Scope,
-    findings: Vec<Finding>,
+    pub(super) findings: Vec<Finding>,
     /// Addresses of the process objects by PID, those that run before those that ended.
     objects: HashMap<u32, VirtAddr>,
+    /// Names of hidden modules.
+    hidden: HashSet<String>,
 }
 
 impl List {
-    fn new(scope: Scope, processes: &Answer<Process>) -> Self {
+    pub(super) fn new(scope: Scope, processes: &Answer<Process>) -> Self {
         let mut known: Vec<_> = processes
             .iter()
             .filter_map(|process| Some((process.exit_time.value().is_none(), process.pid, *process.address.value()?)))
             .collect();
         known.sort_unstable();
-        Self { scope, findings: Vec::new(), objects: known.into_iter().map(|(_, pid, address)| (pid, address)).collect() }
+        let objects = known.into_iter().map(|(_, pid, address)| (pid, address)).collect();
+        Self { scope, findings: Vec::new(), objects, hidden: HashSet::new() }
     }
 
     fn add(&mut self, kind: Subject, process: Option<(u32, &str)>, subject: String, case: Case, table: &Table, address: VirtAddr) {
@@ -253,7 +249,7 @@ impl List {
     }
 
     /// A process with what was found of it. Connections alone are no finding, but they add to one.
-    fn process(&mut self, process: &Process, mut case: Case, sockets: &[&Socket]) {
+    pub(super) fn process(&mut self, process: &Process, mut case: Case, sockets: &[&Socket]) {
         let owns = |socket: &&&Socket| socket.process_address == process.address && remote(socket).is_some();
         let mut ends: Vec<_> = sockets.iter().filter(owns).map(|socket| far_end(socket)).collect();
         ends.sort_unstable();
@@ -283,24 +279,48 @@ impl List {
         }
     }
 
-    fn modules(&mut self, modules: &Answer<Module>) {
+    pub(super) fn modules(&mut self, modules: &Answer<Module>) {
         for module in modules.iter().filter(|module| module.state == "hidden") {
             let mut case = Case::default();
             case.add(&rules::hidden_module, format!("seen by {}, and not on the list", module.sources.join(", ").replace('_', " ")));
+            self.hidden.insert(module.name.clone());
             let subject = format!("module {}: {}", module.name, rules::hidden_module.meaning);
             self.add(Subject::Module, None, subject, case, &Module::TABLE, module.address);
         }
     }
 
+    /// Whether code lies in no module, or in one that is hidden.
+    fn strange(&self, module: &Known<String>) -> bool {
+        match module {
+            Known::Value(module) => self.hidden.contains(module),
+            Known::Absent => true,
+            // What cannot be read accuses nobody.
+            Known::Unreadable(_) => false,
+        }
+    }
+
+    pub(super) fn callbacks(&mut self, callbacks: &Answer<Callback>) {
+        for row in callbacks.iter().filter(|row| self.strange(&row.module)).collect::<Vec<_>>() {
+            let detail = row.detail.value().map(|detail| format!(" ({detail})")).unwrap_or_default();
+            let what = format!("{} callback in {}{detail}", row.kind.replace('_', " "), row.list);
+            self.hook(what, row.function, &row.module, &Callback::TABLE, row.address);
+        }
+    }
+
     /// A place where the kernel calls code that it does not list.
-    fn hook(&mut self, what: String, target: String, table: &Table, at: VirtAddr) {
+    fn hook(&mut self, what: String, target: VirtAddr, module: &Known<String>, table: &Table, at: VirtAddr) {
         let mut case = Case::default();
-        case.add(&rules::hook, format!("leads to {target}"));
+        case.add(&rules::hook, format!("leads to {target}, in {}", module.value().map_or("no module", String::as_str)));
         self.add(Subject::Hook, None, format!("{what}: {}", rules::hook.meaning), case, table, at);
     }
 
     /// Handles to processes that give power over them, held by what is no part of the system.
-    fn handles<'a>(&mut self, handles: &Answer<Handle>, processes: &Answer<Process>, user: impl Fn(&Process) -> Option<&'a str>) {
+    pub(super) fn handles<'a>(
+        &mut self,
+        handles: &Answer<Handle>,
+        processes: &Answer<Process>,
+        user: impl Fn(&Process) -> Option<&'a str>,
+    ) {
         let by_address: HashMap<VirtAddr, &Process> =
             processes.iter().filter_map(|process| Some((*process.address.value()?, process))).collect();
         for handle in handles.iter().filter(|handle| handle.r#type.value().is_some_and(|kind| kind == "Process")) {
@@ -326,7 +346,7 @@ impl List {
     }
 
     /// One finding for each shell, with all its commands of the kind.
-    fn commands(&mut self, history: &Answer<ShellHistory>) {
+    pub(super) fn commands(&mut self, history: &Answer<ShellHistory>) {
         let mut shells: Vec<(u32, &str, VirtAddr, Case)> = Vec::new();
         for entry in history.iter() {
             let held = COMMANDS.iter().find(|words| words.iter().all(|word| entry.command.contains(word)));
@@ -346,7 +366,7 @@ impl List {
         }
     }
 
-    fn log(&mut self, log: &Answer<LogRecord>) {
+    pub(super) fn log(&mut self, log: &Answer<LogRecord>) {
         for record in log.iter().filter(|record| UNSIGNED.iter().any(|words| record.text.contains(words))) {
             let mut case = Case::default();
             case.add(&rules::unsigned_module, record.text.clone());

@@ -24,6 +24,7 @@ rules! {
     no_content -25 "no page of it holds anything", "nothing; it may have been reserved for code that never came";
     engine -15 "code made at run time is what a just-in-time compiler in this process does, and nothing else speaks against it",
         "compare it with the same program's other processes";
+    peers -15 "every other process of the same program has the same code, and nothing else speaks against it", "look at one of them for all";
     elf_header 45 ["T1620"] "an ELF header in memory that no file backs", "dump the region and look at the program";
     pe_header 45 ["T1620"] "a PE header in memory that no file backs", "dump the region and look at the program";
     first_page_empty 15 ["T1620"] "zeros where a header would be, content behind them", "dump the region; the header may have been wiped";
@@ -32,6 +33,10 @@ rules! {
     rewritten_code 35 ["T1574"] "code that differs from the file's", "follow the first changed instruction; a jump leads to the hook";
     private_code_pages 30 ["T1055"] "code pages of the process's own, though a file backs them", "compare them with the file";
     thread_start 25 ["T1055"] "a thread began in it", "look at the thread's stack and at what the code calls";
+    queued_call 30 ["T1055.004"] "a call queued to a thread (APC) leads into it", "see which process queued it; disassemble it where the call leads";
+    import_hook 30 ["T1056.004"] "a library calls it in the place of a function it imports", "disassemble it where the import leads";
+    detour 30 ["T1056.004"] "the rewritten code of a library jumps into it", "disassemble it where the jump leads";
+    no_file 60 ["T1055.013"] "the image of a program that has no file", "dump the region: there is nothing on the disk";
     memfd_executable 50 ["T1620"] "code run from a file that never had a name", "dump the region; see who made the file";
     deleted_file 45 ["T1070.004"] "code run from a file that has been deleted", "dump the region: the file is gone from the disk";
     not_evaluable 0 "pages that the image does not hold", "give the page file, if there is one";

@@ -2,22 +2,122 @@
 
 use super::case::Case;
 use super::rules;
-use crate::facts::{Behind, Exhibit, Indicator, Scope, Sink, Suspicious, ToCell};
+use crate::address::VirtAddr;
+use crate::facts::{Behind, Exhibit, Indicator, Known, Scope, Sink, Suspicious, ToCell, Way};
 use crate::linux::{self, Linux};
 use crate::windows::{self, Windows};
+use sha2::{Digest, Sha256};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 pub fn of_linux(linux: &Linux, scope: Scope, out: &mut Sink<Suspicious>) {
-    linux::exhibits(linux, scope, out, judge);
+    judge_all(scope, out, |scope, out, show| linux::exhibits(linux, scope, out, show));
 }
 
 pub fn of_windows(windows: &Windows, scope: Scope, out: &mut Sink<Suspicious>) {
-    windows::exhibits(windows, scope, out, judge);
+    judge_all(scope, out, |scope, out, show| windows::exhibits(windows, scope, out, show));
 }
 
-fn judge(exhibit: Exhibit, out: &mut Sink<Suspicious>) {
+type Show<'a> = &'a mut dyn FnMut(Exhibit, &mut Sink<Suspicious>);
+
+/// Judges the regions of the processes that a query is about. What looks suspicious for nothing but being there is then held against the
+/// other processes of the same program, whatever the query was about: a process is judged alike by itself and among all.
+fn judge_all(scope: Scope, out: &mut Sink<Suspicious>, walk: impl Fn(Scope, &mut Sink<Suspicious>, Show<'_>)) {
+    let mut peers = Peers::default();
+    let mut rows = Vec::new();
+    walk(scope, out, &mut |exhibit, out| {
+        peers.meet(&exhibit);
+        let code = Code::of(&exhibit);
+        if let Some(row) = judge(exhibit) {
+            out.push(row.clone());
+            rows.push((code, row));
+        }
+    });
+    if !rows.iter().any(|(code, row)| code.is_some() && only_private(&row.indicators)) {
+        return;
+    }
+    if scope != Scope::Machine {
+        peers = Peers::default();
+        walk(Scope::Machine, &mut out.beside(), &mut |exhibit, _| peers.meet(&exhibit));
+    }
+    if out.cancelled() {
+        return;
+    }
+    let mut cleared = false;
+    for (code, row) in rows.iter_mut().filter(|(_, row)| only_private(&row.indicators)) {
+        if let Some(others) = code.as_ref().and_then(|code| peers.others(code)) {
+            let mut case = Case { indicators: std::mem::take(&mut row.indicators) };
+            case.add(&rules::peers, format!("{others} others have it, all that run {}", code.as_ref().map_or("", |code| &code.program)));
+            (row.score, row.verdict, row.indicators, cleared) = (case.score(), case.verdict(), case.indicators, true);
+        }
+    }
+    if cleared {
+        out.preview();
+        out.extend(rows.into_iter().map(|(_, row)| row));
+    }
+}
+
+/// Code that no file backs, as its pages begin, in processes of one program.
+#[derive(PartialEq, Eq, Hash)]
+struct Code {
+    program: Arc<str>,
+    pages: [u8; 32],
+}
+
+impl Code {
+    fn of(exhibit: &Exhibit) -> Option<Self> {
+        let whole = exhibit.behind == Behind::Nothing && !exhibit.content.is_empty() && exhibit.unread == 0;
+        let program = Arc::clone(exhibit.program.as_ref().filter(|_| whole)?);
+        let mut sum = Sha256::new();
+        sum.update(exhibit.pages.to_le_bytes());
+        for (at, bytes) in &exhibit.content {
+            sum.update((at.0 - exhibit.start.0).to_le_bytes());
+            sum.update(bytes);
+        }
+        Some(Self { program, pages: sum.finalize().into() })
+    }
+}
+
+/// The processes of each program, and those that have some code.
+#[derive(Default)]
+struct Peers {
+    of: HashMap<Arc<str>, HashSet<VirtAddr>>,
+    with: HashMap<Code, HashSet<VirtAddr>>,
+}
+
+impl Peers {
+    /// Of fewer, it is no habit of the program.
+    const LEAST: usize = 3;
+
+    fn meet(&mut self, exhibit: &Exhibit) {
+        if let Some(program) = &exhibit.program {
+            self.of.entry(Arc::clone(program)).or_default().insert(exhibit.process_address);
+        }
+        if let Some(code) = Code::of(exhibit) {
+            self.with.entry(code).or_default().insert(exhibit.process_address);
+        }
+    }
+
+    /// How many others have it, if all have.
+    fn others(&self, code: &Code) -> Option<usize> {
+        let (all, with) = (self.of.get(&code.program)?.len(), self.with.get(code)?.len());
+        (with >= Self::LEAST && with == all).then(|| with - 1)
+    }
+}
+
+/// Whether nothing is held against a region but that code lies in memory without a file.
+fn only_private(indicators: &[Indicator]) -> bool {
+    indicators.iter().all(|indicator| std::ptr::eq(indicator.rule, &rules::private_executable))
+}
+
+pub(super) fn judge(exhibit: Exhibit) -> Option<Suspicious> {
     let mut case = Case::default();
     match exhibit.behind {
         Behind::Nothing => judge_private(&exhibit, &mut case),
+        Behind::Nowhere => {
+            case.add(&rules::no_file, "its section was made as an image, and keeps no file");
+            judge_file(&exhibit, &mut case);
+        }
         Behind::File { program, deleted, anonymous } => {
             judge_file(&exhibit, &mut case);
             let what = if program { "the program" } else { "code" };
@@ -29,14 +129,14 @@ fn judge(exhibit: Exhibit, out: &mut Sink<Suspicious>) {
             }
         }
     }
-    if case.indicators.is_empty() {
-        return;
+    if case.is_empty() {
+        return None;
     }
     if exhibit.unread > 0 {
         let detail = format!("{} of {} pages are not in the image", exhibit.unread, exhibit.pages);
         case.add(&rules::not_evaluable, detail);
     }
-    out.push(Suspicious {
+    Some(Suspicious {
         pid: exhibit.pid,
         process: exhibit.process,
         start: exhibit.start,
@@ -49,7 +149,7 @@ fn judge(exhibit: Exhibit, out: &mut Sink<Suspicious>) {
         head: exhibit.head,
         process_address: exhibit.process_address,
         ..Suspicious::default()
-    });
+    })
 }
 
 /// Executable memory that no file backs.
@@ -83,8 +183,12 @@ fn judge_private(exhibit: &Exhibit, case: &mut Case) {
     if let Some((tid, start)) = exhibit.threads.first() {
         case.add(&rules::thread_start, format!("thread {tid} began at {start}"));
     }
-    let only = |indicator: &Indicator| std::ptr::eq(indicator.rule, &rules::private_executable);
-    if let (true, Some(engine)) = (case.indicators.iter().all(only), exhibit.images.iter().find(|image| is_engine(image))) {
+    for (way, rule) in [(Way::Apc, &rules::queued_call), (Way::Import, &rules::import_hook), (Way::Detour, &rules::detour)] {
+        if let Some(entrance) = exhibit.entrances.iter().find(|entrance| entrance.way == way) {
+            case.add(rule, format!("{}, at {}", entrance.from, entrance.to));
+        }
+    }
+    if let (true, Some(engine)) = (only_private(&case.indicators), exhibit.images.iter().find(|image| is_engine(image, exhibit.pid))) {
         case.add(&rules::engine, format!("{engine} is loaded, and the code has no sign of another origin"));
     }
 }
@@ -115,43 +219,75 @@ fn shellcode(bytes: &[u8]) -> Option<String> {
     }
 }
 
-/// Compilers at run time, by the libraries that hold them: the kernel's own record of what is mapped, from a folder of the system or of
-/// installed programs.
-fn is_engine(image: &str) -> bool {
+/// Libraries that hold a compiler at run time, by the beginning of their names; and programs that are one themselves.
+const ENGINE_LIBRARIES: [&str; 38] = [
+    // Java.
+    "jvm.dll",
+    "libjvm",
+    "libj9jit",
+    "j9jit",
+    // .NET.
+    "clr.dll",
+    "clrjit",
+    "coreclr",
+    "libcoreclr",
+    "libclrjit",
+    "libmono",
+    "mono-2.0",
+    "mscorwks.dll",
+    // JavaScript.
+    "v8.dll",
+    "libv8",
+    "libnode",
+    "chrome.dll",
+    "chrome_elf.dll",
+    "msedge.dll",
+    "libcef",
+    "chakra",
+    "jscript",
+    "mozjs",
+    "libmozjs",
+    "xul.dll",
+    "libxul",
+    "libjavascriptcore",
+    "libqt5qml",
+    "libqt6qml",
+    "qt6qml.dll",
+    // Lua, PHP, Julia, regular expressions, shaders and what else LLVM compiles.
+    "libluajit",
+    "lua51.dll",
+    "opcache.so",
+    "libjulia",
+    "libpcre",
+    "libqemu",
+    "libllvm",
+    "llvmjit.so",
+    "libgallium",
+];
+const ENGINE_PROGRAMS: [&str; 13] = [
+    "node",
+    "node.exe",
+    "nodejs",
+    "deno",
+    "bun",
+    "chrome",
+    "chromium",
+    "electron",
+    "luajit",
+    "luajit.exe",
+    "pypy3",
+    "beam.smp",
+    "qemu-system-x86_64",
+];
+
+/// Whether a file that a process has mapped as code compiles at run time: the kernel's own record of what is mapped, from a folder of the
+/// system or of installed programs. On Linux also the record that engines keep for profilers (jitdump), which they map as code.
+fn is_engine(image: &str, pid: u32) -> bool {
     let image = image.to_lowercase().replace('\\', "/");
     let installed = ["/windows/", "/program files", "/usr/", "/opt/", "/lib", "/snap/"].iter().any(|folder| image.starts_with(folder));
     let file = image.rsplit('/').next().unwrap_or_default();
-    let engines = [
-        "clr.dll",
-        "coreclr",
-        "clrjit",
-        "libcoreclr",
-        "libclrjit",
-        "jvm.dll",
-        "libjvm",
-        "v8.dll",
-        "libv8",
-        "chakra",
-        "jscript",
-        "mozjs",
-        "libmozjs",
-        "xul.dll",
-        "libxul",
-        "chrome.dll",
-        "chrome_elf.dll",
-        "msedge.dll",
-        "libcef",
-        "libluajit",
-        "lua51.dll",
-        "libpcre",
-        "libmono",
-        "mono-2.0",
-        "libjavascriptcore",
-        "libnode",
-        "libqemu",
-        "libllvm",
-    ];
-    installed && engines.iter().any(|engine| file.starts_with(engine))
+    let known = ENGINE_LIBRARIES.iter().any(|engine| file.starts_with(engine)) || ENGINE_PROGRAMS.contains(&file);
+    (installed && known) || file == format!("jit-{pid}.dump")
 }
 
 /// Code mapped from a file: is it still the file's?
@@ -162,7 +298,12 @@ fn judge_file(exhibit: &Exhibit, case: &mut Case) {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     if let Some(change) = exhibit.changes.first() {
         let (count, was, is) = (exhibit.changes.len(), hex(&change.was), hex(&change.is));
-        case.add(&rules::rewritten_code, format!("{count} of its pages differ from the file: at {} was {was}, is {is}", change.at));
+        let jump = change.detour.as_ref().map_or(String::new(), |detour| match &detour.file {
+            Known::Value(file) => format!(", a jump to {} in {file}", detour.to),
+            Known::Absent => format!(", a jump to {}, which no file backs", detour.to),
+            Known::Unreadable(_) => format!(", a jump to {}", detour.to),
+        });
+        case.add(&rules::rewritten_code, format!("{count} of its pages differ from the file: at {} was {was}, is {is}{jump}", change.at));
     } else if let Some(at) = exhibit.copies.first() {
         let count = exhibit.copies.len();
         case.add(
@@ -174,11 +315,9 @@ fn judge_file(exhibit: &Exhibit, case: &mut Case) {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::address::VirtAddr;
-    use crate::facts::{Known, Protection, Rows, Verdict};
-    use std::sync::Arc;
+    use crate::facts::{Protection, Verdict};
 
     const START: VirtAddr = VirtAddr(0x7f00_0000_0000);
 
@@ -203,11 +342,7 @@ mod tests {
     }
 
     fn verdict(exhibit: Exhibit) -> Option<(Verdict, Vec<&'static str>)> {
-        let mut sink = Sink::new(Arc::default());
-        judge(exhibit, &mut sink);
-        let answer = sink.finish();
-        assert!(answer.len() <= 1);
-        let row = answer.row(0)?;
+        let row = judge(exhibit)?;
         Some((row.verdict, row.indicators.iter().map(|indicator| indicator.rule.id).collect()))
     }
 
@@ -235,7 +370,10 @@ mod tests {
         // cld; and rsp, -10h; call; ...; mov rdx, gs:[rdx+60h]
         let shellcode = [0xfc, 0x48, 0x83, 0xe4, 0xf0, 0xe8, 0xc0, 0, 0, 0, 0x65, 0x48, 0x8b, 0x52, 0x60];
         assert_eq!(with(&shellcode), (Verdict::LikelyInjected, vec!["private_executable", "shellcode"]));
-        assert!(!is_engine("\\Users\\mara\\clr.dll") && is_engine("/usr/lib/jvm/java-17/lib/server/libjvm.so"));
+        let engine = |image| is_engine(image, 7);
+        assert!(!engine("\\Users\\mara\\clr.dll") && engine("/usr/lib/jvm/java-17/lib/server/libjvm.so"));
+        assert!(engine("/usr/bin/node") && !engine("/usr/bin/node_exporter") && !engine("/tmp/node"));
+        assert!(engine("/root/.debug/jit/java-jit-1/jit-7.dump") && !engine("/root/.debug/jit/java-jit-1/jit-8.dump"));
     }
 
     #[test]
@@ -252,5 +390,27 @@ mod tests {
         assert_eq!(verdict(file(true)).unwrap().1, ["deleted_file"]);
         let copied = Exhibit { copies: vec![START], ..file(false) };
         assert_eq!(verdict(copied).unwrap().1, ["private_code_pages"]);
+    }
+
+    /// The rules that apply to each region of a machine where every process has one, and `other` something else in one of them.
+    pub fn among_peers(processes: u64, scope: Scope, other: Option<u64>) -> Vec<Vec<&'static str>> {
+        let mut sink = Sink::new(Arc::default());
+        judge_all(scope, &mut sink, |scope, out, show| {
+            for index in (0..processes).filter(|index| scope.admits(*index as u32, VirtAddr(*index))) {
+                let code = if other == Some(index) { 0xcc } else { 0x48 };
+                let exhibit = private(vec![(START, vec![code, 0x89, 0x5c, 0x24, 0x08])]);
+                show(Exhibit { process_address: VirtAddr(index), program: Some("\\Windows\\x.exe".into()), ..exhibit }, out);
+            }
+        });
+        sink.finish().iter().map(|row| row.indicators.iter().map(|indicator| indicator.rule.id).collect()).collect()
+    }
+
+    #[test]
+    fn what_all_processes_of_a_program_have_is_their_habit() {
+        let (alone, shared) = (vec!["private_executable"], vec!["private_executable", "peers"]);
+        assert_eq!(among_peers(3, Scope::Machine, None), vec![shared.clone(); 3]);
+        assert_eq!(among_peers(3, Scope::Process(VirtAddr(1)), None), [shared], "alike by itself and among all");
+        assert_eq!(among_peers(2, Scope::Machine, None), vec![alone.clone(); 2], "too few");
+        assert_eq!(among_peers(4, Scope::Machine, Some(2)), vec![alone; 4], "not all have it");
     }
 }

@@ -183,6 +183,10 @@ impl Image {
     pub fn size(&self) -> u64 {
         self.files.iter().map(|file| file.len()).sum()
     }
+    /// The files that make up the image, as they lie on the disk.
+    pub(crate) fn files(&self) -> &[Arc<dyn Source>] {
+        &self.files
+    }
     pub fn runs(&self) -> &[PhysRange] {
         self.memory.runs()
     }

@@ -4,7 +4,7 @@ use super::Linux;
 use super::clock::Clock;
 use super::pages::LinuxPages;
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::facts::{Check, Info, Known, Origin, ReadError, Watch};
+use crate::facts::{Check, Info, Kept, Known, Origin, ReadError, Watch};
 use crate::image::{Chunk, Image};
 use crate::paging::{AddressSpace, Levels};
 use crate::symbols::{Btf, Context, Found, Profile, SymbolTable, TypeSource, VmcoreInfo, kallsyms, open_symbols};
@@ -114,7 +114,7 @@ impl Linux {
             warnings: image.warnings().iter().cloned().chain(useless).collect(),
         };
         let boot_time = clock.ok().map(|clock| clock.boot);
-        Ok(Self { image, space, profile, info, direct_map, boot_time, listed: OnceLock::new(), roster: OnceLock::new() })
+        Ok(Self { image, space, profile, info, direct_map, boot_time, listed: OnceLock::new(), roster: Kept::default() })
     }
 }
 

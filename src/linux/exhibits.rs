@@ -40,6 +40,7 @@ fn of_task<T: Record>(
     let program = mm.follow("exe_file")?.and_then(|file| file.pointer("f_inode").ok());
     let code = mappings.iter().filter(|mapping| mapping.protection.execute).filter_map(|mapping| mapping.file.as_ref());
     let images: Arc<[String]> = code.filter_map(|file| path::of_file(file).ok()).map(path::FilePath::shown).collect();
+    let runs = mm.follow("exe_file")?.and_then(|file| path::of_file(&file).ok()).map(|path| Arc::from(path.shown()));
     for mapping in mappings.iter().filter(|mapping| !linux.is_special(mapping)) {
         if out.cancelled() {
             return Ok(());
@@ -47,7 +48,7 @@ fn of_task<T: Record>(
         let (_, rights) = space.resident(mapping.start, mapping.end);
         if mapping.protection.execute || rights.is_some_and(|rights| rights.execute) {
             let exhibit = linux.exhibit(task, &space, mapping, rights, program);
-            show(Exhibit { images: Arc::clone(&images), ..exhibit }, out);
+            show(Exhibit { images: Arc::clone(&images), program: runs.clone(), ..exhibit }, out);
         }
     }
     Ok(())
@@ -137,7 +138,11 @@ impl Linux {
 
     /// The frame of a file's page in the page cache.
     pub(super) fn cached_page(&self, file: &Object<'_>, index: u64) -> Option<PhysAddr> {
-        let cache = file.follow_some("f_mapping").ok()?;
+        self.page_in(&file.follow_some("f_mapping").ok()?, index)
+    }
+
+    /// The frame of a page in a cache of pages.
+    pub(super) fn page_in(&self, cache: &Object<'_>, index: u64) -> Option<PhysAddr> {
         let pages = cache.inner(if cache.has("i_pages") { "i_pages" } else { "page_tree" }).ok()?;
         let (start, page) = super::xarray::at(&pages, index).ok()??;
         self.frame_of(page).ok().map(|frame| frame.offset((index - start) * PAGE_SIZE))

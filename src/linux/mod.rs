@@ -1,7 +1,10 @@
 //! Linux facts: the kernel found in an image, and what its structures say.
 
+mod bpf;
+mod callbacks;
 mod capabilities;
 mod clock;
+mod code;
 mod detect;
 mod environment;
 mod exhibits;
@@ -24,6 +27,8 @@ mod syscalls;
 mod tasks;
 mod xarray;
 
+pub use bpf::bpf_programs;
+pub use callbacks::callbacks;
 pub use capabilities::capabilities;
 pub use environment::environment;
 pub use exhibits::exhibits;
@@ -62,7 +67,7 @@ pub struct Linux {
     direct_map: VirtAddr,
     boot_time: Option<Time>,
     listed: OnceLock<Roster>,
-    roster: OnceLock<Arc<Roster>>,
+    roster: Kept<Roster>,
 }
 
 impl Linux {

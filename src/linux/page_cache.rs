@@ -1,12 +1,15 @@
 //! Files of which the page cache holds something, by the inodes of every file system.
 
 use super::{Linux, mounts, path};
-use crate::address::{PAGE_SIZE, VirtAddr};
+use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::linux::CachedFile;
-use crate::facts::{Known, ReadError, Scope, Sink};
+use crate::facts::{Known, ReadError, Rows as _, Scope, Sink, State, Time, Watch};
 use crate::symbols::Object;
+use std::sync::Arc;
 
 const MOST_INODES: usize = 1 << 22;
+/// Pages of one file that are looked for.
+const MOST_PAGES: u64 = 1 << 20;
 /// Mounts of one file system that are looked at for one that leads to a file.
 const MOST_MOUNTS: usize = 64;
 
@@ -69,6 +72,52 @@ pub fn page_cache(linux: &Linux, scope: Scope, out: &mut Sink<CachedFile>) {
     }
 }
 
+/// Files of one path are found in full or in part, and that is where.
+pub struct Cached {
+    pub path: String,
+    pub size: u64,
+    pub deleted: bool,
+    /// Pages that are in memory, by their number in the file.
+    pub pages: Vec<(u64, PhysAddr)>,
+}
+
+impl Linux {
+    /// The files in the page cache whose paths `wanted` picks, and what is to be said of the search.
+    pub fn cached_files(&self, wanted: impl Fn(&str) -> bool, watch: &Arc<Watch>) -> (Vec<Cached>, Vec<String>) {
+        let mut rows = Sink::<CachedFile>::new(Arc::clone(watch));
+        page_cache(self, Scope::Machine, &mut rows);
+        let rows = rows.finish();
+        let mut notes = if rows.is_empty() || rows.state() == State::Cut { rows.notes().to_vec() } else { Vec::new() };
+        let mut files = Vec::new();
+        for row in rows.iter() {
+            let (Some(path), Some(size)) = (row.path.value().filter(|path| wanted(path)), row.size.value()) else { continue };
+            match self.pages_of(row.address, *size, row.cached_pages, watch) {
+                Ok(pages) => files.push(Cached { path: path.clone(), size: *size, deleted: row.deleted, pages }),
+                Err(why) => notes.push(format!("{path}: {why}")),
+            }
+        }
+        (files, notes)
+    }
+
+    /// Looks for as many pages as the inode says it has.
+    fn pages_of(&self, inode: VirtAddr, size: u64, count: u64, watch: &Watch) -> Result<Vec<(u64, PhysAddr)>, ReadError> {
+        let cache = self.context().object("inode", inode)?.follow_some("i_mapping")?;
+        let mut pages = Vec::new();
+        for index in 0..size.div_ceil(PAGE_SIZE).min(MOST_PAGES) {
+            if pages.len() as u64 >= count || watch.cancelled() {
+                break;
+            }
+            pages.extend(self.page_in(&cache, index).map(|frame| (index, frame)));
+        }
+        Ok(pages)
+    }
+
+    /// A page of physical memory.
+    pub fn physical(&self, frame: PhysAddr, out: &mut [u8; PAGE_SIZE as usize]) -> Result<(), ReadError> {
+        self.image.read(frame, out)
+    }
+}
+
 fn kind(file_system: &Object<'_>) -> Result<String, ReadError> {
     file_system.context().space.text(file_system.follow_some("s_type")?.pointer("name")?, 64)
 }
@@ -109,9 +158,26 @@ fn describe(inode: &Object<'_>, mounts: &[Object<'_>], file_system: &CachedFile)
         inode: inode.uint("i_ino").into(),
         size: inode.uint("i_size").into(),
         cached_pages,
+        modify_time: time(inode, ["i_mtime", "__i_mtime"], ["i_mtime_sec", "i_mtime_nsec"]).into(),
+        change_time: time(inode, ["i_ctime", "__i_ctime"], ["i_ctime_sec", "i_ctime_nsec"]).into(),
+        access_time: time(inode, ["i_atime", "__i_atime"], ["i_atime_sec", "i_atime_nsec"]).into(),
         address: inode.address,
         ..file_system.clone()
     }))
+}
+
+/// A time of an inode: a timespec64 until 6.10 (with underscores from 6.6 on), then a pair of numbers.
+fn time(inode: &Object<'_>, whole: [&'static str; 2], parts: [&'static str; 2]) -> Result<Time, ReadError> {
+    let whole = whole.into_iter().find(|name| inode.has(name)).map(|name| inode.inner(name)).transpose()?;
+    let (seconds, fraction) = match whole {
+        Some(time) => (time.uint("tv_sec")?, time.uint("tv_nsec")?),
+        None => (inode.uint(parts[0])?, inode.uint(parts[1])?),
+    };
+    // The kernel's own mark on a ctime that someone has asked for (I_CTIME_QUERIED).
+    let fraction = fraction & 0x7fff_ffff;
+    let sound = Some(fraction).filter(|fraction| *fraction < 1_000_000_000);
+    let time = sound.and_then(|fraction| Time::from_nanoseconds(i128::from(seconds as i64) * 1_000_000_000 + i128::from(fraction), 9));
+    time.ok_or(ReadError::Implausible("time of an inode"))
 }
 
 /// By the first of its names, on the first mount that holds it; None where there is no name, or no mount.

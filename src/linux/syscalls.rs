@@ -1,11 +1,11 @@
 //! System call tables.
 
+use super::code::{self, Code};
 use super::{Linux, modules};
 use crate::address::VirtAddr;
 use crate::facts::linux::SystemCall;
-use crate::facts::{Known, Module, ReadError, Scope, Sink};
+use crate::facts::{ReadError, Scope, Sink};
 use crate::symbols::Context;
-use std::ops::Range;
 
 /// x86-64 has less than 600 system calls, those of x32 among them.
 const MOST_CALLS: u64 = 1024;
@@ -16,8 +16,8 @@ pub fn syscall_table(linux: &Linux, scope: Scope, out: &mut Sink<SystemCall>) {
     // The tables belong to the machine, whichever process is asked about.
     let _ = scope;
     let context = linux.context();
-    let text = kernel_text(context);
-    if let Err(why) = &text {
+    let code = Code::find(linux, out);
+    if let Err(why) = &code {
         out.note(format!("where the kernel's code lies is not known, so that none can be called hooked: {why}"));
     }
     let mut tables = Vec::new();
@@ -35,7 +35,6 @@ pub fn syscall_table(linux: &Linux, scope: Scope, out: &mut Sink<SystemCall>) {
              table alone has no effect on programs",
         );
     }
-    let mut modules = None;
     for (table, start) in tables {
         for (index, address) in (0..length(context, table, start)).zip((start.0..).step_by(8).map(VirtAddr)) {
             if out.cancelled() {
@@ -47,25 +46,14 @@ pub fn syscall_table(linux: &Linux, scope: Scope, out: &mut Sink<SystemCall>) {
             if table == NATIVE {
                 row.name = expected(context, index).unwrap_or_default().into();
             }
-            if let (Ok(function), Ok(text)) = (function, &text) {
+            if let (Ok(function), Ok(code)) = (function, &code) {
                 row.symbol = linux.name_at(function).into();
-                let inside = text.contains(&function);
-                row.state = if inside { "ok" } else { "hooked" };
-                row.module = if inside {
-                    Known::Value("kernel".to_owned())
-                } else {
-                    let modules = modules.get_or_insert_with(|| code_of_modules(linux, out));
-                    modules.iter().find(|(_, code)| code.contains(&function)).map(|(name, _)| name.clone()).into()
-                };
+                row.module = code.owner(function);
+                row.state = if row.module.value().is_some_and(|module| module == code::KERNEL) { "ok" } else { "hooked" };
             }
             out.push(row);
         }
     }
-}
-
-fn kernel_text(context: Context<'_>) -> Result<Range<VirtAddr>, ReadError> {
-    let (start, end) = (context.symbol("_text").or_else(|_| context.symbol("_stext"))?, context.symbol("_etext")?);
-    if start < end { Ok(start..end) } else { Err(ReadError::Implausible("_etext")) }
 }
 
 /// The entries up to the next symbol. Constants without names may follow the table before that, so it ends with the last entry that
@@ -103,16 +91,4 @@ fn expected(context: Context<'_>, index: u64) -> Result<Option<String>, ReadErro
     let name = context.space.text(entry.pointer("name")?, 64)?;
     let named = |name: &&str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     Ok(name.strip_prefix("sys_").filter(named).map(str::to_owned))
-}
-
-/// The code of all modules, the hidden ones as well.
-fn code_of_modules(linux: &Linux, out: &mut Sink<SystemCall>) -> Vec<(String, Range<VirtAddr>)> {
-    let mut sink = out.beside::<Module>();
-    modules::modules(linux, Scope::Machine, &mut sink);
-    let mut code = Vec::new();
-    for row in sink.finish().iter() {
-        let Ok(module) = linux.context().object("module", row.address) else { continue };
-        code.extend(modules::code(&module).into_iter().map(|code| (row.name.clone(), code)));
-    }
-    code
 }

@@ -66,19 +66,14 @@ impl Linux {
 
     /// Processes by every road, the scan of physical memory included. A cancelled scan is not kept.
     fn roster(&self, watch: &Watch) -> Arc<Roster> {
-        if let Some(known) = self.roster.get() {
-            return Arc::clone(known);
-        }
-        let (found, unread) = self.scan(watch);
-        let mut roster = self.enumerate(Some(&found), watch);
-        if unread > 0 {
-            roster.notes.push(format!("{unread} bytes of the image could not be read; tasks in them cannot be found by the scan"));
-        }
-        let roster = Arc::new(roster);
-        if !watch.cancelled() {
-            return Arc::clone(self.roster.get_or_init(|| roster));
-        }
-        roster
+        self.roster.or_search(watch, || {
+            let (found, unread) = self.scan(watch);
+            let mut roster = self.enumerate(Some(&found), watch);
+            if unread > 0 {
+                roster.notes.push(format!("{unread} bytes of the image could not be read; tasks in them cannot be found by the scan"));
+            }
+            roster
+        })
     }
 
     /// The processes that a query is about. One process object is taken at its word; the machine means all, hidden ones too.

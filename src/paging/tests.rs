@@ -11,6 +11,7 @@ const WRITE: u64 = 2;
 const USER: u64 = 4;
 const DIRTY: u64 = 1 << 6;
 const LARGE: u64 = 1 << 7;
+const PAT: u64 = 1 << 12;
 const NO_EXECUTE: u64 = 1 << 63;
 const ROOT: u64 = 0x1000;
 const ALL: u64 = PRESENT | WRITE | USER;
@@ -135,6 +136,20 @@ fn physical_addresses_have_52_bits() {
     let space = tables.map(0x8000, 0, far | ALL).space();
     assert_eq!(space.translate(VirtAddr(0x8000)), Ok(PhysAddr(far)));
     assert_eq!(space.read(VirtAddr(0x8000), &mut [0; 4]), Err(ReadError::NotInImage(PhysAddr(far))));
+}
+
+#[test]
+fn entries_that_the_processor_refuses_are_none() {
+    let mut tables = Tables::new(Levels::Four);
+    tables.map(0x4000_0000, 1, 0x20_0000 | ALL | LARGE | PAT).map(0x4020_0000, 1, 0x20_8000 | ALL | LARGE).map(1 << 40, 3, ALL | LARGE);
+    let space = tables.space();
+    assert_eq!(space.translate(VirtAddr(0x4000_0123)), Ok(PhysAddr(0x20_0123)));
+    for at in [0x4020_0000, 1 << 40] {
+        assert_eq!(space.translate(VirtAddr(at)), Err(ReadError::Implausible("page table entry")));
+    }
+    let mut found = 0;
+    space.mapped(VirtAddr(0), VirtAddr(1 << 47), &mut |_, _, _| found += 1);
+    assert_eq!(found, 1);
 }
 
 #[test]

@@ -32,6 +32,8 @@ const WRITE: u64 = 1 << 1;
 const USER: u64 = 1 << 2;
 const DIRTY: u64 = 1 << 6;
 const LARGE: u64 = 1 << 7;
+/// In entries of large pages.
+const PAT: u64 = 1 << 12;
 const NO_EXECUTE: u64 = 1 << 63;
 /// Bits 12 to 51: physical addresses have at most 52 bits.
 pub const FRAME: u64 = 0x000f_ffff_ffff_f000;
@@ -103,19 +105,32 @@ pub fn walk(space: &AddressSpace, at: VirtAddr) -> Result<Leaf, ReadError> {
             return absent(space, at, entry, rights);
         }
         rights = rights.and(entry);
-        if level == 0 || (level <= 2 && entry & LARGE != 0) {
-            return Ok(leaf(entry, level, rights));
+        match present(entry, level, rights)? {
+            Step::Page(leaf) => return Ok(leaf),
+            Step::Table(next) => table = next,
         }
-        table = entry & FRAME;
     }
     Err(ReadError::NotMapped(at))
 }
 
-/// The page of a present entry.
-fn leaf(entry: u64, level: u8, Rights { writable, executable, user }: Rights) -> Leaf {
+enum Step {
+    Table(u64),
+    Page(Leaf),
+}
+
+/// Where a present entry leads. The processor refuses one with reserved bits set (SDM, tables 4-14 to 4-20), and so do we: it is no entry.
+fn present(entry: u64, level: u8, Rights { writable, executable, user }: Rights) -> Result<Step, ReadError> {
+    let large = level > 0 && entry & LARGE != 0;
     let size = PAGE_SIZE << (9 * level);
+    let reserved = if large { FRAME & (size - 1) & !PAT } else { 0 };
+    if entry & reserved != 0 || (large && level > 2) {
+        return Err(ReadError::Implausible("page table entry"));
+    }
+    if level > 0 && !large {
+        return Ok(Step::Table(entry & FRAME));
+    }
     let backing = PageOrigin::Ram(PhysAddr(entry & FRAME & !(size - 1)));
-    Leaf { backing, size, writable, executable, user, dirty: entry & DIRTY != 0, present: true }
+    Ok(Step::Page(Leaf { backing, size, writable, executable, user, dirty: entry & DIRTY != 0, present: true }))
 }
 
 /// The page of an entry that is not present.
@@ -215,11 +230,10 @@ impl Descent<'_> {
         let at = VirtAddr(start);
         if entry & PRESENT != 0 {
             let rights = rights.and(entry);
-            if level == 0 || (level <= 2 && entry & LARGE != 0) {
-                let leaf = leaf(entry, level, rights);
-                (self.found)(at, Leaf { backing: leaf.backing_of(at), ..leaf }, end - start);
-            } else {
-                self.table(entry & FRAME, level - 1, rights, start, end);
+            match present(entry, level, rights) {
+                Ok(Step::Page(leaf)) => (self.found)(at, Leaf { backing: leaf.backing_of(at), ..leaf }, end - start),
+                Ok(Step::Table(table)) => self.table(table, level - 1, rights, start, end),
+                Err(_) => {}
             }
         } else if level > 0 {
             // No table, no pages.

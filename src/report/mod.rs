@@ -3,8 +3,10 @@
 //! Writers read cells, never records, and know no table by name: a new table is written without a line changed here. They stream:
 //! nothing grows with the number of rows.
 
+mod case;
 mod csv;
 mod hex;
+mod html;
 mod info;
 mod json;
 mod markdown;
@@ -13,6 +15,7 @@ mod tables;
 mod text;
 mod timesketch;
 
+pub use case::write_report;
 pub use hex::HexDump;
 pub use info::write_info;
 pub use markdown::write_markdown;

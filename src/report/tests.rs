@@ -173,3 +173,59 @@ fn rows_in_pieces_are_written_as_one_answer() {
         }
     }
 }
+
+/// Both forms of a report, written by the same hand.
+fn pages(tell: impl Fn(&mut dyn case::Page)) -> [String; 2] {
+    let (mut text, mut page) = (Vec::new(), Vec::new());
+    tell(&mut markdown::Markdown(&mut text));
+    tell(&mut html::Html(&mut page));
+    [text, page].map(|bytes| String::from_utf8(bytes).unwrap())
+}
+
+#[test]
+fn a_report_keeps_text_as_text() {
+    let evil = "</td><script>alert(1)</script><img src=x onerror='y'>|a](http://x) www.x.y mail@x.y \u{202e}gpj\u{1b}[2J\n# h\u{0}";
+    let [text, page] = pages(|page| {
+        page.begin(evil).unwrap();
+        page.heading(2, evil).unwrap();
+        page.text(evil).unwrap();
+        page.fields(&[(evil, evil.to_owned())]).unwrap();
+        page.head(&[evil, "b"]).unwrap();
+        page.row(&[evil.to_owned(), evil.to_owned()]).unwrap();
+        page.foot().unwrap();
+        page.end().unwrap();
+    });
+    for all in [&text, &page] {
+        assert!(all.chars().all(|c| c == '\n' || !crate::facts::text::is_unprintable(c)), "{all}");
+        for wrong in ["<script", "<img", "</td><script", "\n# h"] {
+            assert!(!all.contains(wrong), "{wrong} in {all}");
+        }
+        assert!(all.contains("&lt;script&gt;alert(1)"));
+    }
+    assert!(!text.contains("www.") && !text.contains("http://") && !text.contains("mail@") && text.contains("\\|a\\]"), "{text}");
+    assert_eq!(text.lines().filter(|line| line.starts_with('#')).count(), 2, "{text}");
+    // Nothing but our own elements, none of which fetches or runs anything.
+    let elements: Vec<&str> = page.split('<').skip(1).filter_map(|rest| rest.split([' ', '>', '\n']).next()).collect();
+    let ours = [
+        "html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "dl", "dt", "dd", "div", "table", "thead", "tbody", "tr", "th",
+        "td",
+    ];
+    assert!(elements.iter().all(|name| *name == "!DOCTYPE" || ours.contains(&name.trim_start_matches('/'))), "{elements:?}");
+    assert!(page.contains("default-src 'none'") && !page.contains("href") && !page.contains("url("));
+}
+
+#[test]
+fn a_cancelled_report_leaves_nothing_behind() {
+    let session = crate::engine::Session::demo(Origin::Linux, &crate::facts::Watch::default()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("report");
+    let contents = crate::case::Contents { digest: true, ..crate::case::Contents::default() };
+    let watch = Arc::new(crate::facts::Watch::default());
+    let said = write_report(&session, &contents, &place, &watch).unwrap();
+    assert!(said.contains("report.html") && watch.reading().0 == session.info().size, "{said}");
+    assert!(write_report(&session, &contents, &place, &watch).unwrap_err().0.contains("not written over"));
+    watch.cancel();
+    let other = folder.path().join("other");
+    assert_eq!(write_report(&session, &contents, &other, &watch).unwrap_err().0, "cancelled; no report was written");
+    assert!(!other.exists());
+}

@@ -1,27 +1,32 @@
 //! The explorer's state, and how it changes. Draws nothing, reads no image: it answers messages, and asks for work by effects.
 
+mod case;
 mod complete;
 mod findings;
 mod hunting;
+mod notes;
 mod questions;
+mod report;
 mod resting;
 mod selecting;
 mod take;
 mod texts;
+mod times;
 mod travel;
 mod tutor;
 mod work;
 
 use super::commands::{Command, Key, Pane};
-use super::export::{Export, Writer};
+use super::export::{Export, Report, Reporter, Writer};
 use super::hunt::Hunt;
 use super::keymap::Keymap;
 use super::panes::arrange::{Arranged, Ask};
 use super::panes::bytes::{BytesView, Mode, Told, Want};
 use super::panes::link::Link;
+use super::panes::noise::Rule;
 use super::panes::overlay::Overlay;
 use super::panes::process_tree::{Beside, Order, Part, ProcessTree};
-use super::panes::table::TableView;
+use super::panes::table::{Seek, TableView};
 use super::taking::{Taking, Took};
 use super::text::counted;
 use super::theme::{Look, Role};
@@ -29,6 +34,7 @@ use super::widgets::palette::Item;
 use super::wire::Speed;
 use super::work::{Id, Ongoing};
 use crate::address::VirtAddr;
+use crate::case::{Action, Judgement, News, Object, Order as Keep};
 use crate::engine::{Entry, Hit, Space, Stretch, find_table};
 use crate::facts::{Info, Located, Rows, Scope, State};
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, MouseButton, MouseEvent, MouseEventKind};
@@ -36,6 +42,7 @@ pub use findings::FINDINGS;
 pub use hunting::Aim;
 use questions::{Prompt, Question};
 use ratatui::layout::Rect;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -86,6 +93,10 @@ pub enum Message {
     Exported(Result<String, String>),
     /// What became of bytes that were to be taken along.
     Took(Result<Took, String>),
+    /// What became of a report.
+    Reported(Result<String, String>),
+    /// What the keeper of the case has to say.
+    Kept(News),
     /// Time has passed while work goes on.
     Tick,
 }
@@ -97,6 +108,8 @@ pub struct Opened {
     /// Where the tree's scores come from.
     pub scores: Option<&'static Entry>,
     pub tables: Vec<&'static Entry>,
+    /// Folders where evidence lies.
+    pub folders: Vec<PathBuf>,
 }
 
 /// Whose rows: the tree's, its scores, or those of one of the tables.
@@ -153,6 +166,9 @@ pub enum Effect {
     StopFinding,
     Export(Export),
     Take(Taking),
+    Report(Report),
+    /// Note something in the case.
+    Keep(Keep),
     /// Hand a text to the terminal's clipboard.
     Copy(String),
     /// Begin or stop to tell what is running.
@@ -196,6 +212,11 @@ enum Choice {
     Cancel(Id),
     Hunt(Arc<Hunt>),
     Take(Taking),
+    Noted(Object),
+    Judgement(Judgement),
+    Report(report::Part),
+    Audit,
+    ExportAudit(&'static Writer),
 }
 
 /// Where things were last drawn, for the mouse.
@@ -229,7 +250,12 @@ pub struct App {
     pub overlay: Option<Overlay>,
     /// The forms in which rows can be exported.
     pub writers: &'static [Writer],
+    pub reporter: Option<Reporter>,
+    folders: Vec<PathBuf>,
+    case: case::Case,
     pub keymap: Keymap,
+    /// What the user calls noise.
+    pub noise: Arc<[Rule]>,
     pending: Option<take::Pending>,
     /// Bytes that are to be written, until one has said where.
     leaving: Option<Taking>,
@@ -272,7 +298,11 @@ impl App {
             travels: travel::Travels::default(),
             overlay: None,
             writers: &[],
+            reporter: None,
+            folders: Vec::new(),
+            case: case::Case::default(),
             keymap: Keymap::default(),
+            noise: Arc::default(),
             pending: None,
             leaving: None,
             tutor: tutor::Tutor::default(),
@@ -296,7 +326,7 @@ impl App {
 
     /// Takes a message and answers with the work that follows from it.
     pub fn update(&mut self, message: Message) -> Vec<Effect> {
-        if !matches!(message, Message::Tick) {
+        if !matches!(message, Message::Tick | Message::Kept(_)) {
             self.dirty = true;
         }
         match message {
@@ -333,9 +363,11 @@ impl App {
             Message::Running(pieces) => self.running(pieces),
             Message::Exported(Ok(said)) => {
                 self.exported_any = true;
-                self.notice = Some((Role::Text, said));
+                self.written(Action::Exported, said);
             }
-            Message::Exported(Err(why)) => self.warn(why),
+            Message::Reported(Ok(said)) => self.written(Action::Reported, said),
+            Message::Exported(Err(why)) | Message::Reported(Err(why)) => self.warn(why),
+            Message::Kept(news) => self.kept(news),
             Message::Took(result) => self.took(result),
             Message::Tick => {
                 self.rest();
@@ -349,6 +381,9 @@ impl App {
         }
         self.teach();
         self.pursue();
+        if self.info.is_some() && self.dirty {
+            self.look_round(false);
+        }
         std::mem::take(&mut self.effects)
     }
 
@@ -358,13 +393,16 @@ impl App {
         self.scores = opened.scores;
         self.tree.set_system(os);
         self.tables = opened.tables.into_iter().map(|entry| TableView::new(entry, os)).collect();
+        self.tables.iter_mut().for_each(|view| view.rules = Arc::clone(&self.noise));
         let warnings = &opened.info.warnings;
         if let Some(first) = warnings.first() {
             let more = if warnings.len() > 1 { format!(" (+{}, i shows all)", warnings.len() - 1) } else { String::new() };
             self.notice = Some((Role::Warning, format!("! {first}{more}")));
         }
         self.info = Some(opened.info);
+        self.folders = opened.folders;
         self.show_findings();
+        self.opened_now();
     }
 
     fn rows(&mut self, slot: Slot, scope: Scope, rows: Arc<dyn Rows>) {
@@ -372,6 +410,7 @@ impl App {
             Slot::Tree => {
                 let whole = rows.state() != State::Running;
                 self.tree.load(rows, &self.look);
+                self.resume();
                 // Judging all processes takes a while: it waits until there is a tree to show the scores in.
                 if let Some(entry) = self.scores.take_if(|_| whole) {
                     self.effects.push(Effect::Query { slot: Slot::Scores, entry, scope: Scope::Machine });
@@ -482,6 +521,7 @@ impl App {
             self.interrupted = false;
         }
         (self.notice, self.moved) = (None, None);
+        self.touch();
         if self.prompt.is_some() {
             return self.prompt_key(key);
         }
@@ -523,6 +563,7 @@ impl App {
             }
             MouseEventKind::Down(MouseButton::Left) => {
                 self.notice = None;
+                self.touch();
                 if self.overlay.take().is_some() || self.prompt.is_some() {
                     return;
                 }
@@ -700,6 +741,9 @@ impl App {
                 let table = self.active;
                 let Some(view) = self.table() else { return };
                 if view.filter.is_empty() && view.search.is_empty() {
+                    if view.all_times() {
+                        return self.arrange(table);
+                    }
                     self.step_out();
                 } else {
                     if view.search.is_empty() {

@@ -1,8 +1,11 @@
 //! What the user has set: a folder with `config.toml`, `keymap.toml` and themes. What is wrong in a file is said with its line.
 
 use super::keymap::Keymap;
+use super::panes::filter::{Filter, fields};
+use super::panes::noise::{self, Rule};
 use super::theme::Theme;
-use crate::engine::Error;
+use crate::engine::{Error, catalog};
+use crate::facts::Origin;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
@@ -13,6 +16,7 @@ const LONGEST: u64 = 1 << 20;
 pub struct Config {
     pub keymap: Keymap,
     pub theme: Theme,
+    pub noise: Vec<Rule>,
 }
 
 /// A file of settings.
@@ -79,6 +83,7 @@ impl Config {
             false => (path.parent().map(Path::to_owned).unwrap_or_default(), Some(path)),
         };
         let mut theme = Theme::default();
+        let mut noise = Vec::new();
         if let Some(file) = file {
             let source = Source::read(&file)?;
             source.settings(|setting| match (setting.name, setting.value.as_str()) {
@@ -86,14 +91,33 @@ impl Config {
                     theme = named(&folder, name).map_err(|why| why.unwrap_or_else(|| source.wrong(setting.at, no_theme(name))))?;
                     Ok(())
                 }
+                ("noise", _) => {
+                    let rules = setting.value.as_table().ok_or_else(|| source.wrong(setting.at, "noise wants rules: name = \"filter\""))?;
+                    noise = in_order(rules).iter().map(|rule| rule_of(rule, &source)).collect::<Result<_, _>>()?;
+                    Ok(())
+                }
                 ("theme", None) => Err(source.wrong(setting.at, "theme wants the name of a theme")),
-                (name, _) => Err(source.wrong(setting.at, format!("there is no setting {name}; there is: theme"))),
+                (name, _) => Err(source.wrong(setting.at, format!("there is no setting {name}; there are: theme, noise"))),
             })?;
         }
         let keys = folder.join("keymap.toml");
         let keymap = if keys.exists() { Keymap::parse(&Source::read(&keys)?)? } else { Keymap::default() };
-        Ok(Self { keymap, theme })
+        Ok(Self { keymap, theme, noise })
     }
+}
+
+/// A rule that says what is noise: a filter that some table can be asked with which marks noise.
+fn rule_of(setting: &Setting<'_>, source: &Source) -> Result<Rule, Error> {
+    let filter = setting.value.as_str().ok_or_else(|| source.wrong(setting.at, format!("{} wants a filter as text", setting.name)))?;
+    let mut why = "the filter is empty".to_owned();
+    for entry in catalog().iter().filter(|entry| noise::column(entry.table).is_some()) {
+        match Filter::parse(filter, &fields(entry.table, Origin::Windows)) {
+            Ok(parsed) if !parsed.is_empty() => return Ok(Rule { name: setting.name.to_owned(), filter: filter.to_owned() }),
+            Ok(_) => {}
+            Err(wrong) => why = wrong,
+        }
+    }
+    Err(source.wrong(setting.at, format!("{}: {why}", setting.name)))
 }
 
 fn no_theme(name: &str) -> String {
@@ -141,11 +165,13 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_with_file_and_line() {
         assert_eq!(error(&[("config.toml", "\ntheme = \"x\"")]).split(':').take(2).collect::<Vec<_>>(), ["config.toml", "2"]);
-        assert_eq!(error(&[("config.toml", "colour = 1")]), "config.toml:1: there is no setting colour; there is: theme");
+        assert_eq!(error(&[("config.toml", "colour = 1")]), "config.toml:1: there is no setting colour; there are: theme, noise");
         assert!(
             error(&[("config.toml", "theme = \"own\""), ("theme-own.toml", "text = \"red\"\nname = \"pinkish\"")])
                 .starts_with("theme-own.toml:2: pinkish is no colour")
         );
+        assert!(error(&[("config.toml", "[noise]\nmine = \"colour=red\"")]).starts_with("config.toml:2: mine: "));
+        assert!(error(&[("config.toml", "noise = 1")]).starts_with("config.toml:1: noise wants rules"));
         assert!(error(&[("keymap.toml", "[in-tree]\n\nfly = \"f\"")]).starts_with("keymap.toml:3: "));
         assert!(error(&[("keymap.toml", "quit = [\"q\"\nhelp")]).starts_with("keymap.toml:"));
     }

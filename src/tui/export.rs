@@ -1,5 +1,7 @@
 //! Rows into a new file, by writers that whoever starts the explorer hands over.
 
+use crate::case::Contents;
+use crate::engine::{Error, Session};
 use crate::facts::{Cell, Origin, Rows, State, Table, Watch};
 use std::any::Any;
 use std::fs::File;
@@ -14,6 +16,16 @@ pub struct Writer {
     pub name: &'static str,
     pub help: &'static str,
     pub write: fn(&dyn Rows, Origin, &mut dyn Write) -> io::Result<()>,
+}
+
+/// Writes a report into a folder; answers what to say.
+pub type Reporter = fn(&Session, &Contents, &Path, &Arc<Watch>) -> Result<String, Error>;
+
+/// A report that is to be written.
+pub struct Report {
+    pub contents: Contents,
+    pub folder: PathBuf,
+    pub write: Reporter,
 }
 
 /// Rows in the order in which they are shown.
@@ -95,6 +107,12 @@ impl Write for Watched<'_> {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
+}
+
+/// A name for a new file where the program was started; in the home folder where that is where evidence lies.
+pub fn beside_no_evidence(name: &str, evidence: &[PathBuf]) -> String {
+    let here = std::env::current_dir().and_then(std::fs::canonicalize);
+    if here.is_ok_and(|here| evidence.contains(&here)) { format!("~/{name}") } else { name.to_owned() }
 }
 
 /// A path as it was typed, `~` being the home folder.

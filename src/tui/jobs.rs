@@ -2,7 +2,7 @@
 //! answers with messages. Each table has one running and one waiting query; the newest takes the place of the one that waits.
 
 use super::app::{Effect, Message, Slot, Work};
-use super::export::Export;
+use super::export::{Export, Report};
 use super::hunt::Hunt;
 use super::panes::arrange::{Arranged, arrange};
 use super::panes::bytes::{Reading, Survey, Told, Want};
@@ -41,6 +41,7 @@ pub struct Jobs {
     locating: Numbered<Option<Located>>,
     taking: Vec<Task<Result<Took, String>>>,
     exporting: Vec<Task<Result<String, String>>>,
+    reporting: Vec<Task<Result<String, String>>>,
     began: Option<Instant>,
     /// When what is running was last told, if that is wanted.
     listed: Option<Option<Instant>>,
@@ -76,6 +77,7 @@ impl Jobs {
             locating: None,
             taking: Vec::new(),
             exporting: Vec::new(),
+            reporting: Vec::new(),
             began: None,
             listed: None,
         }
@@ -120,10 +122,15 @@ impl Jobs {
                 let session = self.session.clone();
                 self.taking.push(Task::start(move |watch| taking.run(&session, watch)));
             }
+            Effect::Report(Report { contents, folder, write }) => {
+                let session = self.session.clone();
+                let task = Task::start(move |watch| write(&session, &contents, &folder, watch).map_err(|why| why.0));
+                self.reporting.push(task);
+            }
             Effect::Cancel => self.cancel(),
             Effect::CancelOne(id) => self.stop(id),
             Effect::ListWork(wanted) => self.listed = wanted.then_some(None),
-            Effect::Copy(_) | Effect::Suspend | Effect::Redraw | Effect::Quit => (),
+            Effect::Keep(_) | Effect::Copy(_) | Effect::Suspend | Effect::Redraw | Effect::Quit => (),
         }
         self.began = self.awaited().then(|| self.began.unwrap_or_else(Instant::now));
     }
@@ -162,6 +169,7 @@ impl Jobs {
             // It says what it leaves behind.
             Id::Take => self.taking.iter().for_each(|task| task.watch().cancel()),
             Id::Export => self.exporting.iter().for_each(|task| task.watch().cancel()),
+            Id::Report => self.reporting.iter().for_each(|task| task.watch().cancel()),
         }
     }
 
@@ -193,6 +201,7 @@ impl Jobs {
         pieces.extend(self.locating.iter().map(|(_, task)| piece(Id::Locate, "name", task)));
         pieces.extend(self.taking.iter().map(|task| piece(Id::Take, "bytes to take along", task)));
         pieces.extend(self.exporting.iter().map(|task| piece(Id::Export, "export", task)));
+        pieces.extend(self.reporting.iter().map(|task| piece(Id::Report, "report", task)));
         pieces.sort_by_key(|piece| std::cmp::Reverse(piece.elapsed));
         pieces
     }
@@ -233,19 +242,9 @@ impl Jobs {
         if let Some((serial, result)) = done(&mut self.locating) {
             messages.push(Message::Located { serial, found: result.ok().flatten() });
         }
-        self.taking.retain(|task| match task.take() {
-            Some(result) => {
-                messages.push(Message::Took(result.and_then(|took| took)));
-                false
-            }
-            None => true,
-        });
-        self.exporting.retain(|task| {
-            let result = task.take();
-            let over = result.is_some();
-            messages.extend(result.map(|result| Message::Exported(result.and_then(|said| said))));
-            !over
-        });
+        over(&mut self.taking, Message::Took, &mut messages);
+        over(&mut self.exporting, Message::Exported, &mut messages);
+        over(&mut self.reporting, Message::Reported, &mut messages);
         if !self.awaited() {
             self.began = None;
         }
@@ -271,6 +270,7 @@ impl Jobs {
             || self.locating.is_some()
             || !self.taking.is_empty()
             || !self.exporting.is_empty()
+            || !self.reporting.is_empty()
     }
 
     /// Whether what is awaited may come any moment.
@@ -289,6 +289,7 @@ impl Jobs {
         let (what, (done, total), elapsed) = match (self.began.filter(|_| !self.quick()), running(true)) {
             (Some(began), _) => {
                 let (what, reading) = match (running(false), &self.finding, self.arranging.values().next()) {
+                    _ if let Some(task) = self.reporting.first() => ("report", task.watch().reading()),
                     (_, Some((_, task)), _) => ("search", task.watch().reading()),
                     (Some(running), ..) => (running.job.table.name, running.job.watch().reading()),
                     (.., Some((_, task))) => ("sorting", task.watch().reading()),
@@ -347,6 +348,21 @@ impl Lane {
 
 fn piece<T: Send + 'static>(id: Id, what: &str, task: &Task<T>) -> Ongoing {
     Ongoing { id, what: what.to_owned(), reading: task.watch().reading(), elapsed: task.elapsed() }
+}
+
+/// Takes the results of those that are over.
+fn over<T: Send + 'static>(
+    tasks: &mut Vec<Task<Result<T, String>>>,
+    message: fn(Result<T, String>) -> Message,
+    messages: &mut Vec<Message>,
+) {
+    tasks.retain(|task| match task.take() {
+        Some(result) => {
+            messages.push(message(result.and_then(|said| said)));
+            false
+        }
+        None => true,
+    });
 }
 
 /// The result of a task that has one, with its number.

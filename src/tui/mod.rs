@@ -29,8 +29,9 @@ mod widgets;
 mod wire;
 mod work;
 
-pub use export::Writer;
+pub use export::{Reporter, Writer};
 
+use crate::case::{Keeper, Plan};
 use crate::engine::{Error, Session, Task};
 use crate::facts::Watch;
 use app::{App, Effect, FINDINGS, Message, Opened, Work};
@@ -48,6 +49,8 @@ use wire::Speed;
 const LOOK: Duration = Duration::from_millis(5);
 /// Quick answers are waited for before the frame that would only say that they are awaited.
 const GRACE: Duration = Duration::from_millis(25);
+/// Saving a note is waited for no longer: a slow disk must not be felt.
+const SAVING: Duration = Duration::from_millis(8);
 /// Frames that only report progress: not more often than this.
 const REPORT: Duration = Duration::from_millis(100);
 
@@ -55,32 +58,52 @@ const REPORT: Duration = Duration::from_millis(100);
 const REPORT_SLOW: Duration = Duration::from_secs(2);
 const FRAME_SLOW: Duration = Duration::from_millis(200);
 
+/// What the explorer is told by whoever runs it.
+pub struct Setup<'a> {
+    /// Who writes what leaves it.
+    pub writers: &'static [Writer],
+    pub reporter: Reporter,
+    /// How notes are kept.
+    pub plan: Plan,
+    /// Where the user's settings are, if not in the usual place.
+    pub settings: Option<&'a Path>,
+    /// On a slow link less is sent.
+    pub slow: bool,
+}
+
 /// Runs the explorer on the image that `open` opens. The terminal is entered at once and comes back whole however this ends.
-/// Rows are exported by `writers`; the user's settings are in the usual place, or where `settings` says. On a `slow` link less is sent.
-pub fn run(
-    name: &str,
-    writers: &'static [Writer],
-    settings: Option<&Path>,
-    slow: bool,
-    open: impl FnOnce(&Watch) -> Result<Session, Error> + Send + 'static,
-) -> Result<(), Error> {
+pub fn run(name: &str, setup: Setup<'_>, open: impl FnOnce(&Watch) -> Result<Session, Error> + Send + 'static) -> Result<(), Error> {
     let capabilities = Capabilities::detect()?;
-    let config = Config::load(settings)?;
+    let config = Config::load(setup.settings)?;
     // From here on a failure is told after the terminal has been restored, by whoever called.
     let mut screen = Screen::enter()?;
     let size = screen.size();
     let mut app = App::new(name, Look::new(&capabilities, &config.theme), size);
-    app.writers = writers;
+    (app.writers, app.reporter) = (setup.writers, Some(setup.reporter));
     app.keymap = config.keymap;
-    app.set_speed(terminal::speed(slow, |name| std::env::var(name).ok()));
+    app.noise = config.noise.into();
+    app.set_speed(terminal::speed(setup.slow, |name| std::env::var(name).ok()));
     let opening = Task::start(move |watch| open(watch));
     let inputs = terminal::inputs()?;
-    let mut explorer =
-        Explorer { app, opening: Some((opening, Instant::now())), jobs: None, ended: None, reported: Instant::now(), drawn: None };
+    let mut explorer = Explorer {
+        app,
+        opening: Some((opening, Instant::now())),
+        jobs: None,
+        plan: setup.plan,
+        keeper: None,
+        ended: None,
+        reported: Instant::now(),
+        drawn: None,
+    };
     let outcome = explorer.run(&mut screen, &inputs);
+    // The terminal first: a disk may take its time.
     drop(screen);
+    let saved = explorer.keeper.take().filter(|_| explorer.app.must_close()).map_or(Ok(()), |keeper| {
+        let (view, steps) = explorer.app.close_case();
+        keeper.close(view, steps).map_err(Error)
+    });
     match outcome? {
-        Ended::Quit => Ok(()),
+        Ended::Quit => saved,
         Ended::Signal(signal) => std::process::exit(128 + signal),
     }
 }
@@ -94,6 +117,8 @@ struct Explorer {
     app: App,
     opening: Option<(Task<Result<Session, Error>>, Instant)>,
     jobs: Option<Jobs>,
+    plan: Plan,
+    keeper: Option<Keeper>,
     ended: Option<Result<Ended, Error>>,
     /// When progress was last drawn.
     reported: Instant,
@@ -137,7 +162,12 @@ impl Explorer {
     }
 
     fn busy(&self) -> bool {
-        self.opening.is_some() || self.jobs.as_ref().is_some_and(Jobs::busy)
+        self.opening.is_some() || self.jobs.as_ref().is_some_and(Jobs::busy) || self.keeps()
+    }
+
+    /// Whether the keeper of the case will say something.
+    fn keeps(&self) -> bool {
+        self.keeper.as_ref().is_some_and(Keeper::busy)
     }
 
     /// Takes what has come of the work, and gives quick work a moment, so that one frame shows key and answer.
@@ -145,7 +175,7 @@ impl Explorer {
         let began = Instant::now();
         loop {
             self.poll(screen);
-            let quick = self.jobs.as_ref().is_some_and(Jobs::quick);
+            let quick = self.jobs.as_ref().is_some_and(Jobs::quick) || (self.keeps() && began.elapsed() < SAVING);
             if !self.app.dirty || !quick || began.elapsed() > GRACE || self.ended.is_some() {
                 break;
             }
@@ -169,6 +199,9 @@ impl Explorer {
         }
         for message in self.jobs.as_mut().map(Jobs::poll).unwrap_or_default() {
             self.message(message, screen);
+        }
+        for news in self.keeper.as_mut().map(Keeper::poll).unwrap_or_default() {
+            self.message(Message::Kept(news), screen);
         }
         if self.busy() {
             self.message(Message::Tick, screen);
@@ -205,8 +238,10 @@ impl Explorer {
             return;
         };
         let scores = tables.iter().copied().find(|entry| entry.table.name == FINDINGS);
-        let opened = Opened { info: session.info().clone(), tree, scores, tables: in_order(tables) };
+        let opened = Opened { info: session.info().clone(), tree, scores, tables: in_order(tables), folders: session.folders() };
         self.app.name = session.name().to_owned();
+        let (plan, of) = (std::mem::replace(&mut self.plan, Plan::Never), session.clone());
+        self.keeper = Some(Keeper::start(plan, session.info().clone(), move || of.identity()));
         self.jobs = Some(Jobs::new(session));
         self.message(Message::Opened(Box::new(opened)), screen);
         self.app.welcome();
@@ -245,6 +280,11 @@ impl Explorer {
                 Effect::Suspend => self.take_terminal(screen.suspend()),
                 Effect::Redraw => self.take_terminal(screen.forget()),
                 Effect::Copy(text) => self.take_terminal(screen.copy(&text)),
+                Effect::Keep(order) => {
+                    if let Some(keeper) = &mut self.keeper {
+                        keeper.send(order);
+                    }
+                }
                 effect => {
                     if let Some(jobs) = &mut self.jobs {
                         jobs.begin(effect);

@@ -119,6 +119,7 @@ fn draw_tree(app: &mut App, area: Rect, buffer: &mut Buffer) {
 fn draw_right(app: &mut App, area: Rect, buffer: &mut Buffer) {
     app.places.right = area;
     let focused = app.focus == Focus::Tables && app.overlay.is_none();
+    app.spread_places();
     if let Some(view) = &mut app.bytes {
         view.draw(area, buffer, focused, &app.look);
         return;
@@ -232,7 +233,7 @@ fn draw_status(app: &App, area: Rect, buffer: &mut Buffer) -> Option<(u16, u16)>
             Left::Keys(keys)
         }
     };
-    let mut right = vec![app.position()];
+    let mut right = vec![app.case_status(), app.position()];
     if let Some(work) = &app.work {
         let spinner = app.look.symbols.spinner;
         let sign = spinner.get(work.turn % spinner.len().max(1)).copied().unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The explorer as a whole, on a small machine made up here: keys go in, screens come out.
 
 use super::app::{App, Effect, FINDINGS, Message, Opened, Slot};
-use super::export::Writer;
+use super::export::{Report, Writer};
 use super::panes::arrange::arrange;
 use super::panes::bytes::{Reading, Survey, Told, Want};
 use super::screen;
@@ -12,6 +12,7 @@ use super::theme::{Look, Theme};
 use super::wire::Speed;
 use super::work::{Id, Ongoing};
 use crate::address::{PhysAddr, PhysRange, VirtAddr};
+use crate::case::{Casebook, Judgement, News, Order};
 use crate::engine::{Bytes, FoundText, Hit, Piece, Space, find_table};
 use crate::facts::*;
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
@@ -193,6 +194,27 @@ fn sockets() -> Vec<Socket> {
     ]
 }
 
+fn moments() -> Vec<Moment> {
+    let moment = |second: i64, kind, summary: &str, source, noise: Option<&'static str>| Moment {
+        time: time(second),
+        kind,
+        pid: Known::Value(812),
+        process: Known::Value("bash".to_owned()),
+        summary: summary.to_owned(),
+        source,
+        reference: Known::Value(VirtAddr(0xffff_8a3b_c600_0000)),
+        process_address: Known::Value(object(812)),
+        noise: noise.into(),
+        ..Moment::default()
+    };
+    let talk = |second| moment(second, MomentKind::Connection, "TCPv4 socket made: 127.0.0.1:1 - 127.0.0.1:2", "sockets", Some("loopback"));
+    let mut all = vec![moment(0, MomentKind::ProcessStart, "bash (812) started: -bash", "processes", None)];
+    all.extend((10..40).map(talk));
+    all.push(moment(41, MomentKind::ShellCommand, "chmod +x /tmp/.x", "shell_history", None));
+    all.push(moment(7300, MomentKind::Connection, "TCPv4 socket made: 10.0.0.5:1 - 9.9.9.9:443", "sockets", None));
+    all
+}
+
 fn hits() -> Vec<Sighting> {
     let hit = |pid: Option<u32>, at: u64, context: &[u8]| Sighting {
         pattern: "rule_one".into(),
@@ -300,6 +322,8 @@ struct Desk {
     running: Vec<Ongoing>,
     cancelled: Option<Id>,
     taken: Option<Taking>,
+    kept: Vec<Order>,
+    report: Option<Report>,
 }
 
 impl Desk {
@@ -320,14 +344,18 @@ impl Desk {
             running: Vec::new(),
             cancelled: None,
             taken: None,
+            kept: Vec::new(),
+            report: None,
         };
         desk.app.writers = std::slice::from_ref(&WRITER);
+        desk.app.reporter = Some(|_, _, _, _| Ok(String::new()));
         let tables = names.iter().map(|name| find_table(name).unwrap()).collect();
         desk.send(Message::Opened(Box::new(Opened {
             info: info(),
             tree: find_table("pstree").unwrap(),
             scores: find_table(FINDINGS),
             tables,
+            folders: Vec::new(),
         })));
         desk.draw();
         desk
@@ -359,6 +387,7 @@ impl Desk {
                     (_, "sockets") if of_bash => answer(sockets(), &[]),
                     (_, "sids") => answer(Vec::<windows::Sid>::new(), &[]),
                     (_, "regions") => answer(Vec::<Region>::new(), &["the memory map at 0xffff8a3b00000000 is not in the image"]),
+                    (_, "timeline") => answer(moments(), &[]),
                     (_, "kernel_log") => answer(Vec::<linux::LogRecord>::new(), &[]),
                     _ => answer(Vec::<Socket>::new(), &[]),
                 };
@@ -394,6 +423,15 @@ impl Desk {
                 None
             }
             Effect::Export(export) => Some(Message::Exported(export.run(&Watch::default()))),
+            Effect::Report(report) => {
+                self.report = Some(report);
+                None
+            }
+            Effect::Keep(order) => {
+                let awaited = matches!(order, Order::Note(..) | Order::Done(_));
+                self.kept.push(order);
+                awaited.then_some(Message::Kept(News::Saved))
+            }
             Effect::Copy(text) => {
                 self.copied = text;
                 None
@@ -784,6 +822,35 @@ fn a_finding_leads_to_what_it_is_about() {
     assert_eq!(desk.process().1, "bash");
     desk.keys("1 f listens").shows("1/1 of 3");
     desk.keys("Esc Down Enter").shows("modules has no row at 0xffff8a3b00000010");
+}
+
+// Moments.
+
+#[test]
+fn a_timeline_shows_where_it_is_dense_and_can_be_looked_into() {
+    let mut desk = Desk::with(110, 24, &UNICODE, &[FINDINGS, "timeline", "sockets"]);
+    desk.keys("2 a").shows("30 hidden: 30 loopback; H shows them").shows("1/3 of 33").shows("most 2");
+    screen!("timeline-110x24", desk);
+    desk.keys("H").shows("1/33").shows("noise is shown").hides("30 hidden");
+    // Closer: the day, the hour, the minute; then on over the gap, and out again.
+    desk.keys("H + + +").shows("minute: 2025-03-14 09:27").shows("1/2 of 33");
+    desk.keys("}").shows("minute: 2025-03-14 11:28").shows("9.9.9.9:443");
+    desk.keys("}").shows("no row lies beyond");
+    desk.keys("Esc").shows("1/3 of 33");
+    // Enter leads to what it is about.
+    desk.keys("G Enter").shows("sockets has no row at 0xffff8a3bc6000000");
+    desk.keys("Esc Up Up Enter");
+    assert_eq!(desk.process(), (812, "bash".to_owned()));
+    desk.keys("2 s").hides("most 2");
+}
+
+#[test]
+fn what_the_user_calls_noise_is_hidden_too() {
+    use super::panes::noise::Rule;
+    let mut desk = Desk::with(110, 24, &UNICODE, &[FINDINGS, "timeline"]);
+    let rule = Rule { name: "shells".into(), filter: "kind=shell_command".into() };
+    desk.app.tables.iter_mut().for_each(|view| view.rules = [rule.clone()].into());
+    desk.keys("2 a").shows("31 hidden: 30 loopback, 1 shells").hides("chmod");
 }
 
 // Rows taken along.
@@ -1192,4 +1259,101 @@ fn fields_of_an_event_go_by_their_names() {
     let rows = answer(vec![Event { data: fields, ..Event::default() }], &[]);
     let look = Look::new(&UNICODE, &Theme::default());
     assert!(super::panes::record(rows.as_ref(), 0, &look).iter().any(|(name, value, _)| name == "TargetImage" && value == "lsass.exe"));
+}
+
+// Notes and the case.
+
+#[test]
+fn a_note_is_seen_listed_and_leads_back() {
+    let mut desk = Desk::new(120, 30, &PLAIN);
+    desk.keys("0 f bash Enter m").shows("marked: bash 812").shows("812*");
+    desk.keys("Esc Tab 2 Down c staging Enter").shows("*0x557504165000").hides("comment:");
+    desk.keys("t c2 Space #tmp Enter").shows("#c2 #tmp: staging").shows("case: 2 notes");
+    desk.keys("Down Enter m").shows("*");
+    assert!(desk.text().is_ascii());
+    desk.keys("0 '").shows("notes:").shows("region 0x557504165000 of bash 812").shows("staging");
+    desk.keys("staging Esc").keys("' region Enter").shows("2/6").shows("#c2 #tmp: staging");
+    desk.keys("v").shows("#c2 #tmp: staging");
+    desk.keys("Esc");
+    desk.keys("' 0x557504260000 Enter").shows("of bash 812").shows("0x557504260000");
+    desk.keys("' bash_812 Esc 0 m").hides("812*").shows("case: 2 notes");
+    let saved = desk.kept.iter().filter(|order| matches!(order, Order::Note(..))).count();
+    assert_eq!(saved, 5);
+}
+
+#[test]
+fn a_finding_is_confirmed_or_benign() {
+    let mut desk = Desk::with(160, 30, &UNICODE, &[FINDINGS, "regions"]);
+    desk.keys("V").shows("judge it:");
+    desk.keys("Enter").shows("confirmed").shows("+ confirmed");
+    desk.keys("Down V benign Enter").shows("case: 2 notes");
+    let judged = |desk: &Desk| -> Vec<Judgement> {
+        let notes = desk.kept.iter().filter_map(|order| match order {
+            Order::Note(note, _) => Some(note.judgement),
+            _ => None,
+        });
+        notes.collect()
+    };
+    assert_eq!(judged(&desk), [Judgement::Confirmed, Judgement::Benign]);
+    desk.keys("R").shows("[x] ");
+    desk.keys("Down Down Enter").shows("[ ]");
+    desk.keys("modules Esc");
+    desk.keys("R Enter").shows("write to folder: larch-report");
+    desk.keys("Enter").shows("writing the report");
+    let report = desk.report.take().unwrap();
+    assert!(report.contents.findings && report.contents.notes.is_none() && report.contents.trail.is_none());
+    desk.keys("A Enter").shows("What was done with this image").shows("noted");
+}
+
+#[test]
+fn an_image_is_found_as_it_was_left() {
+    let mut first = Desk::new(120, 30, &UNICODE);
+    first.keys("0 f bash Enter Esc Tab 2 f r-x Enter s Down m a");
+    let (view, _) = first.app.close_case();
+    let notes = first.kept.into_iter().filter_map(|order| match order {
+        Order::Note(note, _) => Some((note.about(), *note)),
+        _ => None,
+    });
+    let book = Casebook { notes: notes.collect(), trail: Vec::new(), view: Some((view.clone(), "2026-11-22T09:01:02.003Z".into())) };
+    let open = |touched: bool, view: &str| {
+        let mut desk = Desk::new(120, 30, &UNICODE);
+        if touched {
+            desk.keys("0");
+        }
+        let book = Casebook { view: Some((view.to_owned(), "2026-11-22T09:01:02.003Z".into())), ..book.clone() };
+        desk.send(Message::Kept(News::Opened {
+            book: Box::new(book),
+            identity: Box::default(),
+            kept: Some("/data/x.kioku".into()),
+            begun: true,
+            told: None,
+        }));
+        desk.draw();
+        desk
+    };
+    let mut second = open(false, &view);
+    second.shows("1 note and the view of 2026-11-22 09:01 UTC are back").shows("filter: r-x").shows("all processes");
+    assert_eq!(second.process().1, "bash");
+    second.keys("Esc").shows("case: 1 note").shows("Regions");
+    open(true, &view).shows("1 note").hides("the view of").hides("filter: r-x");
+    // Whatever stands in the file.
+    for view in ["", "null", "[]", "{\"table\":3}", "{\"table\":\"nope\",\"row\":{\"table\":\"x\",\"key\":\"\"}}"] {
+        open(false, view).shows("1 note");
+    }
+    let hostile = "{\"tables\":[{\"table\":\"regions\",\"filter\":\"/(/\",\"sort\":[\"x\",true]}],\"table\":\"regions\",\
+                    \"bytes\":{\"space\":\"kernel\",\"what\":\"\u{1b}[2J\",\"first\":9,\"last\":1,\"at\":5,\"read_as\":\"strings\"}}";
+    open(false, hostile).hides("\u{1b}");
+}
+
+#[test]
+fn what_cannot_be_kept_is_said_once() {
+    let mut desk = desk();
+    let told = Some("notes are not saved: /data: it is full".to_owned());
+    desk.send(Message::Kept(News::Opened { book: Box::default(), identity: Box::default(), kept: None, begun: false, told }));
+    desk.draw();
+    desk.shows("notes are not saved: /data");
+    desk.keys("m").shows("1 note, not kept");
+    desk.app.dirty = false;
+    desk.send(Message::Kept(News::Saved));
+    assert!(!desk.app.dirty, "a saved note that shows nothing new is no frame");
 }

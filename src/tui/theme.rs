@@ -45,6 +45,8 @@ pub struct Symbols {
     pub more_right: &'static str,
     pub thumb: &'static str,
     pub spinner: &'static [&'static str],
+    /// Bars from the lowest to the highest.
+    pub bars: [&'static str; 8],
 }
 
 static UNICODE: Symbols = Symbols {
@@ -63,6 +65,7 @@ static UNICODE: Symbols = Symbols {
     more_right: "›",
     thumb: "┃",
     spinner: &["⠋", "⠙", "⠸", "⠴", "⠦", "⠇"],
+    bars: ["▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"],
 };
 
 static ASCII: Symbols = Symbols {
@@ -90,6 +93,7 @@ static ASCII: Symbols = Symbols {
     more_right: ">",
     thumb: "#",
     spinner: &["|", "/", "-", "\\"],
+    bars: ["_", ".", ":", "-", "=", "+", "*", "#"],
 };
 
 impl Role {

@@ -16,6 +16,7 @@ pub enum Id {
     Locate,
     Export,
     Take,
+    Report,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

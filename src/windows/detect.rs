@@ -9,7 +9,7 @@ use super::pe::PdbId;
 use super::verify::{self, Verdict, verify};
 use super::{Windows, shared, text};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::facts::{Info, Known, Origin, ReadError, Watch};
+use crate::facts::{Info, Kept, Known, Origin, ReadError, Watch};
 use crate::image::{Chunk, Image};
 use crate::paging::{AddressSpace, FRAME, Levels};
 use crate::symbols::pack::{Module, Pack, Version};
@@ -39,13 +39,21 @@ impl Windows {
     pub fn at_hand(image: &Arc<Image>, files: &[PathBuf]) -> Option<Result<Self, Failure>> {
         let mut roots = image.hints().page_table_roots.clone();
         roots.extend(low_stub(image));
-        Self::by_roots(image, roots, files, Pack::bundled().ok().as_ref())
+        Self::by_roots(image, &roots, files, shared::is_there)
     }
 
     /// The kernel that some page table in the image leads to.
     pub fn by_sweep(image: &Arc<Image>, files: &[PathBuf], watch: &Watch) -> Option<Result<Self, Failure>> {
         let Traces { roots, kernels } = sweep(image, watch);
-        Self::by_roots(image, roots, files, Pack::bundled().ok().as_ref()).or_else(|| {
+        let marked = Self::by_roots(image, &roots, files, shared::is_there);
+        if matches!(marked, Some(Ok(_))) {
+            return marked;
+        }
+        // The shared page may be missing from a damaged image; what is in the kernel's place proves as much.
+        let hinted = image.hints().page_table_roots.iter().copied().chain(low_stub(image));
+        let all: Vec<_> = hinted.chain(roots).collect();
+        let found = Self::by_roots(image, &all, files, |space| !shared::is_there(space) && Kernel::find(space).is_some());
+        found.filter(Result::is_ok).or(marked).or_else(|| {
             let name = kernels.first()?;
             Some(Err(match name.as_str() {
                 // Names of kernels with physical address extension exist on 32-bit systems alone.
@@ -56,16 +64,22 @@ impl Windows {
     }
 
     /// Of the kernels that page tables lead to, the first whose profile fits, else the one that fits best.
-    fn by_roots(image: &Arc<Image>, roots: Vec<PhysAddr>, files: &[PathBuf], pack: Option<&Pack>) -> Option<Result<Self, Failure>> {
+    fn by_roots(
+        image: &Arc<Image>,
+        roots: &[PhysAddr],
+        files: &[PathBuf],
+        promising: impl Fn(&AddressSpace) -> bool,
+    ) -> Option<Result<Self, Failure>> {
+        let pack = Pack::bundled().ok();
         let (mut trouble, mut second): (_, Option<(Verdict, Self)>) = (None, None);
         let mut tried = 0;
         for root in roots {
             let space = AddressSpace::new(Arc::clone(image), PhysAddr(root.0 & FRAME), Levels::Four, Arc::new(WindowsPages::minimal()));
-            if !shared::is_there(&space) {
+            if !promising(&space) {
                 continue;
             }
             tried += 1;
-            match Self::on(image, space, files, pack) {
+            match Self::on(image, space, files, pack.as_ref()) {
                 Ok((verdict, windows)) if verdict.refused.is_none() => return Some(Ok(windows)),
                 Ok((verdict, windows)) if second.as_ref().is_none_or(|(best, _)| best.rank() < verdict.rank()) => {
                     second = Some((verdict, windows));
@@ -87,10 +101,29 @@ impl Windows {
         let mut version = shared::version(&space);
         let given = from_files(files, &kernel.pdb);
         let unused = given.is_none() && !files.is_empty();
-        let exact = given.or_else(|| from_pack(pack?, &kernel.pdb));
-        let believed = match exact {
-            Some(symbols) => Believed::exact(&space, &mut kernel, symbols),
-            None => Believed::near(&space, &kernel, pack, &mut version)?,
+        let mut misfit = None;
+        let packed = |pdb: &PdbId| from_pack(pack?, pdb);
+        let believed = match given {
+            Some(symbols) => {
+                let given = Believed::exact(&space, &mut kernel, symbols);
+                // Symbols are the kernel's own by what their file says of itself.
+                let better = match (&given.verdict.refused, packed(&kernel.pdb)) {
+                    (None, _) => None,
+                    (_, Some(symbols)) => Some(Believed::exact(&space, &mut kernel, symbols)),
+                    (_, None) => Believed::near(&space, &kernel, pack, &mut version).ok(),
+                };
+                match better.filter(|better| better.verdict.rank() > given.verdict.rank()) {
+                    None => given,
+                    Some(better) => {
+                        misfit = given.verdict.refused.map(|why| (given.profile.source, why));
+                        better
+                    }
+                }
+            }
+            None => match packed(&kernel.pdb) {
+                Some(symbols) => Believed::exact(&space, &mut kernel, symbols),
+                None => Believed::near(&space, &kernel, pack, &mut version)?,
+            },
         };
         if let Some(known) = known {
             version = known.version;
@@ -101,7 +134,9 @@ impl Windows {
             let root = system.and_then(|system| context.object("_KPROCESS", system)?.uint("DirectoryTableBase"));
             root.map_or(space.root(), |root| PhysAddr(root & FRAME))
         };
-        let space = if shared::is_there(&space.with_root(root)) { space.with_root(root) } else { space };
+        let own = space.with_root(root);
+        // That of the System process, if the image holds it.
+        let space = if own.backing(kernel.proof) == space.backing(kernel.proof) { own } else { space };
         let context = Context { space: &space, profile: &profile };
         if version.build == 0 {
             version.build = context.symbol("NtBuildNumber").and_then(|at| space.uint(at, 4)).unwrap_or(0) as u32 & 0xffff;
@@ -111,6 +146,11 @@ impl Windows {
         if unused {
             let PdbId { name, guid, age } = &kernel.pdb;
             warnings.push(format!("none of the files given with --symbols is for this kernel ({name} {guid} age {age})"));
+        }
+        if let Some((source, why)) = misfit {
+            let source = source.trim_start_matches("exact: ");
+            warnings
+                .push(format!("{source}, given with --symbols, is of this kernel by its GUID, but does not fit it and is not used: {why}"));
         }
         if !exact {
             warnings.push(format!(
@@ -155,12 +195,12 @@ impl Windows {
             files: files.to_vec(),
             logs: Vec::new(),
             sysmon_config: None,
-            pools: OnceLock::new(),
+            pools: Kept::default(),
             listed: OnceLock::new(),
-            roster: OnceLock::new(),
+            roster: Kept::default(),
             tcpip: OnceLock::new(),
             listed_modules: OnceLock::new(),
-            all_modules: OnceLock::new(),
+            all_modules: Kept::default(),
         };
         Ok((verdict, windows))
     }

@@ -195,6 +195,8 @@ impl Windows {
         let state = match (&place.problem, &place.module) {
             (None, _) => "loaded",
             (Some(_), Known::Value(_)) => "hidden",
+            // A broken list accuses nobody.
+            (_, Known::Unreadable(_)) if mapped() => "loaded",
             _ if start.is_kernel() && mapped() => "hidden",
             _ => UNLOADED,
         };

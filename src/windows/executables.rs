@@ -166,6 +166,31 @@ impl Extent {
     }
 }
 
+/// An executable where none was mapped, of which `rest` bytes can be in one piece: a program may have read a file there, or laid its
+/// sections out as the loader does. None where the headers cannot be right.
+pub fn carved(space: &AddressSpace, base: VirtAddr, rest: u64) -> Option<Content> {
+    let headers = Headers::read(space, base, MOST_IMAGE.into()).ok()?;
+    let first = headers.sections.iter().map(|section| section.address).min()?.min(MOST_HEADERS);
+    let length = headers.bytes.len() as u64;
+    // Behind the headers of what is laid out comes nothing up to the first section; in a file there is the first section.
+    let mut gap = vec![0; usize::try_from(first.checked_sub(length)?.min(rest.saturating_sub(length))).ok()?];
+    let flat = space.read(base.offset(length), &mut gap).is_ok() && gap.iter().any(|byte| *byte != 0);
+    if !flat {
+        return Some(rebuilt(space, Extent::loose(base, rest), false, "carved"));
+    }
+    let size = headers.file_size();
+    let length = size.min(rest);
+    Some(Content {
+        layout: Known::Value("file"),
+        size: Known::Value(size),
+        problems: (length < size)
+            .then(|| format!("its headers say {size:#x} bytes, its region ends after {length:#x}"))
+            .into_iter()
+            .collect(),
+        ..Content::new("carved", vec![Part { offset: 0, length, place: Place::Memory(base) }])
+    })
+}
+
 /// An executable as a file, from where it is mapped.
 pub fn rebuilt(space: &AddressSpace, extent: Extent, as_mapped: bool, kind: &'static str) -> Content {
     let Extent { base, size, most } = extent;

@@ -1,11 +1,11 @@
 //! Executable regions with what is needed to judge them.
 
-use super::Windows;
 use super::processes::Task;
 use super::threads::of_process;
 use super::vads::Vad;
+use super::{Windows, entrances};
 use crate::address::{PAGE_SIZE, VirtAddr};
-use crate::facts::{Behind, Change, Exhibit, Known, Protection, ReadError, Record, Scope, Sink};
+use crate::facts::{Behind, Change, Detour, Entrance, Exhibit, Known, Protection, ReadError, Record, Scope, Sink, Watch, Way};
 use crate::paging::{AddressSpace, Leaf};
 use crate::symbols::Object;
 use std::sync::Arc;
@@ -38,7 +38,10 @@ fn of_task<T: Record>(
     }
     let images: Arc<[String]> = vads.iter().filter(|vad| vad.image).filter_map(|vad| vad.file_name().ok().flatten()).collect();
     let threads: Vec<(u32, VirtAddr)> = of_process(&task.object).into_iter().flatten().flat_map(|thread| starts(&thread)).collect();
+    let base = task.object.pointer("SectionBaseAddress").ok();
+    let runs = vads.iter().find(|vad| vad.image && Some(vad.start) == base).and_then(|vad| vad.file_name().ok().flatten()).map(Arc::from);
     let mut unknown = (0, None);
+    let mut exhibits = Vec::new();
     for vad in &vads {
         if out.cancelled() {
             return Ok(());
@@ -47,18 +50,49 @@ fn of_task<T: Record>(
         let (_, rights) = space.resident(vad.start, vad.end.offset(1));
         if vad.protection.execute || rights.is_some_and(|rights| rights.execute) {
             let threads = threads.iter().filter(|(_, start)| (vad.start..=vad.end).contains(start)).copied().collect();
-            let exhibit = Exhibit { threads, images: Arc::clone(&images), ..windows.exhibit(task, &space, vad, rights) };
-            if let Known::Unreadable(why) = exhibit.file {
-                unknown.0 += 1;
-                unknown.1.get_or_insert(why);
+            let mut exhibit =
+                Exhibit { threads, images: Arc::clone(&images), program: runs.clone(), ..windows.exhibit(task, &space, vad, rights) };
+            if let Some(change) = exhibit.changes.first_mut() {
+                change.detour = entrances::detour(&space, &vads, change.at);
             }
-            show(exhibit, out);
+            if let (Behind::File { .. }, Known::Unreadable(why)) = (&exhibit.behind, &exhibit.file) {
+                unknown.0 += 1;
+                unknown.1.get_or_insert(*why);
+            }
+            exhibits.push(exhibit);
         }
+    }
+    let ways = ways_in(&task.object, &space, &vads, &exhibits, out.watch());
+    for mut exhibit in exhibits {
+        exhibit.entrances = ways.iter().filter(|way| holds(&exhibit, way.to)).cloned().collect();
+        show(exhibit, out);
     }
     if let (count, Some(why)) = unknown {
         out.note(format!("of {count} regions of {} {} it cannot be told whether a file is behind them: {why}", task.name, task.pid));
     }
     Ok(())
+}
+
+fn holds(exhibit: &Exhibit, at: VirtAddr) -> bool {
+    exhibit.behind == Behind::Nothing && (exhibit.start..=exhibit.end).contains(&at)
+}
+
+/// What leads into executable memory that no file backs; nothing is searched where there is none.
+fn ways_in(process: &Object<'_>, space: &AddressSpace, vads: &[Vad<'_>], exhibits: &[Exhibit], watch: &Watch) -> Vec<Entrance> {
+    let wanted = |at: VirtAddr| exhibits.iter().any(|exhibit| holds(exhibit, at));
+    if !exhibits.iter().any(|exhibit| exhibit.behind == Behind::Nothing) {
+        return Vec::new();
+    }
+    let mut ways = entrances::queued(process, wanted);
+    ways.extend(entrances::imported(space, vads, watch, wanted));
+    let changes = exhibits.iter().flat_map(|exhibit| exhibit.changes.iter().map(move |change| (exhibit, change)));
+    for (exhibit, change) in changes {
+        if let Some(Detour { to, .. }) = change.detour.as_ref().filter(|detour| wanted(detour.to)) {
+            let file = exhibit.file.value().map_or("a file", String::as_str);
+            ways.push(Entrance { way: Way::Detour, from: format!("the code of {file} at {} jumps there", change.at), to: *to });
+        }
+    }
+    ways
 }
 
 /// Where a thread began: for the kernel, and for who asked for it.
@@ -85,10 +119,10 @@ impl Windows {
             end: vad.end,
             protection: vad.protection,
             page_rights,
-            behind: if matches!(file, Ok(None)) {
-                Behind::Nothing
-            } else {
-                Behind::File { program: false, deleted: false, anonymous: false }
+            behind: match &file {
+                Ok(None) => Behind::Nothing,
+                _ if vad.has_no_file() => Behind::Nowhere,
+                _ => Behind::File { program: false, deleted: vad.is_deleted(), anonymous: false },
             },
             file: file.into(),
             head,
@@ -96,7 +130,7 @@ impl Windows {
         };
         match exhibit.behind {
             Behind::Nothing => (exhibit.content, exhibit.pages, exhibit.unread) = space.content(vad.start, vad.end.offset(1), MOST_PAGES),
-            Behind::File { .. } => self.gather_changes(space, vad, &mut exhibit),
+            Behind::File { .. } | Behind::Nowhere => self.gather_changes(space, vad, &mut exhibit),
         }
         exhibit
     }

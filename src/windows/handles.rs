@@ -63,7 +63,11 @@ impl Windows {
                     Ok(bytes) => {
                         let pointers = bytes.as_chunks::<8>().0.iter().map(|pointer| VirtAddr(u64::from_le_bytes(*pointer)));
                         let pointers = pointers.enumerate().map(|(slot, to)| (index * (PAGE_SIZE / 8) + slot as u64, to));
+                        let before = below.len();
                         below.extend(pointers.filter(|(_, to)| to.is_kernel() && seen.insert(*to)));
+                        if below.len() == before {
+                            trouble.push(ReadError::Implausible("handle table"));
+                        }
                     }
                     Err(why) => trouble.push(why),
                 }

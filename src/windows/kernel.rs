@@ -98,3 +98,52 @@ impl Kernel {
         (0..pages).map(move |back| VirtAddr(proof.0.wrapping_sub(back * PAGE_SIZE)))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::address::PhysAddr;
+    use crate::image::Image;
+    use crate::paging::Levels;
+    use crate::windows::pages::WindowsPages;
+    use std::sync::Arc;
+
+    const BASE: VirtAddr = VirtAddr(0xffff_f805_1234_5000);
+    const ROOT: u64 = 0x1000;
+    const FRAMES: u64 = 0x5000;
+
+    /// A kernel of four pages, of which those whose bits are set in `present` are mapped, one by one.
+    fn mapped(present: u64) -> AddressSpace {
+        let mut memory = vec![0; 0x9000];
+        memory[0] = 0xf3;
+        let mut put = |at: u64, bytes: &[u8]| memory[at as usize..at as usize + bytes.len()].copy_from_slice(bytes);
+        for (table, shift) in [(ROOT, 39), (0x2000, 30), (0x3000, 21)] {
+            put(table + (BASE.0 >> shift & 0x1ff) * 8, &((table + 0x1000) | 3).to_le_bytes());
+        }
+        for page in (0..4).filter(|page| present >> page & 1 != 0) {
+            put(0x4000 + ((BASE.0 >> 12 & 0x1ff) + page) * 8, &((FRAMES + page * PAGE_SIZE) | 3).to_le_bytes());
+        }
+        for (at, bytes) in [(0, &b"MZ"[..]), (0x3c, &[0x80]), (0x80, b"PE\0\0"), (0x98, &[0x0b, 2]), (0xd1, &[0x40]), (0x104, &[16])] {
+            put(FRAMES + at, bytes);
+        }
+        // The debug directory, its entry of the kind CodeView, and the record.
+        put(FRAMES + 0x138, &[0, 0x10, 0, 0, 28]);
+        put(FRAMES + 0x100c, &[2]);
+        put(FRAMES + 0x1014, &[0, 0x20]);
+        put(FRAMES + 0x2000, b"RSDS0123456789abcdef\x01\0\0\0ntkrnlmp.pdb\0");
+        let image = Arc::new(Image::open_bytes("kernel", memory.leak()).unwrap());
+        AddressSpace::new(image, PhysAddr(ROOT), Levels::Four, Arc::new(WindowsPages::minimal()))
+    }
+
+    #[test]
+    fn a_kernel_may_begin_at_any_page() {
+        let kernel = Kernel::find(&mapped(0b1111)).unwrap();
+        assert_eq!((kernel.base, kernel.size, kernel.pdb.age, kernel.pdb.name.as_str()), (BASE, 0x4000, 1, "ntkrnlmp.pdb"));
+        // Without its header it begins where something is mapped, or before.
+        let kernel = Kernel::find(&mapped(0b1110)).unwrap();
+        assert!(kernel.headers.is_none() && kernel.possible_bases().any(|base| base == BASE) && kernel.contains(BASE.offset(0x3fff)));
+        assert!(Kernel::find(&mapped(0b1101)).is_some_and(|kernel| kernel.base == BASE), "the record alone tells");
+        assert!(Kernel::find(&mapped(0b1011)).is_none());
+    }
+}

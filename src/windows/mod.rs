@@ -8,6 +8,7 @@ mod devices;
 mod discover;
 mod drivers;
 mod dump_header;
+mod entrances;
 mod executables;
 mod exhibits;
 mod fields;
@@ -49,7 +50,7 @@ mod views;
 pub use callbacks::callbacks;
 pub use devices::devices;
 pub use drivers::{driver_functions, drivers};
-pub use executables::{Extent, rebuilt};
+pub use executables::{Extent, carved, rebuilt};
 pub use exhibits::exhibits;
 pub use files::file_objects;
 pub use handles::handles;
@@ -71,7 +72,7 @@ pub use tokens::{privileges, sids};
 pub use vads::regions;
 
 use crate::address::{PhysAddr, VirtAddr};
-use crate::facts::{Info, ReadError, Record, Scope, Sink};
+use crate::facts::{Info, Kept, ReadError, Record, Scope, Sink};
 use crate::image::Image;
 use crate::paging::AddressSpace;
 use crate::symbols::pack::Version;
@@ -104,12 +105,12 @@ pub struct Windows {
     /// A configuration of Sysmon given beside the image.
     sysmon_config: Option<PathBuf>,
     types: Result<objects::Types, ReadError>,
-    pools: OnceLock<Arc<pool::Pools>>,
+    pools: Kept<pool::Pools>,
     listed: OnceLock<processes::Roster>,
-    roster: OnceLock<Arc<processes::Roster>>,
+    roster: Kept<processes::Roster>,
     tcpip: OnceLock<tcpip::Tcpip>,
     listed_modules: OnceLock<modules::Modules>,
-    all_modules: OnceLock<Arc<modules::Modules>>,
+    all_modules: Kept<modules::Modules>,
 }
 
 impl Windows {
@@ -149,6 +150,18 @@ impl Windows {
         Ok(self.space.with_root(PhysAddr(root & crate::paging::FRAME)))
     }
 
+    /// The processes that a query is about; why some may be missing becomes a note.
+    fn told_tasks<T: Record>(&self, scope: Scope, out: &mut Sink<T>) -> Vec<processes::Task<'_>> {
+        let tasks = self.tasks(scope, out.watch());
+        if tasks.is_empty() {
+            out.note("no living process object matches");
+        }
+        if scope == Scope::Machine {
+            self.roster(out.watch()).notes.iter().for_each(|note| out.note(note.clone()));
+        }
+        tasks
+    }
+
     /// Lets `show` add rows for each process that a query is about; what it could not read becomes a note.
     fn each_task<T: Record>(
         &self,
@@ -157,10 +170,7 @@ impl Windows {
         out: &mut Sink<T>,
         show: impl FnMut(&processes::Task<'_>, &mut Sink<T>) -> Result<(), ReadError>,
     ) {
-        let tasks = self.tasks(scope, out.watch());
-        if tasks.is_empty() {
-            out.note("no living process object matches");
-        }
+        let tasks = self.told_tasks(scope, out);
         out.each(&tasks, |task| format!("{what} of {} {}", task.name, task.pid), show);
     }
 }

@@ -6,7 +6,7 @@ use super::{Windows, lists, text};
 use crate::address::VirtAddr;
 use crate::facts::{Known, Module, ReadError, Scope, Sink, Watch};
 use crate::symbols::Object;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A _KLDR_DATA_TABLE_ENTRY lies right behind the header of its pool block.
@@ -80,6 +80,12 @@ impl Windows {
             Some(module) if module.state == UNLOADED => {
                 Place { problem: Some(format!("{at} lies in no module; {} was there and was unloaded", module.name)), ..Place::default() }
             }
+            Some(module) if module.name.is_empty() => Place {
+                module: Known::Unreadable(ReadError::Implausible("module name")),
+                base: module.base.value().copied(),
+                symbol: symbol().into(),
+                problem: Some(format!("{at} lies in a module whose name cannot be read")),
+            },
             Some(module) => Place {
                 module: Known::Value(module.name.clone()),
                 base: module.base.value().copied(),
@@ -146,11 +152,7 @@ impl Windows {
 
     /// The modules by every road. A cancelled sweep is not kept.
     pub(super) fn all_modules(&self, watch: &Watch) -> Arc<Modules> {
-        if let Some(known) = self.all_modules.get() {
-            return Arc::clone(known);
-        }
-        let modules = Arc::new(self.gather_modules(Some(watch)));
-        if watch.cancelled() { modules } else { Arc::clone(self.all_modules.get_or_init(|| modules)) }
+        self.all_modules.or_search(watch, || self.gather_modules(Some(watch)))
     }
 
     fn gather_modules(&self, sweep: Option<&Watch>) -> Modules {
@@ -158,9 +160,9 @@ impl Windows {
         let mut found: BTreeMap<VirtAddr, [bool; SOURCES.len()]> = BTreeMap::new();
         let (listed, trouble) = self.loaded_modules();
         if let Some(why) = trouble {
-            modules
-                .notes
-                .push(format!("the list of loaded modules is broken: {why}; none is called hidden for being missing from its pieces"));
+            modules.notes.push(format!(
+                "the list of loaded modules is broken: {why}; none is called hidden for being missing from its pieces alone"
+            ));
             modules.broken = Some(why);
         }
         listed.iter().for_each(|address| found.entry(*address).or_default()[LIST] = true);
@@ -184,17 +186,22 @@ impl Windows {
                 Err(_) => (),
             }
         }
-        // Two entries for one image: what is left of an earlier one.
-        let base = |row: &Module| row.base.value().copied();
-        let bases: HashSet<_> = modules.rows.iter().filter(|row| row.state == LOADED).map(base).collect();
-        modules.rows.retain(|row| row.state == LOADED || !bases.contains(&base(row)));
+        // Two entries for one image: what is left of an earlier one, or an older copy. The one that more leads to stays.
+        let weight = |row: &Module| (row.state == LOADED, row.sources.len(), std::cmp::Reverse(row.address));
+        let mut best: BTreeMap<_, _> = BTreeMap::new();
+        for row in &modules.rows {
+            let best = best.entry(row.base.value().copied()).or_insert_with(|| weight(row));
+            *best = (*best).max(weight(row));
+        }
+        modules.rows.retain(|row| best.get(&row.base.value().copied()).is_none_or(|best| *best == weight(row)));
         for driver in &drivers {
             if let Ok(Some(row)) = self.module_of(driver, &modules.rows) {
                 modules.rows.push(row);
             }
         }
         if modules.broken.is_some() {
-            for row in modules.rows.iter_mut().filter(|row| row.state == HIDDEN) {
+            let doubtful = |row: &&mut Module| row.state == HIDDEN && !self.module_taken_off(row.address).unwrap_or(false);
+            for row in modules.rows.iter_mut().filter(doubtful) {
                 row.state = LOADED;
                 row.problems.push("the list of loaded modules is broken: whether it was on it cannot be told".to_owned());
             }
@@ -220,6 +227,17 @@ impl Windows {
         let (links, trouble) = lists::ring(context, head);
         let entries = links.into_iter().filter_map(|link| context.container("_KLDR_DATA_TABLE_ENTRY", "InLoadOrderLinks", link).ok());
         (entries.map(|entry| entry.address).collect(), trouble)
+    }
+
+    /// Whether the neighbours that an entry names lead past it.
+    fn module_taken_off(&self, entry: VirtAddr) -> Result<bool, ReadError> {
+        let context = self.context();
+        let head = context.symbol("PsLoadedModuleList")?;
+        let own = context.object("_KLDR_DATA_TABLE_ENTRY", entry)?.at("InLoadOrderLinks")?;
+        lists::taken_off(context, own, |link| {
+            let entry = context.container("_KLDR_DATA_TABLE_ENTRY", "InLoadOrderLinks", link)?.address;
+            Ok(link == head || self.module(entry, [true, false, false])?.is_some())
+        })
     }
 
     fn pooled_modules(&self, watch: &Watch) -> Result<Vec<VirtAddr>, ReadError> {

@@ -65,25 +65,36 @@ impl Types {
     }
 }
 
-/// The byte that veils type indices since Windows 10: as ObHeaderCookie has it, or what makes the System object a process. None where
-/// indices stand as they are.
+/// The byte that veils type indices since Windows 10: as ObHeaderCookie has it, if that makes the System object a process, or else what
+/// does. None where indices stand as they are.
 pub fn cookie(context: Context<'_>) -> Result<Option<u8>, ReadError> {
-    if let Ok(cookie) = context.symbol("ObHeaderCookie") {
-        return context.space.uint(cookie, 1).map(|cookie| Some(cookie as u8));
-    }
-    let table = context.symbol("ObTypeIndexTable")?;
-    let system = context.space.pointer(context.symbol("PsInitialSystemProcess")?)?;
-    let header = context.container("_OBJECT_HEADER", "Body", system)?;
-    let veiled = header.uint("TypeIndex")? as u8;
-    let is_process = |index: u64| -> Result<bool, ReadError> {
-        let kind = context.space.pointer(table.offset(index * 8))?;
-        Ok(text::unicode(&context.object("_OBJECT_TYPE", kind)?.inner("Name")?)? == "Process")
+    let told = match context.symbol("ObHeaderCookie") {
+        Ok(cookie) => Some(context.space.uint(cookie, 1).map(|cookie| Some(cookie as u8))),
+        Err(_) => None,
     };
-    if is_process(veiled.into()).unwrap_or(false) {
-        return Ok(None);
+    let proved = || -> Result<Option<u8>, ReadError> {
+        let table = context.symbol("ObTypeIndexTable")?;
+        let system = context.space.pointer(context.symbol("PsInitialSystemProcess")?)?;
+        let header = context.container("_OBJECT_HEADER", "Body", system)?;
+        let veiled = header.uint("TypeIndex")? as u8 ^ if told.is_some() { (header.address.0 >> 8) as u8 } else { 0 };
+        let is_process = |index: u8| -> Result<bool, ReadError> {
+            let kind = context.space.pointer(table.offset(u64::from(index) * 8))?;
+            Ok(text::unicode(&context.object("_OBJECT_TYPE", kind)?.inner("Name")?)? == "Process")
+        };
+        let veil = match told {
+            Some(Ok(Some(cookie))) if is_process(veiled ^ cookie).unwrap_or(false) => return Ok(Some(cookie)),
+            Some(_) => veiled,
+            None if is_process(veiled).unwrap_or(false) => return Ok(None),
+            None => veiled ^ (header.address.0 >> 8) as u8,
+        };
+        let index = (2..=u8::MAX).find(|index| is_process(*index).unwrap_or(false)).ok_or(ReadError::Implausible("object types"))?;
+        Ok(Some(veil ^ index))
+    };
+    match (proved(), told) {
+        // The proof may be missing from the image.
+        (Err(_), Some(told)) => told,
+        (proved, _) => proved,
     }
-    let index = (2..MOST_TYPES).find(|index| is_process(*index).unwrap_or(false)).ok_or(ReadError::Implausible("object types"))?;
-    Ok(Some(veiled ^ index as u8 ^ (header.address.0 >> 8) as u8))
 }
 
 /// Whether an object that can be waited for is of a type.

@@ -11,6 +11,11 @@ pub const NEW_HEADER: u64 = 0x3c;
 pub const OPTIONAL: u64 = 0x18;
 pub const SIZE_OF_IMAGE: u64 = 0x38;
 const DEBUG_DIRECTORY: usize = 6;
+const IMPORT_DIRECTORY: usize = 1;
+/// Size of an import descriptor; and how many libraries and functions are looked at.
+const IMPORT_BYTES: u64 = 20;
+const MOST_IMPORTED: u64 = 1024;
+const MOST_IMPORTS: u64 = 1 << 14;
 const MOST_DEBUG_ENTRIES: u64 = 32;
 const CODEVIEW: u64 = 2;
 
@@ -85,6 +90,50 @@ impl Headers {
             }
         }
         Ok(None)
+    }
+}
+
+/// A slot of an import address table.
+pub struct Import {
+    /// What the loader put there.
+    pub to: VirtAddr,
+    base: VirtAddr,
+    /// The entry that told the loader what to look for, and its width.
+    lookup: Option<VirtAddr>,
+    width: u32,
+    library: VirtAddr,
+}
+
+impl Import {
+    /// `library!function`, as far as the headers still say.
+    pub fn name(&self, space: &AddressSpace) -> String {
+        let library = space.text(self.library, 64).unwrap_or_default();
+        let told = self.lookup.and_then(|at| space.uint(at, self.width).ok());
+        let function = match told {
+            Some(entry) if entry >> (self.width * 8 - 1) & 1 != 0 => Some(format!("#{}", entry & 0xffff)),
+            // Behind a hint of two bytes.
+            Some(entry) => space.text(self.base.offset((entry & 0x7fff_ffff) + 2), 128).ok(),
+            None => None,
+        };
+        format!("{library}!{}", function.unwrap_or_else(|| "?".to_owned()))
+    }
+}
+
+/// The imports of a module, as far as its tables are in memory.
+pub fn imports(space: &AddressSpace, module: &Headers, mut show: impl FnMut(&Import)) {
+    let width = if module.is_64_bit { 8 } else { 4 };
+    let Ok(Some((table, _))) = module.directory(space, IMPORT_DIRECTORY) else { return };
+    let inside = |rva: u64| (rva != 0 && rva < u64::from(module.size)).then(|| module.base.offset(rva));
+    for at in (0..MOST_IMPORTED).map(|index| table.offset(index * IMPORT_BYTES)) {
+        let field = |offset| space.uint(at.offset(offset), 4).ok().and_then(inside);
+        // OriginalFirstThunk, Name, FirstThunk; the last descriptor is empty.
+        let (lookup, Some(library), Some(slots)) = (field(0), field(12), field(16)) else { return };
+        for index in (0..MOST_IMPORTS).map(|index| index * u64::from(width)) {
+            match space.uint(slots.offset(index), width) {
+                Ok(0) | Err(_) => break,
+                Ok(to) => show(&Import { to: VirtAddr(to), base: module.base, lookup: lookup.map(|at| at.offset(index)), width, library }),
+            }
+        }
     }
 }
 

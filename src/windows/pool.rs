@@ -78,11 +78,7 @@ impl Pools {
 impl Windows {
     /// The blocks of the whole image; the first who asks waits for the sweep. A cancelled sweep is not kept.
     pub(super) fn pools(&self, watch: &Watch) -> Result<Arc<Pools>, ReadError> {
-        if let Some(known) = self.pools.get() {
-            return Ok(Arc::clone(known));
-        }
-        let pools = Arc::new(self.sweep_pools(watch)?);
-        Ok(if watch.cancelled() { pools } else { Arc::clone(self.pools.get_or_init(|| pools)) })
+        self.pools.or_try(watch, || self.sweep_pools(watch))
     }
 
     pub(super) fn swept(&self) -> bool {

@@ -5,6 +5,7 @@ use super::{Windows, lists};
 use crate::address::VirtAddr;
 use crate::facts::{self, Known, Process, ProcessState, ReadError, Scope, Sink, Time, TreeProcess, Watch};
 use crate::symbols::{Context, Object};
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -76,11 +77,7 @@ impl Windows {
 
     /// Processes by every road, the sweep of the pools included. A cancelled sweep is not kept.
     pub(super) fn roster(&self, watch: &Watch) -> Arc<Roster> {
-        if let Some(known) = self.roster.get() {
-            return Arc::clone(known);
-        }
-        let roster = Arc::new(self.enumerate(Some(watch)));
-        if watch.cancelled() { roster } else { Arc::clone(self.roster.get_or_init(|| roster)) }
+        self.roster.or_search(watch, || self.enumerate(Some(watch)))
     }
 
     fn enumerate(&self, sweep: Option<&Watch>) -> Roster {
@@ -101,11 +98,23 @@ impl Windows {
             }
         }
         roster.members = found.into_iter().filter_map(|(address, found_by)| self.member(self.context(), address, found_by)).collect();
+        let members: HashSet<_> = roster.members.iter().map(|member| member.address).collect();
+        let torn = listed.iter().filter(|address| !members.contains(address)).count();
+        if torn > 0 {
+            roster.notes.push(format!("{torn} entries of the list of active processes cannot be read or hold no process"));
+        }
+        let copies = self.without_copies(&mut roster.members);
+        if copies > 0 {
+            roster.notes.push(format!("{copies} copies of process objects are left out"));
+        }
         if !closed {
             let doubtful = self.clear_of_suspicion(&mut roster.members);
-            roster.notes.push(format!(
-                "the list of active processes is broken: for {doubtful} living processes that are on none of its pieces it cannot be told whether they were on it"
-            ));
+            roster.notes.push(match doubtful {
+                0 => "the list of active processes is broken; what is on either end of it is here".to_owned(),
+                _ => format!(
+                    "the list of active processes is broken: for {doubtful} living processes that are on none of its pieces it cannot be told whether they were on it"
+                ),
+            });
         }
         if let Some(watch) = sweep {
             let remnants = self.remnants(&roster.members, watch);
@@ -145,6 +154,36 @@ impl Windows {
         found
     }
 
+    /// Memory that is used again, or copied while it changes, may hold a process twice: the one that its threads belong to stays. Gives the
+    /// number of those that do not.
+    fn without_copies(&self, members: &mut Vec<Member>) -> usize {
+        let all = members.len();
+        let mut best: HashMap<(u32, u64), ((bool, bool, [bool; 6]), Reverse<VirtAddr>)> = HashMap::new();
+        let weight = |member: &Member| -> Option<_> {
+            let process = self.context().object("_EPROCESS", member.address).ok()?;
+            let linked = process.at("ActiveProcessLinks").is_ok_and(|links| lists::is_linked(self.context(), links));
+            Some((self.has_thread(&process).unwrap_or(false), linked, member.found_by))
+        };
+        let identities: Vec<_> = members.iter().map(|member| self.identity(self.context(), member.address).ok()).collect();
+        let mut count: HashMap<(u32, u64), usize> = HashMap::new();
+        identities.iter().flatten().for_each(|identity| *count.entry(*identity).or_default() += 1);
+        for (member, identity) in members.iter().zip(&identities) {
+            if let Some(identity) = identity.filter(|identity| count.get(identity).is_some_and(|count| *count > 1))
+                && let Some(weight) = weight(member)
+            {
+                let own = (weight, Reverse(member.address));
+                let best = best.entry(identity).or_insert(own);
+                *best = (*best).max(own);
+            }
+        }
+        let mut identities = identities.into_iter();
+        members.retain(|member| {
+            let best = identities.next().flatten().and_then(|identity| best.get(&identity));
+            best.is_none_or(|(_, Reverse(address))| *address == member.address)
+        });
+        all - members.len()
+    }
+
     fn identity(&self, context: Context<'_>, address: VirtAddr) -> Result<(u32, u64), ReadError> {
         let process = context.object("_EPROCESS", address)?;
         Ok((process.u32("UniqueProcessId")?, process.uint("CreateTime")?))
@@ -162,7 +201,9 @@ impl Windows {
             && pid < MOST_IDS
             && name.chars().all(|letter| !letter.is_control() && letter != char::REPLACEMENT_CHARACTER);
         let times = created != 0 && (ended == 0 || (created..=self.shared_now()).contains(&ended));
-        if !sound || (!found_by[ACTIVE_LIST] && (!times || root == 0)) {
+        // An entry that a torn list only leads to says nothing for itself.
+        let vouched = || found_by[ACTIVE_LIST] && process.at("ActiveProcessLinks").is_ok_and(|links| lists::is_linked(context, links));
+        if !sound || ((!times || root == 0) && !vouched()) {
             return None;
         }
         // A list of the living may keep those that ended, but not before they began.
@@ -206,19 +247,12 @@ impl Windows {
         let context = self.context();
         let head = context.symbol("PsActiveProcessHead")?;
         let links = context.object("_EPROCESS", process)?.inner("ActiveProcessLinks")?;
-        let (next, previous) = (links.pointer("Flink")?, links.pointer("Blink")?);
-        let (back, forth) =
-            (context.object("_LIST_ENTRY", next)?.pointer("Blink")?, context.object("_LIST_ENTRY", previous)?.pointer("Flink")?);
         let mut found_by = UNSEEN;
         found_by[ACTIVE_LIST] = true;
-        let sound = |link: VirtAddr| -> Result<bool, ReadError> {
+        lists::taken_off(context, links.address, |link| {
             let owner = context.container("_EPROCESS", "ActiveProcessLinks", link)?.address;
             Ok(link == head || self.member(context, owner, found_by).is_some())
-        };
-        let own = links.address;
-        let alone = next == own && previous == own;
-        let past = || Ok(back != own && forth != own && sound(next)? && sound(previous)? && sound(back)? && sound(forth)?);
-        if alone { Ok(true) } else { past() }
+        })
     }
 
     /// The structures on a ring of links, its head left out. False where it does not close.
@@ -273,7 +307,7 @@ impl Windows {
                 Ok(ended) if ended != 0 && !exited => Known::Unreadable(ReadError::Implausible("exit time")),
                 _ => self.time(&process, "ExitTime"),
             },
-            threads: process.u32("ActiveThreads").into(),
+            threads: process.uint("ActiveThreads").and_then(thread_count).into(),
             session: if exited { Known::Absent } else { self.session(&process).into() },
             wow64: process.pointer(wow64).map(|pointer| !pointer.is_null()).into(),
             path: living(self.image_path(&process)),
@@ -307,6 +341,11 @@ impl Windows {
         });
         read.into()
     }
+}
+
+/// Each has an ID of its own.
+fn thread_count(count: u64) -> Result<u32, ReadError> {
+    if count < MOST_IDS / 4 { Ok(count as u32) } else { Err(ReadError::Implausible("number of threads")) }
 }
 
 pub fn processes(windows: &Windows, scope: Scope, out: &mut Sink<Process>) {

@@ -3,8 +3,9 @@
 use super::cells::{Key, MOST_DATA, Value};
 use super::hives::{Hive, Hives};
 use super::{Windows, text};
+use crate::address::VirtAddr;
 use crate::facts::windows::RegistryEntry;
-use crate::facts::{Known, ReadError, Scope, Sink};
+use crate::facts::{Known, ReadError, Scope, Sink, Time, Watch};
 use crate::symbols::Object;
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -263,6 +264,41 @@ impl Windows {
             hive.value(&parameters, value).ok().flatten().map(|_| format!("{SERVICES}\\{}\\Parameters", service.name))
         };
         Ok(services.iter().filter_map(has).collect())
+    }
+
+    /// When each key of each hive was last written to, with its path and its address; `show` says whether to go on. What could not be
+    /// read comes back.
+    pub fn key_times(&self, watch: &Watch, mut show: impl FnMut(Option<Time>, String, VirtAddr) -> bool) -> Vec<String> {
+        let hives = self.hives(None);
+        let mut notes = hives.notes;
+        for hive in &hives.found {
+            let name = hive.name();
+            let mut trouble = 0;
+            let mut waiting: Vec<(Key, Arc<str>, usize)> = Vec::new();
+            match hive.root() {
+                Ok(root) => waiting.push((root, name.as_str().into(), 0)),
+                Err(why) => notes.push(format!("the root key of {name}: {why}")),
+            }
+            let mut seen: HashSet<u32> = waiting.iter().map(|(root, ..)| root.cell).collect();
+            while let Some((key, path, depth)) = waiting.pop() {
+                if watch.cancelled() || !show(text::filetime(key.written), path.to_string(), key.address) {
+                    return notes;
+                }
+                let (children, unread) = hive.subkeys(&key);
+                trouble += unread.len();
+                if depth < MOST_DEPTH {
+                    let below = children.into_iter().filter(|child| seen.insert(child.cell));
+                    waiting.extend(below.map(|child| {
+                        let path = format!("{path}\\{}", child.name).into();
+                        (child, path, depth + 1)
+                    }));
+                }
+            }
+            if trouble > 0 {
+                notes.push(format!("{trouble} keys or lists of keys of {name} cannot be read"));
+            }
+        }
+        notes
     }
 
     /// The machine's name as the registry has it.

@@ -2,7 +2,7 @@
 
 use super::hives::Hives;
 use super::processes::Task;
-use super::{Windows, text};
+use super::{USER_END, Windows, text};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::windows::Service;
 use crate::facts::{Known, ReadError, Scope, Sink, Watch};
@@ -246,8 +246,11 @@ impl Windows {
         let mut found = [Vec::new(), Vec::new()];
         let (mut page, mut left) = (vec![0; PAGE_SIZE as usize], MOST_PAGES);
         let (vads, trouble) = self.vads(&task.object, watch);
-        for vad in vads.iter().filter(|vad| vad.private && vad.protection.write) {
-            space.mapped(vad.start, vad.end.offset(1), &mut |at, _, length| {
+        let own = vads.iter().filter(|vad| vad.private && vad.protection.write).map(|vad| (vad.start, vad.end.offset(1)));
+        // Where regions are missing, all that is mapped stands for them.
+        let ranges = if trouble.is_empty() { own.collect() } else { vec![(VirtAddr(0), USER_END)] };
+        for (start, end) in ranges {
+            space.mapped(start, end, &mut |at, _, length| {
                 for at in (0..length).step_by(PAGE_SIZE as usize).map(|skip| at.offset(skip)) {
                     if left == 0 || watch.cancelled() || space.read(at, &mut page).is_err() {
                         continue;

@@ -12,10 +12,7 @@ use std::collections::HashMap;
 pub fn sessions(windows: &Windows, scope: Scope, out: &mut Sink<SessionMember>) {
     let mut profiles = Profiles { hives: windows.hives(None), known: HashMap::new() };
     let mut rows = Vec::new();
-    let tasks = windows.tasks(scope, out.watch());
-    if tasks.is_empty() {
-        out.note("no living process object matches");
-    }
+    let tasks = windows.told_tasks(scope, out);
     out.each(
         &tasks,
         |task| format!("session of {} {}", task.name, task.pid),

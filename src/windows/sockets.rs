@@ -8,7 +8,7 @@ use crate::address::VirtAddr;
 use crate::facts::{Known, ReadError, Scope, Sink, Socket, Watch};
 use crate::symbols::pack::Version;
 use crate::symbols::{Context, Object, Profile, SymbolTable};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Address families (winsock2.h).
@@ -155,7 +155,11 @@ pub fn sockets(windows: &Windows, scope: Scope, out: &mut Sink<Socket>) {
     for (kind, blocks) in &blocks {
         blocks.iter().for_each(|block| found.entry(*block).or_insert((*kind, [false; 3])).1[POOL_SCAN] = true);
     }
-    let (rows, left) = reader.rows(&found, &fits, out.watch());
+    let (mut rows, left) = reader.rows(&found, &fits, out.watch());
+    let copies = without_copies(&mut rows);
+    if copies > 0 {
+        out.note(format!("{copies} pool blocks hold older copies of sockets that are here, and are left out"));
+    }
     for (kind, (linked, stale)) in left {
         if linked > 0 {
             out.note(format!("{linked} {} that tcpip.sys has in its tables cannot be read", kind.noun()));
@@ -168,6 +172,21 @@ pub fn sockets(windows: &Windows, scope: Scope, out: &mut Sink<Socket>) {
         out.note("a socket bound to :: may serve IPv4 too; which ones do is not read");
     }
     out.extend(rows.into_iter().filter(|row| admits(scope, row)));
+}
+
+/// What was freed, or copied while it changed, may hold a socket again: that which a table leads to stays, or else the first. Gives the number
+/// of those that do not.
+fn without_copies(rows: &mut Vec<Socket>) -> usize {
+    let all = rows.len();
+    let linked = |row: &Socket| row.sources.iter().any(|source| *source != SOURCES[POOL_SCAN]);
+    let identity = |row: &Socket| {
+        let local = (row.local_address.value().cloned(), row.local_port.value().copied());
+        let remote = (row.remote_address.value().cloned(), row.remote_port.value().copied());
+        (row.protocol.clone(), local, remote, row.process_address.value().copied(), row.create_time.value().copied())
+    };
+    let mut told: BTreeSet<_> = rows.iter().filter(|row| linked(row)).map(identity).collect();
+    rows.retain(|row| linked(row) || told.insert(identity(row)));
+    all - rows.len()
 }
 
 fn admits(scope: Scope, row: &Socket) -> bool {

@@ -25,14 +25,25 @@ pub fn counted(space: &AddressSpace, string: &Object<'_>) -> Result<String, Read
     if buffer.is_null() || length % 2 != 0 {
         return Err(ReadError::Implausible("UNICODE_STRING"));
     }
-    wide(space, buffer, length as usize)
+    let text = read_wide(space, buffer, length as usize)?;
+    // What was overwritten in the kernel holds pointers, whose upper ends are no letters.
+    let overwritten = |word: &[u8; 8]| word[6..] == [0xff; 2] && word[5] & 0x80 != 0;
+    if buffer.is_kernel() && text.as_chunks::<8>().0.iter().any(overwritten) {
+        return Err(ReadError::Implausible("text"));
+    }
+    Ok(utf16(&text))
 }
 
-/// UTF-16 text of a length in bytes; at most 64 KiB, which is all that a UNICODE_STRING can hold.
+/// UTF-16 text of a length in bytes.
 pub fn wide(space: &AddressSpace, at: VirtAddr, bytes: usize) -> Result<String, ReadError> {
+    read_wide(space, at, bytes).map(|text| utf16(&text))
+}
+
+/// At most 64 KiB, which is all that a UNICODE_STRING can hold.
+fn read_wide(space: &AddressSpace, at: VirtAddr, bytes: usize) -> Result<Vec<u8>, ReadError> {
     let mut text = vec![0; bytes.min(1 << 16)];
     space.read(at, &mut text)?;
-    Ok(utf16(&text))
+    Ok(text)
 }
 
 /// UTF-16 text up to its first NUL, of `most` units at most; an error where no NUL is among them.

@@ -30,7 +30,7 @@ pub fn threads(windows: &Windows, scope: Scope, out: &mut Sink<Thread>) {
         for thread in of_process(&task.object) {
             match thread.and_then(|thread| describe(windows, task, &thread, &mut known, out.watch())) {
                 Ok(thread) => out.push(thread),
-                Err(why) => out.note(format!("threads of {} {} are missing: {why}", task.name, task.pid)),
+                Err(why) => out.note(format!("threads of {} {} may be missing: {why}", task.name, task.pid)),
             }
         }
         Ok(())

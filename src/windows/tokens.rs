@@ -133,7 +133,8 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Sid>) -> Result<()
     };
     let level = token.uint("IntegrityLevelIndex").unwrap_or(u64::MAX);
     let mut integrity = false;
-    for (index, entry) in listed(&token, "UserAndGroups", "UserAndGroupCount")?.into_iter().enumerate() {
+    let (groups, mut whole) = listed(&token, "UserAndGroups", "UserAndGroupCount")?;
+    for (index, entry) in groups.into_iter().enumerate() {
         let bits = entry.uint("Attributes")?;
         let role = match bits {
             _ if index == 0 => "user",
@@ -152,7 +153,9 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Sid>) -> Result<()
     }
     for (list, count, role) in [("RestrictedSids", "RestrictedSidCount", "restricted"), ("Capabilities", "CapabilityCount", "capability")] {
         if token.has(list) {
-            for entry in listed(&token, list, count)? {
+            let (entries, all) = listed(&token, list, count)?;
+            whole &= all;
+            for entry in entries {
                 show(sid_of(&entry), role, words(entry.uint("Attributes")?));
             }
         }
@@ -162,21 +165,33 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Sid>) -> Result<()
             show(sid::read(token.context(), at), role, Vec::new());
         }
     }
-    Ok(())
+    if whole { Ok(()) } else { Err(ReadError::Implausible("number of SIDs")) }
 }
 
-/// The elements of an array of _SID_AND_ATTRIBUTES.
-fn listed<'a>(token: &Object<'a>, list: &'static str, count: &'static str) -> Result<Vec<Object<'a>>, ReadError> {
+/// The elements of an array of _SID_AND_ATTRIBUTES, and whether there are as many as the token says.
+fn listed<'a>(token: &Object<'a>, list: &'static str, count: &'static str) -> Result<(Vec<Object<'a>>, bool), ReadError> {
     let context: Context<'a> = token.context();
     let (start, count) = (token.pointer(list)?, token.uint(count)?);
     if count == 0 || start.is_null() {
-        return Ok(Vec::new());
-    }
-    if count > MOST_SIDS {
-        return Err(ReadError::Implausible("number of SIDs"));
+        return Ok((Vec::new(), true));
     }
     let stride = u64::from(context.profile.layout("_SID_AND_ATTRIBUTES")?.size);
-    (0..count).map(|index| context.object("_SID_AND_ATTRIBUTES", start.offset(index * stride))).collect()
+    let (mut found, mut end) = (Vec::new(), VirtAddr(u64::MAX));
+    for index in 0..count.min(MOST_SIDS) {
+        let entry = context.object("_SID_AND_ATTRIBUTES", start.offset(index * stride))?;
+        match entry.pointer("Sid") {
+            // What an element points to is no element, nor is anything behind it.
+            Ok(sid) if sid >= start => end = end.min(sid),
+            Ok(sid) if !sid.is_kernel() => break,
+            _ => {}
+        }
+        if entry.address.offset(stride) > end {
+            break;
+        }
+        found.push(entry);
+    }
+    let whole = found.len() as u64 == count;
+    Ok((found, whole))
 }
 
 fn sid_of(entry: &Object<'_>) -> Result<String, ReadError> {

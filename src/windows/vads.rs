@@ -2,7 +2,7 @@
 
 use super::files::own_name;
 use super::processes::Task;
-use super::{Windows, fast_ref};
+use super::{USER_END, Windows, fast_ref};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Known, Protection, ReadError, Region, Scope, Sink, Watch};
 use crate::symbols::Object;
@@ -26,6 +26,10 @@ const PROTECTIONS: [(&str, &str); 8] = [
 /// What the upper two bits add.
 const MODIFIERS: [&str; 4] = ["", " | PAGE_NOCACHE", " | PAGE_GUARD", " | PAGE_WRITECOMBINE"];
 const GUARD: u64 = 2;
+
+/// What programs can have lies between the first 64 KiB of the address space and the last of its half (MM_LOWEST_USER_ADDRESS, wdm.h).
+const LOWEST: u64 = 0x1_0000;
+const HIGHEST: u64 = USER_END.0 - LOWEST;
 
 /// _MMVAD_FLAGS.VadType (MI_VAD_TYPE).
 const IMAGE_MAP: u64 = 2;
@@ -67,7 +71,7 @@ impl Windows {
             }
         }
         vads.sort_by_key(|vad| vad.start);
-        (vads, trouble)
+        (disjoint(vads, &mut trouble), trouble)
     }
 
     /// The VAD that an address lies in: one way down the tree, without the rest of it.
@@ -96,7 +100,7 @@ impl Windows {
             Ok((upper << 32) | short.uint(low)?)
         };
         let (first, last) = (number("StartingVpn", "StartingVpnHigh")?, number("EndingVpn", "EndingVpnHigh")?);
-        if first > last || last >= 1 << 36 {
+        if first > last || last * PAGE_SIZE >= HIGHEST {
             return Err(ReadError::Implausible("_MMVAD_SHORT"));
         }
         let flags = short.inner("u")?.inner("VadFlags")?;
@@ -105,11 +109,12 @@ impl Windows {
         let modifier = bits >> 3;
         let (private, image) = (flags.uint("PrivateMemory")? != 0, flags.uint("VadType")? == IMAGE_MAP);
         // Memory of one process alone is nobody's copy and no image.
-        if private && (image || letters.contains('c')) {
+        // Only Windows 7 gives out the lowest pages, and no section's.
+        if private && (image || letters.contains('c')) || !private && first * PAGE_SIZE < LOWEST {
             return Err(ReadError::Implausible("_MMVAD_SHORT"));
         }
         let committed = short.inner("u1").and_then(|u1| u1.inner("VadFlags1")).and_then(|flags| flags.uint("CommitCharge"));
-        Ok(Vad {
+        let vad = Vad {
             start: VirtAddr(first * PAGE_SIZE),
             end: VirtAddr(last * PAGE_SIZE + (PAGE_SIZE - 1)),
             tag: self.tag_of(node).unwrap_or_default(),
@@ -126,7 +131,12 @@ impl Windows {
             // All ones where nothing is charged (MM_MAX_COMMIT).
             committed: committed.or_else(|_| flags.uint("CommitCharge")).ok().filter(|pages| *pages <= last - first + 1),
             short,
-        })
+        };
+        // The segment may be paged out.
+        match vad.image.then(|| vad.image_size()) {
+            Some(Ok(size)) if size != (last - first + 1) * PAGE_SIZE => Err(ReadError::Implausible("_MMVAD_SHORT")),
+            _ => Ok(vad),
+        }
     }
 
     /// The tag of the pool block that an allocation fills.
@@ -134,6 +144,20 @@ impl Windows {
         let header = self.profile.layout("_POOL_HEADER")?;
         self.space.bytes(VirtAddr(allocation.0.wrapping_sub(header.size.into())).offset(header.offset("PoolTag")?))
     }
+}
+
+/// Regions of a process never overlap. Where two do, one was overwritten; an image's is known by its size, else neither can be believed.
+fn disjoint<'a>(vads: Vec<Vad<'a>>, trouble: &mut Vec<ReadError>) -> Vec<Vad<'a>> {
+    let mut kept: Vec<Vad<'a>> = Vec::with_capacity(vads.len());
+    for vad in vads {
+        let Some(last) = kept.pop_if(|last| last.end >= vad.start) else {
+            kept.push(vad);
+            continue;
+        };
+        trouble.push(ReadError::Implausible("_MMVAD_SHORT"));
+        kept.extend([last, vad].into_iter().filter(|vad| vad.image && vad.image_size().is_ok()).take(1));
+    }
+    kept
 }
 
 /// The top of a process's VAD tree, its kind of node and the names of their children: an _RTL_AVL_TREE since Windows 8.1, an
@@ -197,6 +221,12 @@ impl Vad<'_> {
         Ok(Some(area))
     }
 
+    /// The size of an image's section, all of which is mapped.
+    fn image_size(&self) -> Result<u64, ReadError> {
+        let area = self.control_area()?.ok_or(ReadError::Implausible("_CONTROL_AREA"))?;
+        area.follow_some("Segment")?.uint("SizeOfSegment")
+    }
+
     /// The address for which the section's pages were relocated.
     pub fn section_base(&self) -> Result<VirtAddr, ReadError> {
         let area = self.control_area()?.ok_or(ReadError::Implausible("_CONTROL_AREA"))?;
@@ -212,6 +242,23 @@ impl Vad<'_> {
             _ if self.image => Err(ReadError::Implausible("control area")),
             _ => Ok(None),
         }
+    }
+
+    /// Whether it is the image of a program whose section, as it says itself, has no file.
+    pub fn has_no_file(&self) -> bool {
+        let read = || -> Result<bool, ReadError> {
+            let Some(area) = self.control_area()? else { return Ok(false) };
+            let whole = area.follow_some("Segment")?.pointer("ControlArea")? == area.address;
+            let image = area.inner("u")?.inner("Flags")?.uint("Image")? == 1;
+            Ok(whole && image && area.inner("FilePointer")?.uint("Value")? == 0)
+        };
+        self.image && read().unwrap_or(false)
+    }
+
+    /// Whether its file is about to be deleted, or has been.
+    pub fn is_deleted(&self) -> bool {
+        // The field is a byte that is 0 or 1; anything else is damage.
+        self.file().is_ok_and(|file| file.is_some_and(|file| own_name(&file).is_ok() && file.uint("DeletePending") == Ok(1)))
     }
 
     pub fn kind(&self) -> &'static str {

@@ -13,6 +13,8 @@ use std::collections::HashSet;
 const SAMPLE: usize = 48;
 const CLOSE_SAMPLE: usize = 8;
 const MOST_PROCESSES: usize = 1 << 16;
+/// Processes in both ends of a list that is torn.
+const LEAST_TORN: usize = 8;
 const MOST_THREADS: usize = 1 << 14;
 const MOST_VADS: usize = 1 << 16;
 const MOST_MODULES: usize = 1 << 12;
@@ -101,13 +103,25 @@ pub fn system(context: Context<'_>) -> Result<VirtAddr, ReadError> {
 
 /// The list head that stands inside the kernel image, by following the list of a System process.
 pub fn list_head(context: Context<'_>, kernel: &Kernel, system: VirtAddr) -> Option<VirtAddr> {
-    walk(context, kernel, system, "Flink").ok()?.head
+    ["Flink", "Blink"].into_iter().find_map(|direction| walk(context, kernel, system, direction).ok()?.head)
 }
 
-/// Addresses of the processes on the list of a System process.
+/// Addresses of the processes on the list of a System process, from both ends where it does not close.
 pub fn processes(context: Context<'_>, kernel: &Kernel, system: VirtAddr) -> Vec<VirtAddr> {
-    let listed = walk(context, kernel, system, "Flink").map(|list| list.processes).unwrap_or_default();
-    listed.into_iter().map(|process| process.object.address).collect()
+    let Ok(forward) = walk(context, kernel, system, "Flink") else { return Vec::new() };
+    let whole = if forward.closed { forward } else { forward.and(walk(context, kernel, system, "Blink").ok()) };
+    whole.processes.into_iter().map(|process| process.object.address).collect()
+}
+
+impl List<'_> {
+    /// With what another walk has met beside.
+    fn and(mut self, other: Option<Self>) -> Self {
+        let Some(other) = other else { return self };
+        let known: HashSet<_> = self.processes.iter().map(|process| process.object.address).collect();
+        self.processes.extend(other.processes.into_iter().filter(|process| !known.contains(&process.object.address)));
+        self.head = self.head.or(other.head);
+        self
+    }
 }
 
 fn walk<'a>(context: Context<'a>, kernel: &Kernel, system: VirtAddr, direction: &'static str) -> Result<List<'a>, ReadError> {
@@ -120,8 +134,12 @@ fn walk<'a>(context: Context<'a>, kernel: &Kernel, system: VirtAddr, direction: 
             list.head.get_or_insert(at);
         } else {
             let object = context.object("_EPROCESS", VirtAddr(at.0.wrapping_sub(links)))?;
-            let (pid, name) = (object.uint("UniqueProcessId")?, object.text("ImageFileName")?);
-            list.processes.push(Listed { object, pid, name });
+            match object.uint("UniqueProcessId").and_then(|pid| Ok((pid, object.text("ImageFileName")?))) {
+                Ok((pid, name)) => list.processes.push(Listed { object, pid, name }),
+                Err(why @ ReadError::NoField(_)) => return Err(why),
+                // A torn list leads anywhere.
+                Err(_) => return Ok(list),
+            }
         }
         match context.object("_LIST_ENTRY", at).and_then(|entry| entry.pointer(direction)) {
             Ok(next) if next.is_kernel() => at = next,
@@ -161,16 +179,24 @@ pub fn verify(context: Context<'_>, kernel: &Kernel, system: Result<VirtAddr, Re
     };
     let ahead = verdict.add("process list closes forwards", told(&forward));
     let back = verdict.add("process list closes backwards", told(&backward));
-    if !ahead && !back {
+    let (Ok(forward), Ok(backward)) = (forward, backward) else {
+        refuse(&mut verdict);
+        return verdict;
+    };
+    // A list that is torn has two ends; what a wrong layout makes of it does not lead far.
+    if !ahead && !back && forward.processes.len() + backward.processes.len() < LEAST_TORN {
         refuse(&mut verdict);
         return verdict;
     }
-    let (Ok(forward), Ok(backward)) = (forward, backward) else { return verdict };
     let same = |list: &List<'_>| list.processes.iter().map(|process| process.object.address).collect::<HashSet<_>>();
     let both = same(&forward) == same(&backward);
     let detail = format!("{} and {}", forward.processes.len(), backward.processes.len());
     verdict.add("both directions meet the same processes", Ok(if both { Outcome::Holds(detail) } else { Outcome::Fails(detail) }));
-    let listed = if forward.closed { forward } else { backward };
+    let listed = match (forward.closed, backward.closed) {
+        (true, _) => forward,
+        (_, true) => backward,
+        _ => forward.and(Some(backward)),
+    };
     verdict.processes = listed.processes.len();
     verdict.add("list head is PsActiveProcessHead", list_is(context, &listed));
     let scene = Scene { context, kernel, now, pids: listed.processes.iter().map(|process| process.pid).collect() };

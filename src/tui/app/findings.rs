@@ -1,6 +1,6 @@
 //! What was found: the list that an image opens with, the scores of the tree, and the way from a finding to what it is about.
 
-use super::{App, Focus};
+use super::{App, Focus, Seek};
 use crate::address::VirtAddr;
 use crate::facts::{Rows, Scope, State};
 use std::sync::Arc;
@@ -42,8 +42,8 @@ impl App {
         self.warn(format!("the processes could not be judged: {why}"));
     }
 
-    /// To the row of a table that has an address: of the process, where the table is one of processes.
-    pub(super) fn seek(&mut self, table: &str, address: u64, process: Option<(Option<VirtAddr>, Option<u32>)>) {
+    /// To a row of a table: of the process, where the table is one of processes.
+    pub(super) fn seek(&mut self, table: &str, row: Option<Seek>, process: Option<(Option<VirtAddr>, Option<u32>)>) {
         let Some(index) = self.tables.iter().position(|view| view.entry.table.name == table) else {
             return self.warn(format!("this image has no table {table}"));
         };
@@ -57,11 +57,18 @@ impl App {
             None => self.all |= self.tables.get(index).is_some_and(|view| !view.machine_only),
         }
         self.show_table(index);
-        let scope = self.scope();
         let Some(view) = self.table() else { return };
         view.filter.clear();
         view.search.clear();
-        view.seek = (address != 0).then_some(address);
+        view.all_times();
+        view.seek = row;
+        self.seek_loaded(index);
+    }
+
+    /// Looks for the row that a table is to go to, where its rows are here already.
+    pub(super) fn seek_loaded(&mut self, index: usize) {
+        let scope = self.scope();
+        let Some(view) = self.tables.get_mut(index) else { return };
         let same = view.machine_only || view.asked == Some(scope);
         if let Some(rows) = view.rows.clone().filter(|rows| same && rows.state() != State::Running) {
             view.load(rows);

@@ -22,6 +22,11 @@ pub enum Question {
     Path,
     /// Where to write bytes.
     Bytes,
+    /// The folder of a report.
+    Folder,
+    /// What to note on what the cursor is on.
+    Comment,
+    Tags,
     /// One of some choices, under this heading.
     Choose(&'static str),
 }
@@ -51,6 +56,9 @@ impl App {
             (Question::Goto, _) => "go to:",
             (Question::Structure, _) => "structure:",
             (Question::Path | Question::Bytes, _) => "write to new file:",
+            (Question::Folder, _) => "write to folder:",
+            (Question::Comment, _) => "comment:",
+            (Question::Tags, _) => "tags:",
             (Question::Hunt(aim), _) => aim.question(),
             (Question::Choose(heading), _) => heading,
         };
@@ -150,7 +158,10 @@ impl App {
     }
 
     pub(super) fn ask(&mut self, question: Question, before: String) {
-        let answer = if matches!(question, Question::Filter | Question::Path | Question::Bytes | Question::Hunt(_)) {
+        let answer = if matches!(
+            question,
+            Question::Filter | Question::Path | Question::Bytes | Question::Hunt(_) | Question::Folder | Question::Comment | Question::Tags
+        ) {
             before.clone()
         } else {
             String::new()
@@ -296,7 +307,9 @@ impl App {
                 }
             }
             (Question::Filter, _) => (),
-            (Question::Goto | Question::Structure | Question::Path | Question::Bytes, _) if typed.is_empty() => (),
+            (Question::Comment | Question::Tags, _) => self.noted(prompt.question, typed),
+            (Question::Goto | Question::Structure | Question::Path | Question::Bytes | Question::Folder, _) if typed.is_empty() => (),
+            (Question::Folder, _) => self.report(typed),
             (Question::Goto, _) => match Target::parse(typed) {
                 Ok(target) => self.go_to(target, typed),
                 Err(why) => self.warn(why),
@@ -328,6 +341,11 @@ impl App {
             Choice::Cancel(id) => self.cancel(id),
             Choice::Hunt(hunt) => self.hunt(hunt),
             Choice::Take(taking) => self.effects.push(Effect::Take(taking)),
+            Choice::Noted(object) => self.go_to_noted(&object),
+            Choice::Judgement(judgement) => self.judge(judgement),
+            Choice::Report(part) => self.report_part(part),
+            Choice::Audit => self.show_audit(),
+            Choice::ExportAudit(writer) => self.export_audit(writer),
         }
     }
 

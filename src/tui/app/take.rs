@@ -1,6 +1,7 @@
 //! Taking rows along: into a file, or to the clipboard.
 
 use super::{App, Choice, Effect, Question};
+use crate::case::Action;
 use crate::facts::text::printable;
 use crate::facts::{Cell, Rows};
 use crate::tui::clipboard;
@@ -9,7 +10,6 @@ use crate::tui::export::{self, Chosen, Export, Selection, Writer};
 use crate::tui::text::counted;
 use crate::tui::theme::Role;
 use crate::tui::widgets::palette::Item;
-use std::path::Path;
 use std::sync::Arc;
 
 /// The rows that are to be written, until one has said where.
@@ -54,14 +54,21 @@ impl App {
 
     pub(super) fn ask_export_path(&mut self, writer: &'static Writer, all: bool) {
         let Some((rows, order)) = self.exported() else { return };
-        let table = rows.table().name;
         let rows = match order.filter(|_| !all) {
             Some(order) => Arc::new(Chosen { rows, order }) as Arc<dyn Rows>,
             None => rows,
         };
-        let stem = Path::new(&self.name).file_stem().map_or_else(String::new, |stem| printable(&stem.to_string_lossy()).into_owned());
+        self.ask_path_for(rows, writer);
+    }
+    pub(super) fn ask_path_for(&mut self, rows: Arc<dyn Rows>, writer: &'static Writer) {
+        let proposed = format!("{}-{}.{}", self.stem(), rows.table().name, writer.name);
         self.pending = Some(Pending { rows, writer });
-        self.ask(Question::Path, format!("{stem}-{table}.{}", writer.name));
+        self.ask(Question::Path, export::beside_no_evidence(&proposed, &self.folders));
+    }
+    /// Something was written, and is part of the trail.
+    pub(super) fn written(&mut self, action: Action, said: String) {
+        self.done(action, &said);
+        self.notice = Some((Role::Text, said));
     }
 
     pub(super) fn export(&mut self, typed: &str) {

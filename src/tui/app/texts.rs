@@ -33,6 +33,7 @@ impl App {
             ("!! !", "before a score: 75 or more of 100, 30 or more; the Findings say why"),
             ("~ partly", "something about the process could not be read or does not agree; v says what"),
             ("!", "before a row of a table: the same"),
+            ("* + -", "before a row: noted, held for confirmed, held for benign; ' lists all notes"),
             (dash, "the system has no such value"),
             ("??", "the value is not in the image; not the same as zero"),
         ];
@@ -58,7 +59,8 @@ impl App {
         };
         match found {
             Some((lines, title)) => {
-                let lines = lines.into_iter().map(|(name, value, role)| Line::new(name, value, role)).collect();
+                let lines = lines.into_iter().map(|(name, value, role)| Line::new(name, value, role));
+                let lines = self.note_lines().into_iter().chain(lines).collect();
                 self.overlay = Some(Overlay::new(title, lines));
             }
             None => self.notice = Some((Role::Dim, "no row is selected".to_owned())),
@@ -89,6 +91,7 @@ impl App {
         lines.push(plain("booted", text(info.boot_time.value().map(ToString::to_string))));
         lines.push(plain("captured", text(info.capture_time.value().map(ToString::to_string))));
         lines.push(plain("format", format!("{}, {} bytes", info.format, grouped(usize::try_from(info.size).unwrap_or(usize::MAX)))));
+        lines.extend(self.case_lines().into_iter().map(|(label, value)| plain(label, value)));
         lines.push(plain("paging", format!("{} levels, root {}", info.paging_levels, info.page_table_root)));
         lines.push(plain("kernel base", info.kernel_base.to_string()));
         lines.push(plain("symbols", info.symbol_source.clone()));

@@ -1,6 +1,6 @@
 //! Going from one thing to another and back: links, addresses, names, and the places that one came by.
 
-use super::{App, Choice, Effect, Focus};
+use super::{App, Choice, Effect, Focus, Seek};
 use crate::address::VirtAddr;
 use crate::engine::{Hit, Space, Stretch};
 use crate::facts::{Located, Scope};
@@ -220,12 +220,12 @@ impl App {
                     self.show_table(table);
                 }
             }
-            Link::Row { table, address, process } => self.seek(table, address, process),
+            Link::Row { table, seek, process } => self.seek(table, Some(seek).filter(|seek| *seek != Seek::Address(0)), process),
             Link::Bytes(place) => self.open(place),
         }
     }
 
-    fn open(&mut self, place: Place) {
+    pub(super) fn open(&mut self, place: Place) {
         let Some(space) = self.space_of(place.space) else { return self.warn("the row's process is not in the tree".to_owned()) };
         self.leave();
         // The upper half is the kernel's, whoever looks.

@@ -40,7 +40,7 @@ impl App {
             Id::Find => self.finding = None,
             Id::Cross => self.crossing = None,
             Id::Locate => self.locating = None,
-            Id::Query(_) | Id::Arrange(_) | Id::Learn(_) | Id::Export | Id::Take => (),
+            Id::Query(_) | Id::Arrange(_) | Id::Learn(_) | Id::Export | Id::Take | Id::Report => (),
         }
         self.effects.push(Effect::CancelOne(id));
         self.notice = Some((Role::Warning, "cancelled; what was found stays".to_owned()));

@@ -1,6 +1,8 @@
 //! Filtering, sorting and searching rows: pure work for the background, whose result is row numbers.
 
 use super::filter::{Field, Filter};
+use super::noise::{Hush, Hushed, Judge};
+use super::times::Window;
 use crate::facts::{Cell, Rows, Watch};
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -17,6 +19,10 @@ pub struct Ask {
     pub sort: Option<Sort>,
     /// The row under the cursor, to be found again.
     pub keep: Option<u32>,
+    /// What noise to hide.
+    pub hush: Option<Hush>,
+    /// The stretch of time that is looked at.
+    pub window: Option<Window>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +39,8 @@ pub struct Arranged {
     pub hits: Vec<u32>,
     /// Where the kept row is now.
     pub kept: Option<usize>,
+    /// Rows that are hidden as noise.
+    pub hushed: Hushed,
 }
 
 /// Rows between two looks at the watch.
@@ -46,7 +54,8 @@ pub fn arrange(ask: &Ask, watch: &Watch) -> Option<Arranged> {
     // What is wrong with a filter was said when it was typed.
     let filter = Filter::parse(&ask.filter, &ask.fields).unwrap_or_default();
     let admits = |filter: &Filter, row: u32| filter.admits(&ask.shown, &|column| rows.cell(row as usize, column));
-    if !filter.is_empty() {
+    if !filter.is_empty() || ask.hush.is_some() || ask.window.is_some() {
+        let mut judge = ask.hush.as_ref().map(|hush| Judge::new(hush, &ask.fields));
         let mut order = Vec::new();
         for row in 0..count {
             if (row as usize).is_multiple_of(STEP) {
@@ -55,10 +64,13 @@ pub fn arrange(ask: &Ask, watch: &Watch) -> Option<Arranged> {
                 }
                 watch.progress(row.into(), rows.len() as u64);
             }
-            if admits(&filter, row) {
+            let cell = |column| rows.cell(row as usize, column);
+            let inside = ask.window.is_none_or(|window| window.holds(&cell(window.column)));
+            if inside && admits(&filter, row) && !judge.as_mut().is_some_and(|judge| judge.hides(&ask.shown, &cell)) {
                 order.push(row);
             }
         }
+        done.hushed = judge.map(Judge::counts).unwrap_or_default();
         done.order = Some(order);
     }
     if let Some(sort) = ask.sort {

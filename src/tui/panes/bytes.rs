@@ -10,7 +10,7 @@ pub use fields::Fields;
 pub use target::{Base, Needle, Target};
 pub use texts::Texts;
 
-use super::{flow, frame};
+use super::{Sign, flow, frame, noted};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::engine::{Bytes, FoundText, Space, Stretch};
 use crate::facts::{Landmark, PageOrigin, Protection, ReadError, Structure, ToCell};
@@ -112,6 +112,8 @@ pub struct BytesView {
     pub found: Option<(u64, usize)>,
     /// Where a selection began.
     pub anchor: Option<u64>,
+    /// Places that are noted.
+    pub noted: Vec<(u64, Sign)>,
     /// As lists do on slow connections: a window that must move moves half of its height.
     leaps: bool,
     shape: Shape,
@@ -142,6 +144,7 @@ impl BytesView {
             needle: Needle::default(),
             found: None,
             anchor: None,
+            noted: Vec::new(),
             leaps: false,
             shape: Shape::of(78, 16),
             height: 20,
@@ -169,6 +172,10 @@ impl BytesView {
         self.awaited.clear();
     }
 
+    /// The first of the noted places in a stretch.
+    fn sign(&self, at: u64, length: u64) -> Option<&Sign> {
+        self.noted.iter().find(|(noted, _)| noted.wrapping_sub(at) < length).map(|(_, sign)| sign)
+    }
     fn row(&self) -> u64 {
         if self.mode == Mode::Hex { self.shape.bytes as u64 } else { 16 }
     }
@@ -546,6 +553,9 @@ impl BytesView {
             let room = |x: u16| area.right().saturating_sub(x);
             put(buffer, area.x, y, &format!("{:0digits$x}", line.at), room(area.x), look.style(Role::Dim));
             let x = area.x + digits as u16 + 1;
+            if let Some(sign) = self.sign(line.at, line.length.max(1)) {
+                put(buffer, x - 1, y, &sign.sign.to_string(), room(x - 1), look.style(Role::Key));
+            }
             if line.text.is_empty() {
                 let why = self.origin(line.at).and_then(Result::err).map(lack).unwrap_or_default();
                 put(buffer, x, y, &look.fit(&format!("?? {why}"), usize::from(room(x)), Cut::End), room(x), look.style(Role::Missing));
@@ -569,7 +579,12 @@ impl BytesView {
     }
 
     /// What the place is, and what stands there.
-    fn draw_detail(&self, area: Rect, buffer: &mut Buffer, look: &Look) {
+    fn draw_detail(&self, mut area: Rect, buffer: &mut Buffer, look: &Look) {
+        if area.height == 0 {
+            return;
+        }
+        // What the analyst wrote says more than what the machine has there.
+        area = noted(area, buffer, self.sign(self.cursor, 1), look);
         if area.height == 0 {
             return;
         }
@@ -694,6 +709,9 @@ impl Source for BytesView {
             },
             Err(why) => lack(why),
         })
+    }
+    fn sign(&self, at: u64) -> Option<char> {
+        self.sign(at, self.row()).map(|sign| sign.sign)
     }
     fn marked(&self, at: u64) -> bool {
         let selected = self.selection().is_some_and(|(first, last)| (first..=last).contains(&at));

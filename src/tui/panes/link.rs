@@ -1,5 +1,6 @@
 //! Where a row leads: every address in it, every process, and first of all what the row is about.
 
+use super::table::Seek;
 use crate::address::VirtAddr;
 use crate::engine::{Session, Space, find_table};
 use crate::facts::{Cell, Kind, Origin, Rows, Scope, TreeProcess};
@@ -13,10 +14,10 @@ pub enum Link {
     },
     /// The table of this name, of the selected process.
     Table(&'static str),
-    /// The row of a table that has this address; the process is given by its object and its ID.
+    /// A row of a table; the process is given by its object and its ID.
     Row {
         table: &'static str,
-        address: u64,
+        seek: Seek,
         process: Option<(Option<VirtAddr>, Option<u32>)>,
     },
 }
@@ -70,7 +71,7 @@ pub fn of_row(rows: &dyn Rows, row: usize, scope: Option<Scope>, os: Origin) -> 
     let row = Row { rows, row, scope, os };
     let mut links: Vec<Named> = row.subject().into_iter().collect();
     let process = row.process().map(|link| Named { name: "process".into(), says: row.owner(), link, object: false });
-    let others = process.into_iter().chain((0..rows.table().columns.len()).filter_map(|column| row.column(column)));
+    let others = process.into_iter().chain(row.related()).chain((0..rows.table().columns.len()).filter_map(|column| row.column(column)));
     for other in others {
         let known = links.iter().any(|known| known.link == other.link && known.object == other.object);
         if !known {
@@ -169,6 +170,7 @@ impl Row<'_> {
                 named("bytes", what.clone(), self.place(range(first, size), what, Reads::Bytes)?)
             }
             "findings" => self.reference(),
+            "timeline" => self.moment(),
             "search" => {
                 let length = self.number("length").and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
                 let what = format!("hit of {}", self.text("pattern")?);
@@ -192,6 +194,59 @@ impl Row<'_> {
         }
     }
 
+    /// Where a moment is told in full.
+    fn moment(&self) -> Option<Named> {
+        let table = find_table(&self.text("source")?)?.table.name;
+        let says = |what: String| format!("{} {what}", table.replace('_', " "));
+        let row = |seek: Seek, says: String| {
+            Some(Named { name: "row".into(), says, link: Link::Row { table, seek, process: None }, object: false })
+        };
+        match (table, self.number("record_id"), self.number("reference")) {
+            ("processes", ..) => Some(Named { name: "process".into(), says: self.owner(), link: self.process()?, object: false }),
+            ("libraries", _, Some(at)) => {
+                let link = self.place((0, u64::MAX, at), format!("library {at:#x}"), Reads::Bytes)?;
+                Some(Named { name: "bytes".into(), says: says(format!("{at:#x}")), link, object: false })
+            }
+            // A table of the registry shows only the top of it: the cell itself is there in any case.
+            ("registry", _, Some(at)) => {
+                let link = self.place((0, u64::MAX, at), format!("registry key {at:#x}"), Reads::Bytes)?;
+                Some(Named { name: "bytes".into(), says: says(format!("{at:#x}")), link, object: false })
+            }
+            (_, Some(number), _) => row(Seek::Record(number, self.text("summary").unwrap_or_default()), says(format!("record {number}"))),
+            (_, None, Some(at)) => row(Seek::Address(at), says(format!("{at:#x}"))),
+            _ => None,
+        }
+    }
+
+    /// The rows of other tables that tell of the same connection.
+    fn related(&self) -> Vec<Named> {
+        let to = |name: &str, table: &'static str, seek: Seek| {
+            let says = match &seek {
+                Seek::Address(at) => format!("at {at:#x}"),
+                Seek::Record(number, _) => format!("record {number}"),
+                Seek::Object(_) | Seek::Again(_) => "noted row".to_owned(),
+            };
+            Named { name: name.into(), says, link: Link::Row { table, seek, process: None }, object: false }
+        };
+        let address = self.number("address").filter(|at| *at != 0).map(Seek::Address);
+        match self.table() {
+            "connections" => {
+                let first = match self.cell("record_ids") {
+                    Some(Cell::List(items)) => items.first().and_then(|first| first.to_string().parse().ok()),
+                    _ => None,
+                };
+                let logged = first.map(|number| to("event", "events", Seek::Record(number, String::new())));
+                logged.into_iter().chain(address.map(|seek| to("socket", "sockets", seek))).collect()
+            }
+            "sockets" if self.os == Origin::Windows => address.map(|seek| to("connection", "connections", seek)).into_iter().collect(),
+            "events" if matches!(self.number("event_id"), Some(3 | 5156)) => {
+                let number = self.number("record_id").map(|number| Seek::Record(number, String::new()));
+                number.map(|seek| to("connection", "connections", seek)).into_iter().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Where the subject of a finding is told in full.
     fn reference(&self) -> Option<Named> {
         let Some(Cell::Object(fields)) = self.cell("reference") else { return None };
@@ -208,7 +263,7 @@ impl Row<'_> {
                 let what = format!("region {address:#x}");
                 ("bytes", self.place((0, u64::MAX, address), what, Reads::Bytes)?)
             }
-            _ => ("row", Link::Row { table, address, process }),
+            _ => ("row", Link::Row { table, seek: Seek::Address(address), process }),
         };
         let says = if name == "process" { self.owner() } else { format!("{} {address:#x}", table.replace('_', " ")) };
         Some(Named { name: name.into(), says, link, object: false })

@@ -4,9 +4,11 @@ pub mod arrange;
 pub mod bytes;
 pub mod filter;
 pub mod link;
+pub mod noise;
 pub mod overlay;
 pub mod process_tree;
 pub mod table;
+pub mod times;
 
 use super::text::Cut;
 use super::theme::{Look, Role};
@@ -16,6 +18,26 @@ use crate::facts::{Cell, Rows, Time};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::widgets::{Block, Widget};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// What the analyst has noted on a row: the sign before it, and the words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sign {
+    pub sign: char,
+    pub says: String,
+}
+
+/// The signs of a table's objects, by their keys.
+pub type Signs = Arc<HashMap<String, Sign>>;
+
+/// Writes a note on a line of its own; answers the room below it.
+fn noted(area: Rect, buffer: &mut Buffer, sign: Option<&Sign>, look: &Look) -> Rect {
+    let Some(sign) = sign.filter(|_| area.height > 0) else { return area };
+    let text = look.fit(&format!("{} {}", sign.sign, sign.says), usize::from(area.width), Cut::End);
+    put(buffer, area.x, area.y, &text, area.width, look.style(Role::Header));
+    Rect { y: area.y + 1, height: area.height - 1, ..area }
+}
 
 /// A value as the screen says it. Not yet safe: [`Look::fit`] sees to that.
 pub fn words(cell: &Cell, look: &Look) -> String {

@@ -39,6 +39,10 @@ impl Overlay {
     pub fn by(&mut self, lines: isize) {
         self.top = self.top.saturating_add_signed(lines).min(self.length.saturating_sub(self.height));
     }
+    /// Shows the end of it, where the latest stands.
+    pub fn end(&mut self) {
+        self.top = usize::MAX;
+    }
     pub fn page(&self) -> isize {
         isize::try_from(self.height.saturating_sub(1).max(1)).unwrap_or(1)
     }

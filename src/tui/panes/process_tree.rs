@@ -6,8 +6,9 @@ mod marks;
 use super::arrange::next_hit;
 use super::filter::{Field, Filter, fields};
 use super::link::Link;
-use super::{flow, frame, grave, moment};
+use super::{Sign, Signs, flow, frame, grave, moment, noted};
 use crate::address::VirtAddr;
+use crate::case::Object;
 use crate::facts::{Answer, Cell, Finding, Kind, Known, Origin, ProcessState, Record, Rows, Socket, State, TreeProcess};
 use crate::tui::export::Selection;
 use crate::tui::text::{self, Cut, counted, grouped};
@@ -49,7 +50,7 @@ pub enum Order {
 }
 
 impl Order {
-    const ALL: [Self; 9] =
+    pub const ALL: [Self; 9] =
         [Self::Tree, Self::Pid, Self::Name, Self::Start, Self::Threads, Self::Score, Self::User, Self::Session, Self::Sockets];
     /// Those that a system has.
     pub fn all(os: Origin) -> impl Iterator<Item = Self> {
@@ -156,6 +157,8 @@ pub struct ProcessTree {
     /// How far the judging has come.
     judged: State,
     pub failure: Option<String>,
+    /// What is noted on processes.
+    pub signs: Signs,
     /// Where the rows were last drawn, header left out.
     pub body: Rect,
     /// Whether all start times lie on one day, so that the time of day is enough.
@@ -194,6 +197,7 @@ impl Default for ProcessTree {
             drawn: Vec::new(),
             judged: State::Running,
             failure: None,
+            signs: Signs::default(),
             body: Rect::ZERO,
             one_day: true,
             pid_width: 3,
@@ -356,6 +360,16 @@ impl ProcessTree {
     pub fn invert(&mut self, look: &Look) {
         self.inverted = self.order != Order::Tree && !self.inverted;
         self.arrange(look);
+    }
+    pub fn is_inverted(&self) -> bool {
+        self.inverted
+    }
+    /// What is noted on the process of a row.
+    fn sign(&self, row: usize) -> Option<&Sign> {
+        if self.signs.is_empty() {
+            return None;
+        }
+        self.signs.get(&Object::of_row(self.rows.as_deref()?, row).key)
     }
     /// All nodes in the order that was chosen.
     fn ordered(&self) -> Vec<usize> {
@@ -613,8 +627,11 @@ impl ProcessTree {
     }
     /// The process that details and titles are about.
     pub fn told(&self) -> Option<&TreeProcess> {
+        self.process(self.told_row()?)
+    }
+    fn told_row(&self) -> Option<usize> {
         let told = self.told.and_then(|id| self.index_of(id)).or_else(|| self.selected());
-        self.process(self.node(told?)?.row)
+        Some(self.node(told?)?.row)
     }
     /// The selected process.
     pub fn current(&self) -> Option<&TreeProcess> {
@@ -896,6 +913,9 @@ impl ProcessTree {
             last = Some(path);
             let Some(node) = path.last().and_then(|id| self.index_of(*id)).and_then(|index| self.node(index)) else { continue };
             let Some(process) = self.process(node.row) else { continue };
+            if let (Some(sign), Some(pid)) = (self.sign(node.row), columns.iter().find(|column| column.part == Part::Pid)) {
+                put(buffer, pid.x + pid.width, y, &sign.sign.to_string(), 1, look.style(Role::Key));
+            }
             for column in columns {
                 let (text, role) = self.part((column.part, usize::from(column.width)), node, process, path, look);
                 if column.part == Part::Name {
@@ -1041,7 +1061,9 @@ impl ProcessTree {
         let line = look.symbols.border.horizontal_top.repeat(usize::from(area.width));
         put(buffer, area.x, area.y, &line, area.width, look.style(Role::Frame));
         let area = Rect { y: area.y + 1, height: area.height - 1, ..area };
-        let Some(process) = self.told() else { return };
+        let Some(told) = self.told_row() else { return };
+        let area = noted(area, buffer, self.sign(told), look);
+        let Some(process) = self.process(told) else { return };
         let short = area.height < 4;
         let mut parts: Vec<(&str, String, Role)> = Vec::new();
         match &process.command_line {

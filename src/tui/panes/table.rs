@@ -3,7 +3,10 @@
 use super::arrange::{Arranged, Ask, Sort, next_hit};
 use super::filter::{self, Field};
 use super::link::{self, Named};
-use super::{flow, frame, record, role_of, signs, value};
+use super::noise::{self, Hush, Rule};
+use super::times::{Order, Zoom};
+use super::{Sign, Signs, flow, frame, noted, record, role_of, signs, value};
+use crate::case::Object;
 use crate::engine::Entry;
 use crate::facts::{Cell, Kind, Origin, Rows, Scope, State, Table};
 use crate::tui::hunt::{Hunt, surroundings};
@@ -150,6 +153,15 @@ fn shows(table: &str) -> Option<&'static [Show]> {
         show("last_seen", "LAST SEEN", 5),
         show("would_be_logged", "WOULD BE LOGGED", 2),
     ];
+    const TIMELINE: &[Show] = &[
+        show("time", "TIME UTC", KEEP),
+        show("kind", "KIND", 8),
+        show("pid", "PID", 7),
+        show("process", "PROCESS", 6),
+        show("macb", "MACB", 4),
+        show("summary", "WHAT", KEEP),
+        show("source", "FROM", 3),
+    ];
     const HANDLES: &[Show] = &[show("handle", "HANDLE", 7), show("type", "TYPE", 8), show("name", "NAME", 8), show("access", "ACCESS", 5)];
     const SERVICES: &[Show] = &[
         show("name", "NAME", 8),
@@ -188,6 +200,7 @@ fn shows(table: &str) -> Option<&'static [Show]> {
     Some(match table {
         "search" => SEARCH,
         "events" => EVENTS,
+        "timeline" => TIMELINE,
         "connections" => CONNECTIONS,
         "handles" => HANDLES,
         "services" => SERVICES,
@@ -257,7 +270,7 @@ fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
     };
     match shows(table.name) {
         Some(shows) => {
-            let owner = if matches!(table.name, "processes" | "findings") { &[] } else { OWNER };
+            let owner = if matches!(table.name, "processes" | "findings" | "timeline") { &[] } else { OWNER };
             let all = owner.iter().chain(shows);
             let column = |show: &Show| make(table.column(show.column)?, table.column(show.joined), show.header.to_owned(), show.priority);
             all.filter_map(column).collect()
@@ -269,6 +282,28 @@ fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
                 make(index, None, header, (8 - index.min(7)) as u8)
             })
             .collect(),
+    }
+}
+
+/// A row to go to when it is here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seek {
+    /// The row that this address stands in.
+    Address(u64),
+    /// The number of a record, and the line that it is told in: numbers are those of one log.
+    Record(u64, String),
+    Object(Object),
+    /// An object, of which nothing is said where it is not there.
+    Again(Object),
+}
+
+impl Seek {
+    fn row_of(&self, rows: &dyn Rows) -> Option<usize> {
+        match self {
+            Self::Address(at) => row_of(rows, *at),
+            Self::Record(number, line) => record_of(rows, *number, line),
+            Self::Object(object) | Self::Again(object) => object.row_in(rows),
+        }
     }
 }
 
@@ -296,8 +331,15 @@ pub struct TableView {
     pub arranged: Arranged,
     /// The row to return to when the rows are here.
     pub wanted: Option<usize>,
-    /// The address of the row to go to when it is here.
-    pub seek: Option<u64>,
+    /// The row to go to when it is here.
+    pub seek: Option<Seek>,
+    /// Whether noise is hidden, where the table marks it, and what else the user calls noise.
+    pub quiet: bool,
+    pub rules: Arc<[Rule]>,
+    /// The stretch of time that is looked at, of a table that is a list of moments.
+    pub zoom: Option<Zoom>,
+    /// What is noted on its rows.
+    pub signs: Signs,
     /// Rows that the user has not moved in yet: the cursor stays at the top however they are ordered.
     fresh: bool,
     /// Counts the arrangements asked for, so that a late one is known as such.
@@ -341,6 +383,10 @@ impl TableView {
             arranged: Arranged::default(),
             wanted: None,
             seek: None,
+            quiet: noise::column(entry.table).is_some(),
+            rules: Arc::default(),
+            zoom: Zoom::of(entry.table),
+            signs: Signs::default(),
             fresh: true,
             generation: 0,
             hidden: 0,
@@ -367,9 +413,11 @@ impl TableView {
             self.measured = 0;
             self.fresh = true;
         }
-        let sought = self.seek.and_then(|at| row_of(rows.as_ref(), at));
-        if sought.is_some() {
+        let sought = self.seek.as_ref().and_then(|seek| seek.row_of(rows.as_ref()));
+        if let Some(row) = sought {
             self.seek = None;
+            // Who goes to a row wants to see it.
+            self.quiet &= noise::column(self.entry.table).is_none_or(|column| rows.cell(row, column).is_null());
             self.arranged = Arranged::default();
         }
         if let Some(row) = sought.or(self.wanted.filter(|row| *row < rows.len())) {
@@ -398,7 +446,13 @@ impl TableView {
     /// What to say of a row that was to be gone to and is not here, though all rows are.
     pub fn missed(&mut self) -> Option<String> {
         let whole = self.rows.as_ref().is_some_and(|rows| rows.state() != State::Running);
-        self.seek.take_if(|_| whole).map(|at| format!("{} has no row at {at:#x}", self.title.to_lowercase()))
+        let title = self.title.to_lowercase();
+        match self.seek.take_if(|_| whole)? {
+            Seek::Address(at) => Some(format!("{title} has no row at {at:#x}")),
+            Seek::Record(number, _) => Some(format!("{title} has no row of record {number}")),
+            Seek::Object(_) => Some(format!("{title} does not have the noted row any more")),
+            Seek::Again(_) => None,
+        }
     }
 
     pub fn forget(&mut self) {
@@ -468,7 +522,10 @@ impl TableView {
         let rows = self.rows.clone()?;
         self.fresh &= self.list.cursor == 0;
         let keep = self.selected().filter(|_| !self.fresh).and_then(|row| u32::try_from(row).ok());
-        if self.filter.trim().is_empty() && self.search.trim().is_empty() && self.sort.is_none() {
+        let hush = noise::column(self.entry.table).filter(|_| self.quiet).map(|column| Hush { column, rules: Arc::clone(&self.rules) });
+        let window = self.zoom.and_then(|zoom| zoom.window());
+        let plain = self.filter.trim().is_empty() && self.search.trim().is_empty() && self.sort.is_none();
+        if plain && hush.is_none() && window.is_none() {
             self.arranged = Arranged::default();
             self.list.cursor = keep.map_or(0, |row| row as usize);
             return None;
@@ -476,7 +533,33 @@ impl TableView {
         let fields: Arc<[Field]> = self.fields().into();
         let columns: Vec<usize> = self.columns.iter().flat_map(|column| [Some(column.index), column.joined]).flatten().collect();
         let shown = fields.iter().copied().filter(|field| columns.contains(&field.column)).collect();
-        Some(Ask { rows, fields, shown, filter: self.filter.clone(), search: self.search.clone(), sort: self.sort, keep })
+        Some(Ask { rows, fields, shown, filter: self.filter.clone(), search: self.search.clone(), sort: self.sort, keep, hush, window })
+    }
+
+    /// Shows or hides noise; false where no row of the table can be any.
+    pub fn toggle_noise(&mut self) -> bool {
+        let marks = noise::column(self.entry.table).is_some();
+        self.quiet = marks && !self.quiet;
+        marks
+    }
+    /// A step into time or out of it, around the selected row.
+    pub fn zoom_time(&mut self, further: bool) -> bool {
+        let row = self.selected();
+        match (&mut self.zoom, &self.rows) {
+            (Some(zoom), Some(rows)) => zoom.step(further, rows.as_ref(), row),
+            _ => false,
+        }
+    }
+    pub fn slide_time(&mut self, forward: bool) -> bool {
+        self.fresh = true;
+        match (&mut self.zoom, &self.rows) {
+            (Some(zoom), Some(rows)) => zoom.slide(forward, rows.as_ref()),
+            _ => false,
+        }
+    }
+    /// Shows all times again; false where all were shown.
+    pub fn all_times(&mut self) -> bool {
+        self.zoom.as_mut().is_some_and(Zoom::reset)
     }
 
     /// The columns that a filter can name.
@@ -532,6 +615,14 @@ impl TableView {
         }
     }
 
+    /// What is noted on a row.
+    fn sign(&self, row: usize) -> Option<&Sign> {
+        if self.signs.is_empty() {
+            return None;
+        }
+        self.signs.get(&Object::of_row(self.rows.as_deref()?, row).key)
+    }
+
     /// The row on the screen line `y`.
     pub fn place_at(&self, y: u16) -> Option<usize> {
         let line = y.checked_sub(self.body.y + 1)?;
@@ -562,7 +653,7 @@ impl TableView {
 
     /// Filter and order, for the title: what makes the view show less than there is must be seen.
     fn conditions(&self, look: &Look) -> String {
-        let mut parts = Vec::new();
+        let mut parts: Vec<String> = self.zoom.and_then(|zoom| zoom.told()).into_iter().collect();
         if !self.filter.trim().is_empty() {
             parts.push(format!("filter: {}", look.fit(&self.filter, 24, Cut::End)));
         }
@@ -591,6 +682,12 @@ impl TableView {
                 None => vec![self.waiting()],
             };
         };
+        if !self.arranged.hushed.is_empty() {
+            return vec![(Role::Text, noise::told(&self.arranged.hushed)), (Role::Dim, "H shows them".into())];
+        }
+        if !rows.is_empty() && self.filter.trim().is_empty() && self.zoom.is_some_and(|zoom| zoom.window().is_some()) {
+            return vec![(Role::Text, "no row lies in this time".to_owned()), (Role::Dim, "Esc shows all times".into())];
+        }
         if !rows.is_empty() {
             let (term, total) = (self.filter.trim(), rows.len());
             return vec![(Role::Text, format!("0 of {} match \"{term}\"", grouped(total))), (Role::Dim, "Esc clears the filter".into())];
@@ -621,7 +718,11 @@ impl TableView {
         if inner.height == 0 || inner.width < 2 {
             return;
         }
-        let notes = self.rows.as_ref().map_or_else(Vec::new, |rows| rows.notes().to_vec());
+        let mut notes = self.rows.as_ref().map_or_else(Vec::new, |rows| rows.notes().to_vec());
+        if !self.arranged.hushed.is_empty() {
+            notes.insert(0, format!("{}; H shows them", noise::told(&self.arranged.hushed)));
+        }
+        let inner = self.draw_density(inner, buffer, look);
         let empty = self.shown() == 0;
         let note_height = u16::from(!notes.is_empty() && !empty && inner.height > 6);
         let detail = if empty || inner.height < detail + 5 { 0 } else { detail };
@@ -660,6 +761,17 @@ impl TableView {
         }
     }
 
+    /// Draws how dense the rows are in time; answers the room that is left. Only of rows in the order of their times.
+    fn draw_density(&self, area: Rect, buffer: &mut Buffer, look: &Look) -> Rect {
+        let (Some(zoom), Some(rows)) = (self.zoom.filter(|_| self.sort.is_none() && self.shown() > 0), &self.rows) else { return area };
+        let height = zoom.height(area);
+        if height > 0 {
+            let order = Order { shown: self.shown(), cursor: self.list.cursor, row_at: &|place| self.row_at(place) };
+            zoom.draw(Rect { height, ..area }, buffer, rows.as_ref(), &order, look);
+        }
+        Rect { y: area.y + height, height: area.height - height, ..area }
+    }
+
     fn draw_detail(&self, area: Rect, buffer: &mut Buffer, look: &Look) {
         let line = look.symbols.border.horizontal_top.repeat(usize::from(area.width));
         put(buffer, area.x, area.y, &line, area.width, look.style(Role::Frame));
@@ -673,7 +785,7 @@ impl TableView {
             shown.is_some_and(|(shown, _, width)| self.columns.get(*shown).is_some_and(|column| column.widest <= *width))
         };
         let mut parts = record(rows.as_ref(), row, look);
-        let mut area = area;
+        let mut area = noted(area, buffer, self.sign(row), look);
         if self.gives_reasons() {
             area = reasons(area, buffer, &mut parts, look);
         }
@@ -783,6 +895,19 @@ fn address(text: &str, port: Option<i128>) -> String {
     }
 }
 
+fn record_of(rows: &dyn Rows, number: u64, line: &str) -> Option<usize> {
+    let table = rows.table();
+    let numbers = ["record_id", "sequence", "record_ids"].into_iter().find_map(|name| table.column(name))?;
+    let lines = ["summary", "text"].into_iter().find_map(|name| table.column(name));
+    let is = |row: &usize| match rows.cell(*row, numbers) {
+        Cell::List(items) => items.iter().any(|item| item.to_string() == number.to_string()),
+        cell => cell.number() == Some(number.into()),
+    };
+    let mut found = (0..rows.len()).filter(is).peekable();
+    let first = found.peek().copied();
+    found.find(|row| lines.is_none_or(|lines| matches!(rows.cell(*row, lines), Cell::Text(text) if text == line))).or(first)
+}
+
 /// The row of a hit in other rows of the same search.
 fn same_hit(rows: &dyn Rows, row: usize, others: &dyn Rows) -> Option<usize> {
     let columns = ["physical_address", "length", "pattern", "form"].map(|name| rows.table().column(name));
@@ -838,6 +963,9 @@ impl Grid for Shown<'_> {
     }
     fn margin(&self, row: usize) -> Option<Painted> {
         let rows = self.view.rows.as_ref()?;
+        if let Some(Sign { sign, .. }) = self.view.row_at(row).and_then(|row| self.view.sign(row)) {
+            return Some(Painted { text: sign.to_string(), role: Role::Key });
+        }
         let problems = rows.table().columns.len().checked_sub(1)?;
         let troubled = matches!(rows.cell(self.view.row_at(row)?, problems), Cell::List(items) if !items.is_empty());
         troubled.then(|| Painted { text: "!".into(), role: Role::Warning })

@@ -50,6 +50,8 @@ pub trait Source {
     /// What the margin says beside the row that begins here.
     fn margin(&self, at: u64, first: bool, room: usize) -> Option<String>;
     fn marked(&self, at: u64) -> bool;
+    /// A sign between the address and the bytes of the row that begins here.
+    fn sign(&self, at: u64) -> Option<char>;
 }
 
 pub struct HexGrid<'a> {
@@ -81,6 +83,9 @@ impl HexGrid<'_> {
         let seen = if self.shape.digits < 16 { start & ((1 << (self.shape.digits * 4)) - 1) } else { start };
         let address = format!("{seen:0width$x}", width = self.shape.digits);
         put(buffer, area.x, area.y, &address, room(0), self.look.style(Role::Dim));
+        if let Some(sign) = self.source.sign(start) {
+            put(buffer, at(self.shape.digits), area.y, &sign.to_string(), room(self.shape.digits), self.look.style(Role::Key));
+        }
         for (index, byte) in bytes.iter().enumerate() {
             let address = start.wrapping_add(index as u64);
             let (pair, character, role) = match byte {

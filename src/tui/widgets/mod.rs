@@ -1,9 +1,12 @@
 //! Pieces of the screen that know no forensics.
 
+mod bars;
 pub mod hex_grid;
 pub mod palette;
 pub mod status_line;
 pub mod virtual_table;
+
+pub use bars::bars;
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;

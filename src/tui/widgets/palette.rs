@@ -20,8 +20,10 @@ pub fn draw(items: &[&Item], selected: usize, area: Rect, buffer: &mut Buffer, l
     let first = (selected + 1).saturating_sub(usize::from(height));
     let widest = |width: fn(&Item) -> usize| u16::try_from(items.iter().map(|item| width(item)).max().unwrap_or(0)).unwrap_or(u16::MAX);
     let keys = widest(|item| text::width(&item.keys)).min(24);
-    // Where nothing is said of the names they have the room.
-    let most = if items.iter().all(|item| item.help.is_empty()) { area.width.saturating_sub(keys + 4) } else { 32 };
+    // Names have what the rest leaves them, and two fifths in any case: a comment can be long.
+    let help = widest(|item| text::width(&item.help));
+    let room = area.width.saturating_sub(keys + 4);
+    let most = room.saturating_sub(help.saturating_add(2)).max(area.width * 2 / 5).max(24).min(room);
     let names = widest(|item| text::width(&item.name)).min(most);
     for (line, (index, item)) in items.iter().enumerate().skip(first).take(usize::from(height)).enumerate() {
         let row = Rect { y: area.bottom() - height + u16::try_from(line).unwrap_or(0), height: 1, ..area };

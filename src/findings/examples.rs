@@ -1,0 +1,245 @@
+//! For each rule an example that it applies to, and one as near to that as can be to which it does not.
+
+use super::processes::Suspect;
+use super::ranking::{List, linux_case, windows_case};
+use super::{rules, suspicious};
+use crate::address::VirtAddr;
+use crate::facts::drivers::Callback;
+use crate::facts::linux::{LogRecord, OpenFile, ShellHistory};
+use crate::facts::windows::{Handle, Privilege};
+use crate::facts::*;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+type Ids = Vec<&'static str>;
+
+const START: VirtAddr = VirtAddr(0x7f00_0000_0000);
+const SYSTEM: Option<&str> = Some("S-1-5-18");
+const MARA: Option<&str> = Some("S-1-5-21-1-2-3-1001");
+const SYSTEM_32: &str = "\\Device\\HarddiskVolume3\\Windows\\System32\\";
+/// push rbp; mov rbp, rsp; ...: what a compiler writes.
+const FUNCTION: &[u8] = &[0x55, 0x48, 0x89, 0xe5, 0xb8, 0, 0, 0, 0, 0x5d, 0xc3];
+
+fn answer<T: Record + Clone>(rows: impl IntoIterator<Item = T>) -> Arc<Answer<T>> {
+    let mut sink = Sink::new(Arc::default());
+    sink.extend(rows);
+    sink.finish()
+}
+
+fn ids<'a>(indicators: impl IntoIterator<Item = &'a Indicator>) -> Ids {
+    indicators.into_iter().map(|indicator| indicator.rule.id).collect()
+}
+
+fn text(text: &str) -> Known<String> {
+    if text.is_empty() { Known::Absent } else { Known::Value(text.to_owned()) }
+}
+
+/// Memory that no file backs, with a page of code.
+fn private(change: impl FnOnce(&mut Exhibit)) -> Ids {
+    let protection = Protection { read: true, write: true, execute: true, ..Protection::default() };
+    let content = vec![(START, FUNCTION.to_vec())];
+    judged(Exhibit { end: START.offset(0x1fff), protection, pages: 1, content, ..Exhibit::default() }, change)
+}
+
+/// Code mapped from a file.
+fn mapped(change: impl FnOnce(&mut Exhibit)) -> Ids {
+    let protection = Protection { read: true, execute: true, ..Protection::default() };
+    let behind = Behind::File { program: true, deleted: false, anonymous: false };
+    judged(Exhibit { end: START.offset(0x1fff), protection, behind, file: text("/usr/bin/web"), pages: 2, ..Exhibit::default() }, change)
+}
+
+fn judged(exhibit: Exhibit, change: impl FnOnce(&mut Exhibit)) -> Ids {
+    let mut exhibit = Exhibit { pid: 7, process: "web".to_owned(), start: START, ..exhibit };
+    change(&mut exhibit);
+    ids(suspicious::judge(exhibit).iter().flat_map(|row| &row.indicators))
+}
+
+fn way(way: Way) -> Ids {
+    private(|it| it.entrances.push(Entrance { way, from: "something leads there".to_owned(), to: START }))
+}
+
+fn process(pid: u32, name: &str, path: &str, line: &str) -> Process {
+    Process {
+        pid,
+        name: name.to_owned(),
+        path: text(path),
+        command_line: text(line),
+        kernel_thread: Known::Value(false),
+        address: Known::Value(VirtAddr(0xffff_8000_0000_0000 + u64::from(pid))),
+        ..Process::default()
+    }
+}
+
+fn suspect<'a>(process: &'a Process, parent: Option<&'a Process>, users: [Option<&'a str>; 2]) -> Suspect<'a> {
+    Suspect { process, parent, user: users[0], parent_user: users[1] }
+}
+
+/// A program of Windows with its command line, who started it, and the users of both.
+fn on_windows(path: &str, line: &str, parent: &str, users: [Option<&str>; 2]) -> Ids {
+    let named = |pid, path: &str, line: &str| process(pid, path.rsplit('\\').next().unwrap(), path, line);
+    let (child, parent) = (named(8, path, line), named(4, parent, ""));
+    ids(&windows_case(&suspect(&child, Some(&parent), users), &[]).indicators)
+}
+
+/// A program of Windows' own, started by services.exe.
+fn service(name: &str, line: &str) -> Ids {
+    on_windows(&format!("{SYSTEM_32}{name}"), line, &format!("{SYSTEM_32}services.exe"), [SYSTEM, SYSTEM])
+}
+
+fn on_linux(process: &Process, change: impl FnOnce(&mut Vec<Variable>, &mut Vec<OpenFile>, &mut Vec<Socket>)) -> Ids {
+    let (mut variables, mut files, mut sockets) = Default::default();
+    change(&mut variables, &mut files, &mut sockets);
+    let (variables, files, sockets): (Vec<_>, Vec<_>, Vec<_>) =
+        (variables.iter().collect(), files.iter().collect(), sockets.iter().collect());
+    ids(&linux_case(&suspect(process, None, [None, None]), &variables, &files, &sockets).indicators)
+}
+
+fn program(name: &str, path: &str) -> Ids {
+    on_linux(&process(8, name, path, ""), |_, _, _| ())
+}
+
+/// The findings that lists of other kinds give.
+fn listed(processes: Vec<Process>, fill: impl FnOnce(&mut List, &Answer<Process>)) -> Ids {
+    let processes = answer(processes);
+    let mut list = List::new(Scope::Machine, &processes);
+    fill(&mut list, &processes);
+    ids(list.findings.iter().flat_map(|finding| &finding.indicators))
+}
+
+/// A program of Windows with a connection.
+fn connected(name: &str, to: &str) -> Ids {
+    let own = process(8, name, &format!("{SYSTEM_32}{name}"), "powershell -enc aQBlAHgA");
+    let socket = Socket {
+        process_address: own.address.clone(),
+        protocol: "TCPv4".to_owned(),
+        remote_address: text(to),
+        remote_port: Known::Value(443),
+        state: text("ESTABLISHED"),
+        ..Socket::default()
+    };
+    let case = windows_case(&suspect(&own, None, [None, None]), &[]);
+    listed(vec![own.clone()], |list, _| list.process(&own, case, &[&socket]))
+}
+
+fn holding(target: &str, access: u64, owner: Option<&str>) -> Ids {
+    let target = process(676, target, &format!("{SYSTEM_32}{target}"), "");
+    let handle =
+        Handle { pid: 8, r#type: text("Process"), object: *target.address.value().unwrap(), access: Hex(access), ..Handle::default() };
+    let holder = process(8, "tool.exe", &format!("{SYSTEM_32}tool.exe"), "");
+    listed(vec![holder, target], |list, processes| list.handles(&answer([handle]), processes, |_| owner))
+}
+
+fn kernel(state: &'static str, callback_in: Known<String>) -> Ids {
+    listed(Vec::new(), |list, _| {
+        list.modules(&answer([Module { name: "phantom".to_owned(), state, ..Module::default() }]));
+        list.callbacks(&answer([Callback { kind: "kprobe", module: callback_in, ..Callback::default() }]));
+    })
+}
+
+fn typed(command: &str) -> Ids {
+    listed(Vec::new(), |list, _| list.commands(&answer([ShellHistory { command: command.to_owned(), ..ShellHistory::default() }])))
+}
+
+fn logged(record: &str) -> Ids {
+    listed(Vec::new(), |list, _| list.log(&answer([LogRecord { text: record.to_owned(), ..LogRecord::default() }])))
+}
+
+/// Rule, what it applies to, what it does not.
+fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
+    let page = |content: &[u8]| private(|it| it.content = vec![(START, content.to_vec())]);
+    let engine = |path: &str| private(|it| it.images = [path.to_owned()].into());
+    let change = Change { at: START, was: vec![0x48], is: vec![0xe9], detour: None };
+    let nops = [vec![0x90; 16], vec![0x48, 0x31, 0xf6, 0x0f, 0x05]].concat();
+    let deleted = |deleted, anonymous| mapped(|it| it.behind = Behind::File { program: true, deleted, anonymous });
+    let hidden = |state| {
+        let process = Process { state, ..process(8, "x", "/usr/bin/x", "") };
+        ids(&linux_case(&suspect(&process, None, [None, None]), &[], &[], &[]).indicators)
+    };
+    let child = |parent: &str| on_windows(&format!("{SYSTEM_32}cmd.exe"), "cmd.exe /c dir", parent, [MARA, MARA]);
+    let services = format!("{SYSTEM_32}services.exe");
+    let scvhost = |path: &str| on_windows(path, "x -k netsvcs", &services, [SYSTEM, SYSTEM]);
+    let debug = |enabled| {
+        let process = process(8, "notepad.exe", "\\Program Files\\Editor\\notepad.exe", "");
+        let held = Privilege { name: "SeDebugPrivilege".to_owned(), enabled, ..Privilege::default() };
+        ids(&windows_case(&suspect(&process, None, [MARA, None]), &[&held]).indicators)
+    };
+    let bash = process(8, "bash", "/usr/bin/bash", "-bash");
+    let variable = |name: &str| {
+        let preload = Variable { name: name.to_owned(), value: "/tmp/x.so".to_owned(), ..Variable::default() };
+        on_linux(&bash, |variables, _, _| variables.push(preload))
+    };
+    let standard = |kind| on_linux(&bash, |_, files, _| files.extend([0, 1].map(|fd| OpenFile { fd, kind, ..OpenFile::default() })));
+    let socket =
+        |protocol: &str| on_linux(&bash, |_, _, sockets| sockets.push(Socket { protocol: protocol.to_owned(), ..Socket::default() }));
+    let worker = |kernel_thread| {
+        let process = Process { kernel_thread: Known::Value(kernel_thread), ..process(8, "kworker/0:1", "/usr/bin/miner", "") };
+        on_linux(&process, |_, _, _| ())
+    };
+    let peers = |other| suspicious::tests::among_peers(3, Scope::Machine, other).concat();
+    vec![
+        (&rules::private_executable, private(|_| ()), mapped(|_| ())),
+        (&rules::made_executable, private(|it| it.protection.execute = false), private(|_| ())),
+        (&rules::no_content, private(|it| it.content.clear()), private(|it| (it.content, it.unread) = (Vec::new(), 1))),
+        (&rules::engine, engine("/usr/lib/jvm/lib/server/libjvm.so"), engine("/tmp/libjvm.so")),
+        (&rules::peers, peers(None), peers(Some(1))),
+        (&rules::elf_header, page(b"\x7fELF\x02\x01"), page(b"\x7eELF\x02\x01")),
+        (&rules::pe_header, page(b"MZ\x90\0"), page(b"ZM\x90\0")),
+        (&rules::first_page_empty, private(|it| it.content[0].0 = START.offset(0x1000)), private(|_| ())),
+        (&rules::shellcode, page(&nops), page(&nops[8..16])),
+        (&rules::writable_code, mapped(|it| it.protection.write = true), mapped(|_| ())),
+        (&rules::rewritten_code, mapped(|it| it.changes.push(change)), mapped(|it| it.copies.push(START))),
+        (&rules::private_code_pages, mapped(|it| it.copies.push(START)), mapped(|_| ())),
+        (&rules::thread_start, private(|it| it.threads.push((9, START))), private(|_| ())),
+        (&rules::queued_call, way(Way::Apc), way(Way::Import)),
+        (&rules::import_hook, way(Way::Import), way(Way::Detour)),
+        (&rules::detour, way(Way::Detour), way(Way::Apc)),
+        (&rules::no_file, mapped(|it| it.behind = Behind::Nowhere), mapped(|_| ())),
+        (&rules::memfd_executable, deleted(true, true), deleted(true, false)),
+        (&rules::deleted_file, deleted(true, false), deleted(false, false)),
+        (&rules::not_evaluable, private(|it| it.unread = 1), private(|_| ())),
+        (&rules::hidden_process, hidden(ProcessState::Hidden), hidden(ProcessState::Running)),
+        (&rules::nameless, program(" ", ""), program("x", "")),
+        (&rules::lookalike, scvhost("\\ProgramData\\scvhost.exe"), scvhost("\\ProgramData\\hostsvc.exe")),
+        (&rules::wrong_path, scvhost("\\ProgramData\\svchost.exe"), service("svchost.exe", "svchost.exe -k x")),
+        (&rules::wrong_parent, service("taskhostw.exe", ""), service("taskhost.exe", "")),
+        (&rules::wrong_user, on_windows(&services, "", "", [MARA, None]), on_windows(&services, "", "", [SYSTEM, None])),
+        (
+            &rules::stolen_token,
+            on_windows(&services, "", "\\x.exe", [SYSTEM, MARA]),
+            on_windows(&services, "", "\\x.exe", [SYSTEM, SYSTEM]),
+        ),
+        (&rules::debug_privilege, debug(true), debug(false)),
+        (&rules::document_child, child("\\Program Files\\Office\\WINWORD.EXE"), child("\\Windows\\explorer.exe")),
+        (&rules::server_child, child("\\Windows\\System32\\inetsrv\\w3wp.exe"), child("\\Windows\\explorer.exe")),
+        (&rules::script, service("cmd.exe", "powershell -enc aQBlAHgA"), service("cmd.exe", "powershell Get-Date")),
+        (&rules::no_arguments, service("svchost.exe", "svchost.exe"), service("svchost.exe", "svchost.exe -k x")),
+        (&rules::credentials, service("cmd.exe", "procdump -ma lsass.exe"), service("cmd.exe", "procdump -ma notepad.exe")),
+        (&rules::remote_service, service("PSEXESVC.exe", ""), service("spoolsv.exe", "")),
+        (&rules::temporary_program, program("x", "/dev/shm/x"), program("x", "/usr/bin/x")),
+        (&rules::kernel_lookalike, worker(false), worker(true)),
+        (&rules::deleted_program, program("x", "/usr/bin/x (deleted)"), program("x", "/usr/bin/x")),
+        (&rules::memfd_program, program("x", "/memfd:x (deleted)"), program("x", "/usr/bin/x (deleted)")),
+        (&rules::preloaded, variable("LD_PRELOAD"), variable("LD_LIBRARY_PATH")),
+        (&rules::shell_on_socket, standard("socket"), standard("pipe")),
+        (&rules::raw_packets, socket("PACKET"), socket("TCPv4")),
+        (&rules::talks, connected("powershell.exe", "203.0.113.7"), connected("powershell.exe", "127.0.0.1")),
+        (&rules::unusual_talk, connected("notepad.exe", "203.0.113.7"), connected("powershell.exe", "203.0.113.7")),
+        (&rules::reads_passwords, holding("lsass.exe", 0x10, MARA), holding("lsass.exe", 0x10, SYSTEM)),
+        (&rules::writes_to_process, holding("notepad.exe", 0x20, MARA), holding("notepad.exe", 0x10, MARA)),
+        (&rules::hidden_module, kernel("hidden", Known::Value("kernel".to_owned())), kernel("loaded", Known::Value("phantom".to_owned()))),
+        (&rules::hook, kernel("hidden", Known::Value("phantom".to_owned())), kernel("hidden", Known::Unreadable(ReadError::File(0)))),
+        (&rules::unsigned_module, logged("x: loading out-of-tree module taints kernel."), logged("x: loaded")),
+        (&rules::commands, typed("insmod /tmp/x.ko"), typed("lsmod")),
+    ]
+}
+
+#[test]
+fn each_rule_applies_where_it_must_and_nowhere_else() {
+    let mut examples: HashMap<_, _> = examples().into_iter().map(|(rule, fires, silent)| (rule.id, (fires, silent))).collect();
+    for rule in rules::ALL {
+        let (fires, silent) = examples.remove(rule.id).unwrap_or_else(|| panic!("{} has no example", rule.id));
+        assert!(fires.contains(&rule.id), "{} does not apply: {fires:?}", rule.id);
+        assert!(!silent.contains(&rule.id), "{} applies where it must not: {silent:?}", rule.id);
+    }
+    assert!(kernel("loaded", Known::Absent).contains(&"hook"), "code of no module is a hook too");
+}

@@ -1,0 +1,70 @@
+//! Whose code an address lies in: the kernel's, a module's, or nobody's.
+
+use super::{Linux, modules};
+use crate::address::VirtAddr;
+use crate::facts::{Known, Module, ReadError, Rows, Scope, Sink, State};
+use crate::symbols::Context;
+use std::ops::Range;
+
+pub(super) const KERNEL: &str = "kernel";
+
+pub(super) struct Code {
+    kernel: Range<VirtAddr>,
+    /// The code of all modules, the hidden ones as well.
+    modules: Vec<(String, Range<VirtAddr>)>,
+    /// Why code may belong to a module that is not among them.
+    gap: Option<ReadError>,
+}
+
+impl Code {
+    pub fn find<T>(linux: &Linux, out: &Sink<T>) -> Result<Self, ReadError> {
+        let kernel = kernel(linux.context())?;
+        let mut sink = out.beside::<Module>();
+        modules::modules(linux, Scope::Machine, &mut sink);
+        let rows = sink.finish();
+        let mut gap = (rows.state() != State::Complete).then_some(ReadError::Implausible("module list"));
+        let mut code = Vec::new();
+        for row in rows.iter() {
+            match linux.context().object("module", row.address) {
+                Ok(module) => match modules::code(&module) {
+                    areas if areas.is_empty() => gap = Some(ReadError::Implausible("code of a module")),
+                    areas => code.extend(areas.into_iter().map(|area| (row.name.clone(), area))),
+                },
+                Err(why) => gap = Some(why),
+            }
+        }
+        Ok(Self { kernel, modules: code, gap })
+    }
+
+    /// `kernel`, or the name of a module; absent where no code should be.
+    pub fn owner(&self, at: VirtAddr) -> Known<String> {
+        if self.kernel.contains(&at) {
+            return Known::Value(KERNEL.to_owned());
+        }
+        match (self.modules.iter().find(|(_, code)| code.contains(&at)), self.gap) {
+            (Some((name, _)), _) => Known::Value(name.clone()),
+            (None, Some(why)) => Known::Unreadable(why),
+            (None, None) => Known::Absent,
+        }
+    }
+}
+
+fn kernel(context: Context<'_>) -> Result<Range<VirtAddr>, ReadError> {
+    let (start, end) = (context.symbol("_text").or_else(|_| context.symbol("_stext"))?, context.symbol("_etext")?);
+    if start < end { Ok(start..end) } else { Err(ReadError::Implausible("_etext")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_told_is_not_called_nobodys() {
+        let area = |start: u64| VirtAddr(start)..VirtAddr(start + 0x1000);
+        let mut code = Code { kernel: area(0x1000), modules: vec![("nfs".to_owned(), area(0x8000))], gap: None };
+        let owners = |code: &Code| [0x1fff, 0x8000, 0x9000].map(|at| code.owner(VirtAddr(at)));
+        assert_eq!(owners(&code), [Known::Value("kernel".to_owned()), Known::Value("nfs".to_owned()), Known::Absent]);
+        code.gap = Some(ReadError::Implausible("list"));
+        assert_eq!(code.owner(VirtAddr(0x9000)), Known::Unreadable(ReadError::Implausible("list")));
+    }
+}
