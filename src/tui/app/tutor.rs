@@ -127,7 +127,7 @@ impl App {
     pub fn welcome(&mut self) {
         if self.notice.is_none() {
             let [enter, back, help, tutor] = ["enter", "back", "help", "tutor"].map(|name| self.key_of(name));
-            self.notice = Some((Role::Text, format!("{enter} follows, {back} goes back, {help} shows all keys; {tutor} begins a tour")));
+            self.notice = Some((Role::Text, format!("{enter} follows, {back} goes back, {help} helps; {tutor} begins a tour")));
         }
     }
 }
