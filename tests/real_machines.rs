@@ -4,7 +4,7 @@
 mod windows_image;
 
 use kioku::engine::{Options, Session, Space};
-use kioku::facts::{Cell, Process, Scope};
+use kioku::facts::{Cell, Holds, Process, Scope};
 use windows_image::*;
 
 const KERNEL: Space = Space::Kernel;
@@ -384,6 +384,75 @@ fn counts_and_circles_have_an_end_and_give_no_rows() {
     noted(&session, "handles", "implausible handle table");
     noted(&session, "libraries", "implausible loader list");
     noted(&session, "threads", "implausible thread list");
+}
+
+/// Structures that tables are made of, each with the places of some.
+fn structures(image: &mut Image) -> Vec<(&'static str, Vec<(Space, u64)>)> {
+    let of_kernel = |table: &str, skip| objects(table, "address").into_iter().skip(skip).map(|at| (KERNEL, at)).collect::<Vec<_>>();
+    let mut of_processes: [Vec<(Space, u64)>; 5] = Default::default();
+    for (process, space) in living() {
+        let peb = image.get(process, "_EPROCESS.Peb");
+        let loader = image.get_in(space, peb, "_PEB.Ldr");
+        let found = [
+            (KERNEL, process),
+            (KERNEL, image.get(process, "_EPROCESS.Token.Value") & !15),
+            (KERNEL, image.get(process, "_EPROCESS.ObjectTable")),
+            (space, image.get_in(space, peb, "_PEB.ProcessParameters")),
+            (space, image.get_in(space, loader, "_PEB_LDR_DATA.InLoadOrderModuleList.Flink")),
+        ];
+        of_processes.iter_mut().zip(found).for_each(|(all, one)| all.push(one));
+    }
+    let [processes, tokens, tables, parameters, modules] = of_processes;
+    vec![
+        ("_EPROCESS", processes),
+        ("_TOKEN", tokens),
+        ("_HANDLE_TABLE", tables),
+        ("_RTL_USER_PROCESS_PARAMETERS", parameters),
+        ("_LDR_DATA_TABLE_ENTRY", modules),
+        ("_ETHREAD", of_kernel("threads", 100)),
+        ("_KLDR_DATA_TABLE_ENTRY", of_kernel("modules", 2)),
+        ("_FILE_OBJECT", of_kernel("file_objects", 20)),
+        ("_DRIVER_OBJECT", of_kernel("drivers", 0)),
+        ("_DEVICE_OBJECT", of_kernel("devices", 0)),
+        ("_KMUTANT", of_kernel("mutants", 0)),
+        ("_MMVAD_SHORT", of_kernel("regions", 300)),
+    ]
+}
+
+/// Of these any value may be true: times of the past, and sets of flags.
+const ANYTHING: &[&str] = &["Time", "Flags", "Characteristics", "Abandoned", "AbEnabled", "Spare"];
+
+#[test]
+fn no_field_of_ones_is_taken_for_the_truth() {
+    let whole = Image::new();
+    let mut structures: Vec<_> = structures(&mut whole.clone()).into_iter().map(|(name, places)| (places, ones(name))).collect();
+    while structures.iter().any(|(_, fields)| !fields.is_empty()) {
+        let mut image = whole.clone();
+        // Each has another field damaged.
+        for (places, fields) in &mut structures {
+            let some = fields.split_off(fields.len().saturating_sub(places.len()));
+            for ((space, at), (offset, size)) in places.iter().zip(some) {
+                image.write(*space, at + offset, &vec![0xff; size]);
+            }
+        }
+        let (session, _folder) = image.open();
+        ask(&session, |entry, rows| {
+            if !WEIGHED.contains(&entry.table.name) {
+                assert_eq!(untrue(entry, &*rows), NOTHING);
+            }
+        });
+    }
+}
+
+/// The fields of a structure that can be damaged, each once, by offset and size.
+fn ones(structure: &str) -> Vec<(u64, usize)> {
+    let anything = |name: &str| ANYTHING.iter().any(|word| name.contains(word));
+    let fields = WHOLE.structure(structure).unwrap().fields;
+    let flagged: Vec<_> = fields.iter().filter(|field| anything(&field.name)).map(|field| field.offset).collect();
+    let plain = fields.iter().filter(|field| field.holds != Holds::Fields && !flagged.contains(&field.offset) && field.size <= 8);
+    let mut places: Vec<_> = plain.map(|field| (u64::from(field.offset), field.size as usize)).collect();
+    places.dedup();
+    places
 }
 
 #[test]

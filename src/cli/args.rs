@@ -212,6 +212,12 @@ pub struct What {
 
 #[derive(Debug, Subcommand)]
 pub enum EventsCommand {
+    /// Show the rules of Sysmon's configuration and what it does not see: of a file, or of the registry in a memory image.
+    Config {
+        /// Configuration (XML, or the bytes of the registry value Rules) or memory image.
+        #[arg(value_name = "FILE|IMAGE")]
+        source: PathBuf,
+    },
     /// Say how far back a log reaches, and how large it must be for a number of days.
     Retention {
         /// Event log (.evtx).
@@ -268,6 +274,8 @@ pub enum Shape {
     Csv,
     /// JSON Lines for a timeline in Timesketch
     Timesketch,
+    /// Body file for mactime
+    Bodyfile,
 }
 
 impl From<Shape> for Format {
@@ -278,6 +286,7 @@ impl From<Shape> for Format {
             Shape::Jsonl => Self::Jsonl,
             Shape::Csv => Self::Csv,
             Shape::Timesketch => Self::Timesketch,
+            Shape::Bodyfile => Self::Bodyfile,
         }
     }
 }

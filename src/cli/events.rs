@@ -3,8 +3,8 @@
 use super::Run;
 use super::args::EventsCommand;
 use super::console::Stop;
-use crate::engine::{LogFile, is_linux_log, of_linux_log};
-use crate::facts::{Event, Record, Sink, Table};
+use crate::engine::{LogFile, is_linux_log, of_linux_log, sysmon_config_of};
+use crate::facts::{Event, Record, Sink, SysmonRule, Table};
 use crate::report::{self, Stream};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use std::sync::Arc;
 impl Run {
     pub(super) fn events(&self, command: Option<EventsCommand>, source: Option<&Path>) -> Result<(), Stop> {
         match (command, source) {
+            (Some(EventsCommand::Config { source }), _) => self.sysmon_config(&source),
             (Some(EventsCommand::Retention { file, days }), _) => self.retention(&file, days),
             (None, Some(source)) => self.records(source),
             (None, None) => Err(Stop::Usage("events needs an event log or a memory image".to_owned())),
@@ -29,6 +30,19 @@ impl Run {
         }
         let mut sink = Sink::new(Arc::default());
         sink.push(row);
+        self.write(|out| report::write_rows(&*sink.finish(), None, self.format(), out))
+    }
+
+    fn sysmon_config(&self, source: &Path) -> Result<(), Stop> {
+        // No configuration is as long as an image.
+        const LONGEST: u64 = 16 << 20;
+        let failed = |why: &dyn std::fmt::Display| Stop::Failed(format!("{}: {why}", source.display()));
+        if std::fs::metadata(source).map_err(|why| failed(&why))?.len() > LONGEST {
+            return self.query(source, SysmonRule::TABLE.name, None, false);
+        }
+        let bytes = std::fs::read(source).map_err(|why| failed(&why))?;
+        let mut sink = Sink::new(Arc::default());
+        sink.extend(sysmon_config_of(&bytes).map_err(|why| failed(&why))?);
         self.write(|out| report::write_rows(&*sink.finish(), None, self.format(), out))
     }
 

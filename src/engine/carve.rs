@@ -80,3 +80,76 @@ fn elf(space: &AddressSpace, base: VirtAddr, rest: u64) -> Option<Content> {
         ..Content::new("carved", vec![Part { offset: 0, length, place: Place::Memory(base) }])
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::address::PhysAddr;
+    use crate::facts::{PageOrigin, ReadError};
+    use crate::image::Image;
+    use crate::paging::{Levels, Software};
+    use std::sync::Arc;
+
+    struct Plain;
+    impl Software for Plain {
+        fn resolve(&self, at: VirtAddr, _: u64) -> Result<PageOrigin, ReadError> {
+            Err(ReadError::NotMapped(at))
+        }
+    }
+
+    const BASE: VirtAddr = VirtAddr(0x1000);
+
+    /// The size and layout of what is found where `put` writes numbers: place, size, value.
+    fn carved(put: &[(u64, usize, u64)], rest: u64) -> Option<(u64, u64, &'static str)> {
+        let mut memory = vec![0; 0x4000];
+        memory[0] = 0xf3;
+        for (at, size, value) in put {
+            memory[(BASE.0 + at) as usize..][..*size].copy_from_slice(&value.to_le_bytes()[..*size]);
+        }
+        let image = Arc::new(Image::open_bytes("flat", memory.leak()).unwrap());
+        let space = AddressSpace::new(image, PhysAddr(0), Levels::None, Arc::new(Plain));
+        let content = elf(&space, BASE, rest).or_else(|| windows::carved(&space, BASE, rest))?;
+        Some((*content.size.value().unwrap(), content.end(), content.layout.value().unwrap()))
+    }
+
+    #[test]
+    fn an_elf_program_is_as_long_as_its_segments_or_its_sections() {
+        // Class, order, version, kind, e_phoff, e_shoff, e_phentsize, e_phnum, e_shentsize, e_shnum.
+        let header = [(4, 1, 2), (5, 1, 1), (6, 1, 1), (0x10, 2, 3), (0x20, 8, 64), (0x36, 2, 56), (0x38, 2, 1), (0x3a, 2, 64)];
+        // PT_LOAD, its offset, address, and sizes in the file and in memory.
+        let segment = [(64, 4, 1), (72, 8, 0), (80, 8, 0x40_0000), (96, 8, 0x800), (104, 8, 0x1200)];
+        let with = |more: &[(u64, usize, u64)], rest| carved(&[&header[..], &segment, more].concat(), rest);
+        assert_eq!(with(&[], 0x3000), Some((0x1200, 0x1200, "memory")));
+        assert_eq!(with(&[(0x28, 8, 0x2000), (0x3c, 2, 4)], 0x3000), Some((0x2100, 0x2100, "memory")));
+        assert_eq!(with(&[], 0x1000), Some((0x1200, 0x1000, "memory")), "no further than its region");
+        assert_eq!(with(&[(104, 8, u64::MAX)], 0x1000).unwrap().1, 0x1000);
+        // Another entry size, kind or order; no segments; a table that lies elsewhere.
+        for wrong in [(0x36, 2, 32), (0x10, 2, 1), (5, 1, 2), (0x38, 2, 0), (0x20, 8, 1 << 40)] {
+            assert_eq!(with(&[wrong], 0x3000), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_copy_of_a_pe_file_is_told_from_one_that_is_laid_out() {
+        const OPTIONAL: u64 = 0x58;
+        let header = [
+            (0, 2, 0x5a4d),
+            (0x3c, 4, 0x40),
+            (0x40, 4, 0x4550),
+            (0x46, 2, 1),
+            (0x54, 2, 0xf0),
+            (OPTIONAL, 2, 0x20b),
+            (OPTIONAL + 0x20, 4, 0x1000),
+            (OPTIONAL + 0x38, 4, 0x2000),
+            (OPTIONAL + 0x3c, 4, 0x200),
+        ];
+        // Size, address, raw size and place of the only section.
+        let table = OPTIONAL + 0xf0;
+        let section = [(table + 8, 4, 0x400), (table + 12, 4, 0x1000), (table + 16, 4, 0x400), (table + 20, 4, 0x200)];
+        let with = |code| carved(&[&header[..], &section, &[code]].concat(), 0x3000);
+        assert_eq!(with((0x200, 1, 0xc3)), Some((0x600, 0x600, "file")), "its code follows the headers");
+        assert_eq!(with((0x1000, 1, 0xc3)), Some((0x600, 0x600, "file")), "its code lies at its address, and is put back");
+        assert_eq!(with((0x46, 2, 0)), None, "no sections");
+    }
+}

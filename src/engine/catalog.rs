@@ -7,7 +7,7 @@ use crate::facts::linux::{BpfProgram, CachedFile, Capabilities, Interface, LogRe
 use crate::facts::windows::{FileObject, Handle, Hive, Mutant, Privilege, RegistryEntry, Service, SessionMember, Sid, SymbolicLink};
 use crate::facts::{
     Connection, Event, Feed, Finding, Library, Module, Moment, Origin, Process, Record, Region, Rows, Scope, Serves, Sighting, Sink,
-    Socket, Suspicious, Table, Thread, TreeProcess, Variable, Watch,
+    Socket, Suspicious, SysmonRule, Table, Thread, TreeProcess, Variable, Watch,
 };
 use crate::findings;
 use crate::linux::{self, Linux};
@@ -133,6 +133,7 @@ catalog! {
     Event [] linux: events::linux_events, windows: events::events,;
     Moment ["timeliner"] linux: timeline::timeline, windows: timeline::timeline,;
     Connection [] windows: events::connections,;
+    SysmonRule [] windows: events::sysmon_config,;
     Driver ["driverscan", "drivermodule", "malware.drivermodule"] windows: windows::drivers,;
     DriverFunction ["driverirp"] windows: windows::driver_functions,;
     Device ["devicetree"] windows: windows::devices,;

@@ -393,23 +393,22 @@ impl Session {
             }
             (Subject::Process | Subject::Handle | Subject::Commands, Some(process)) => self.program(process, false, watch),
             (Subject::Module | Subject::Hook, _) => {
-                // The row tells the module, by its base or its name.
                 let entry = find_table(table).ok_or_else(nothing)?;
                 let rows = self.query(entry, Scope::Machine, watch)?;
-                let column = |name: &str| entry.table.column(name);
-                let own =
-                    column("address").filter(|_| table != "driver_functions").or_else(|| column("driver_address")).ok_or_else(nothing)?;
-                let row =
-                    (0..rows.len()).find(|row| matches!(rows.cell(*row, own), Cell::Hex(at) if at == address.0)).ok_or_else(nothing)?;
-                match (column("base"), column("module")) {
-                    (Some(base), _) => match rows.cell(row, base) {
-                        Cell::Hex(base) => self.modules(Which::At(VirtAddr(base)), false, watch),
-                        _ => Err(nothing()),
-                    },
-                    (_, Some(module)) => match rows.cell(row, module) {
-                        Cell::Text(name) => self.modules(Which::Named(&name), false, watch),
-                        _ => Err(nothing()),
-                    },
+                let cell = |row: usize, name: &str| entry.table.column(name).map_or(Cell::Absent, |column| rows.cell(row, column));
+                // The functions of a driver have its address, and one more of their own: where they lead.
+                let (own, target) = if table == "driver_functions" { ("driver_address", "address") } else { ("address", "function") };
+                let meant = |row: &usize| {
+                    let function = cell(*row, "function");
+                    let named = target == "function" || finding.subject.starts_with(&format!("{function} of "));
+                    named && matches!(cell(*row, own), Cell::Hex(at) if at == address.0)
+                };
+                let row = (0..rows.len()).find(meant).ok_or_else(nothing)?;
+                match (cell(row, "base"), cell(row, "module"), cell(row, target)) {
+                    (Cell::Hex(base), ..) => self.modules(Which::At(VirtAddr(base)), false, watch),
+                    (_, Cell::Text(name), _) => self.modules(Which::Named(&name), false, watch),
+                    // Code of nobody's: its page.
+                    (.., Cell::Hex(at)) => self.targets(Extent::Kernel { start: VirtAddr(at).page().0, length: PAGE_SIZE }, watch),
                     _ => Err(nothing()),
                 }
             }

@@ -13,7 +13,7 @@ mod scan;
 mod search;
 mod timeline;
 
-pub use crate::events::{LogFile, is_linux_log, of_linux_log};
+pub use crate::events::{LogFile, is_linux_log, of_linux_log, sysmon_config_of};
 pub use crate::findings::rules::ALL as RULES;
 pub use bytes::{Bytes, MOST_BYTES, Piece, Space};
 pub use catalog::{Entry, SIGHTINGS, catalog, find_table};

@@ -6,8 +6,8 @@ use crate::events;
 use crate::facts::linux::{CachedFile, LogRecord, ShellHistory};
 use crate::facts::windows::Hive;
 use crate::facts::{
-    Answer, Event, Known, Library, Module, Moment, MomentKind, Process, ProcessState, Record, Rows as _, Scope, Sink, Socket, State, Time,
-    macb,
+    Answer, Cell, Event, Known, Library, Module, Moment, MomentKind, Process, ProcessState, Record, Rows as _, Scope, Sink, Socket, State,
+    Time, macb,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,6 +54,14 @@ pub fn timeline(session: &Session, scope: Scope, out: &mut Sink<Moment>) {
         all.out.note("times of files, registry keys, modules and the kernel's log belong to no process: the machine's timeline has them");
     }
     all.finish();
+}
+
+/// What could not be read of a row: its moments may say less for it.
+fn problems<T: Record>(row: &T) -> Vec<String> {
+    match T::TABLE.columns.len().checked_sub(1).map(|last| row.cell(last)) {
+        Some(Cell::List(items)) => items.iter().map(ToString::to_string).collect(),
+        _ => Vec::new(),
+    }
 }
 
 impl Gathering<'_> {
@@ -108,6 +116,7 @@ impl Gathering<'_> {
                 source: Process::TABLE.name,
                 reference: process.address.clone(),
                 process_address: process.address.clone(),
+                problems: problems(process),
                 ..Moment::default()
             };
             let who = format!("{} ({})", process.name, process.pid);
@@ -152,6 +161,7 @@ impl Gathering<'_> {
                 reference: Known::Value(socket.address),
                 process_address: socket.process_address.clone(),
                 noise: events::socket_noise(socket).into(),
+                problems: problems(socket),
                 ..Moment::default()
             };
             self.add(socket.create_time.value().copied(), moment);
@@ -172,6 +182,7 @@ impl Gathering<'_> {
                     Scope::Process(address) => Known::Value(address),
                     _ => Known::Absent,
                 },
+                problems: problems(library),
                 ..Moment::default()
             };
             self.add(library.load_time.value().copied(), moment);
@@ -203,6 +214,7 @@ impl Gathering<'_> {
                 record_id: event.record_id.clone(),
                 noise: event.noise.clone(),
                 process_address: event.process_address.clone(),
+                problems: problems(event),
                 ..Moment::default()
             };
             self.add(events::happened(event), moment);
@@ -220,6 +232,7 @@ impl Gathering<'_> {
                 summary: format!("the driver {} was unloaded", module.name),
                 source: Module::TABLE.name,
                 reference: Known::Value(module.address),
+                problems: problems(module),
                 ..Moment::default()
             };
             self.add(module.unload_time.value().copied(), moment);
@@ -268,6 +281,7 @@ impl Gathering<'_> {
                     Scope::Process(address) => Known::Value(address),
                     _ => Known::Absent,
                 },
+                problems: problems(command),
                 ..Moment::default()
             };
             self.add(command.time.value().copied(), moment);
@@ -281,6 +295,7 @@ impl Gathering<'_> {
                 summary: record.text.clone(),
                 source: LogRecord::TABLE.name,
                 record_id: Known::Value(record.sequence),
+                problems: problems(record),
                 ..Moment::default()
             };
             self.add(record.time.value().copied(), moment);
@@ -311,6 +326,7 @@ impl Gathering<'_> {
                     summary: format!("last {}: {path}{deleted}", whats.join(", ")),
                     source: CachedFile::TABLE.name,
                     reference: Known::Value(file.address),
+                    problems: problems(file),
                     ..Moment::default()
                 };
                 self.add(Some(time), moment);

@@ -28,7 +28,7 @@ pub use linux::{events as linux_events, is_log as is_linux_log, of_file as of_li
 pub use meaning::{happened, is_start, moment_kind};
 
 use crate::facts::event::{Connection, Event};
-use crate::facts::{Process, Rows as _, Scope, Sink, Socket, Watch};
+use crate::facts::{Process, Rows as _, Scope, Sink, Socket, SysmonRule, Watch};
 use crate::windows::{self, Windows};
 use join::Machine;
 use log::{Log, once};
@@ -113,6 +113,18 @@ pub fn connections(windows: &Windows, scope: Scope, out: &mut Sink<Connection>) 
         _ => true,
     };
     out.extend(rows.into_iter().filter(about));
+}
+
+/// The rules of Sysmon's configuration.
+pub fn sysmon_config(windows: &Windows, _: Scope, out: &mut Sink<SysmonRule>) {
+    let (config, source) = configuration(windows);
+    out.note(source.replace("would_be_logged goes by", "these are").replace("would_be_logged is unknown", "no configuration of Sysmon"));
+    out.extend(config.iter().flat_map(Config::rows));
+}
+
+/// The rules of a configuration that is a file: XML, or the registry's value Rules.
+pub fn sysmon_config_of(bytes: &[u8]) -> Result<Vec<SysmonRule>, String> {
+    Ok(Config::parse(bytes)?.rows())
 }
 
 /// Sysmon's configuration: the one given, else the one in the registry; and what is to be said of it.

@@ -3,10 +3,39 @@
 //!
 //! Memory does not tell all that Sysmon saw, such as host names: a rule about what is not known gives neither yes nor no.
 
+use super::sysmon;
 use super::xml::{self, Token};
+use crate::facts::Known;
+use crate::facts::event::SysmonRule;
+use std::collections::HashMap;
 
-/// Event 3, whose rules are kept.
+/// A connection to the network, by which sockets are judged.
 const CONNECT: u32 = 3;
+/// The sections of a configuration, the events that each is about, and whether these are logged without any.
+const KINDS: [(&str, &[u32], bool); 22] = [
+    ("ProcessCreate", &[1], true),
+    ("FileCreateTime", &[2], false),
+    ("NetworkConnect", &[CONNECT], false),
+    ("ProcessTerminate", &[5], true),
+    ("DriverLoad", &[6], false),
+    ("ImageLoad", &[7], false),
+    ("CreateRemoteThread", &[8], false),
+    ("RawAccessRead", &[9], false),
+    ("ProcessAccess", &[10], false),
+    ("FileCreate", &[11], false),
+    ("RegistryEvent", &[12, 13, 14], false),
+    ("FileCreateStreamHash", &[15], false),
+    ("PipeEvent", &[17, 18], false),
+    ("WmiEvent", &[19, 20, 21], false),
+    ("DnsQuery", &[22], false),
+    ("FileDelete", &[23], false),
+    ("ClipboardChange", &[24], false),
+    ("ProcessTampering", &[25], false),
+    ("FileDeleteDetected", &[26], false),
+    ("FileBlockExecutable", &[27], false),
+    ("FileBlockShredding", &[28], false),
+    ("FileExecutableDetected", &[29], false),
+];
 /// Its fields, in the order in which compiled rules count them; before schema 4.1 without the first.
 const FIELDS: [&str; 18] = [
     "RuleName",
@@ -127,13 +156,15 @@ enum Entry {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Section {
+    /// The first of the events that it is about.
+    event: u32,
     include: bool,
     /// All fields must fit, not one of them.
     all: bool,
     entries: Vec<Entry>,
 }
 
-/// The rules about network connections.
+/// The rules, by the events that they are about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     sections: Vec<Section>,
@@ -183,9 +214,14 @@ impl Config {
                                 get("schemaversion").and_then(|version| version.parse().ok()).is_none_or(|version: f64| version > 4.1);
                         }
                         ("RuleGroup", None) => relation = all,
-                        ("NetworkConnect", None) => {
+                        (kind, None) if event_of(kind).is_some() => {
                             let include = get("onmatch").is_some_and(|on| on.eq_ignore_ascii_case("include"));
-                            let made = Section { include, all: all.or(relation).unwrap_or(default), entries: Vec::new() };
+                            let made = Section {
+                                event: event_of(kind).unwrap_or_default(),
+                                include,
+                                all: all.or(relation).unwrap_or(default),
+                                entries: Vec::new(),
+                            };
                             if empty {
                                 sections.push(made);
                             } else {
@@ -212,7 +248,7 @@ impl Config {
                     }
                 }
                 Token::End(name) => match name {
-                    "NetworkConnect" => sections.extend(section.take()),
+                    kind if event_of(kind).is_some() => sections.extend(section.take()),
                     "RuleGroup" => relation = None,
                     "Rule" => {
                         if let (Some(section), Some(group)) = (&mut section, group.take()) {
@@ -251,17 +287,79 @@ impl Config {
         self.off = true;
     }
 
+    /// The sections about an event.
+    fn of(&self, event: u32) -> impl Iterator<Item = &Section> {
+        self.sections.iter().filter(move |section| section.event == event)
+    }
+
+    /// The rules as rows: each filter, and for each kind of event what is logged of it at all.
+    pub fn rows(&self) -> Vec<SysmonRule> {
+        let mut rows = Vec::new();
+        for (kind, events, default) in KINDS {
+            let first = events.first().copied().unwrap_or_default();
+            let sections: Vec<&Section> = self.of(first).collect();
+            let (logged, remark) = self.logged(first, &sections, default);
+            let row = SysmonRule {
+                event: kind,
+                event_ids: events.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+                logged,
+                ..SysmonRule::default()
+            };
+            rows.push(SysmonRule { remark: remark.to_owned(), ..row.clone() });
+            for section in sections {
+                let onmatch = if section.include { "include" } else { "exclude" };
+                for entry in &section.entries {
+                    let (group, filters, within) = match entry {
+                        Entry::Filter(filter) => (Known::Absent, std::slice::from_ref(filter), section.all),
+                        Entry::Group { name, all, filters } => (Known::Value(name.clone()), filters.as_slice(), *all),
+                    };
+                    rows.extend(filters.iter().map(|filter| SysmonRule {
+                        onmatch: Known::Value(onmatch),
+                        relation: Known::Value(if within { "and" } else { "or" }),
+                        group: group.clone(),
+                        field: Known::Value(filter.field.clone()),
+                        condition: Known::Value(filter.word()),
+                        value: Known::Value(filter.value.clone()),
+                        // Compiled filters of a rule bear its name.
+                        name: Some(&filter.name).filter(|name| !name.is_empty() && group.value() != Some(*name)).cloned().into(),
+                        ..row.clone()
+                    }));
+                }
+            }
+        }
+        rows
+    }
+
+    /// What is logged of a kind of event: all, some or none, and why.
+    fn logged(&self, event: u32, sections: &[&Section], default: bool) -> (&'static str, &'static str) {
+        if event == CONNECT && self.off {
+            return ("none", "blind spot: the options of the driver switch network monitoring off");
+        }
+        match sections {
+            [] if default => ("all", "no rules: every event is logged"),
+            [] => ("none", "blind spot: no rules, so no event is logged"),
+            [one] if one.entries.is_empty() && one.include => ("none", "blind spot: it includes nothing, so no event is logged"),
+            [one] if one.entries.is_empty() => ("all", "it excludes nothing: every event is logged"),
+            [one] if !one.include => ("some", "logged unless a rule excludes it: what is excluded is a blind spot"),
+            all if all.iter().all(|section| !section.include || section.entries.is_empty()) => {
+                ("none", "blind spot: with several sections only what is included is logged, and nothing is")
+            }
+            _ => ("some", "logged where a rule includes it and none excludes it: the rest is a blind spot"),
+        }
+    }
+
     /// Whether a connection would be logged. `seen` tells what is known of a field.
     pub fn ruling(&self, seen: &dyn Fn(&str) -> Seen) -> Ruling {
         if self.off {
             return Ruling { logged: Some(false), why: "network monitoring is switched off".to_owned() };
         }
-        if self.sections.is_empty() {
+        let sections: Vec<&Section> = self.of(CONNECT).collect();
+        if sections.is_empty() {
             return Ruling { logged: Some(false), why: "no rules for network connections: they are not logged".to_owned() };
         }
         let mut doubt: Option<String> = None;
         // Those that exclude come first, and the first that fits decides.
-        let order = self.sections.iter().filter(|section| !section.include).chain(self.sections.iter().filter(|section| section.include));
+        let order = sections.iter().filter(|section| !section.include).chain(sections.iter().filter(|section| section.include));
         for section in order {
             let (fits, by) = section.fits(seen);
             let word = if section.include { "include" } else { "exclude" };
@@ -276,7 +374,7 @@ impl Config {
         if let Some(why) = doubt {
             return Ruling { logged: None, why };
         }
-        match self.sections.as_slice() {
+        match sections.as_slice() {
             [only] if !only.include => Ruling { logged: Some(true), why: "nothing excludes it".to_owned() },
             _ => Ruling { logged: Some(false), why: "nothing includes it".to_owned() },
         }
@@ -324,7 +422,7 @@ impl Entry {
     fn describe(&self) -> String {
         match self {
             Self::Filter(filter) => {
-                let word = WORDS.iter().find(|(_, known)| *known == filter.condition).map_or("", |(word, _)| word);
+                let word = filter.word();
                 let name = if filter.name.is_empty() { String::new() } else { format!(" ({})", filter.name) };
                 format!("{} {word} {}{name}", filter.field, filter.value)
             }
@@ -354,7 +452,21 @@ fn not(told: Option<bool>) -> Option<bool> {
     told.map(|told| !told)
 }
 
+/// The first event that a section of a name is about.
+fn event_of(kind: &str) -> Option<u32> {
+    KINDS.iter().find(|(name, ..)| *name == kind)?.1.first().copied()
+}
+
+/// The first of the events that share a section with one.
+fn first_of(event: u32) -> u32 {
+    KINDS.iter().find(|(_, events, _)| events.contains(&event)).and_then(|(_, events, _)| events.first().copied()).unwrap_or(event)
+}
+
 impl Filter {
+    fn word(&self) -> &'static str {
+        WORDS.iter().find(|(_, known)| *known == self.condition).map_or("", |(word, _)| word)
+    }
+
     fn fits(&self, seen: &dyn Fn(&str) -> Seen) -> Option<bool> {
         let seen = match seen(&self.field) {
             Seen::Text(text) => Seen::Text(text.to_lowercase()),
@@ -488,59 +600,67 @@ fn new(blob: Blob<'_>) -> Option<Config> {
     const NAME: usize = 512;
     const GROUP_NAME: usize = 256;
     let schema = blob.word(12)?;
-    let filter = |at: usize| -> Option<(u32, Filter)> {
+    let version = blob.word(0)? >> 16;
+    let filter = |at: usize, event: u32| -> Option<(u32, Filter)> {
         let index = blob.word(at)? as usize;
         let rest = at + 4 + NAME;
-        let field = FIELDS.get(if schema <= 0x0004_0000 { index + 1 } else { index })?;
+        let field = match event {
+            CONNECT => (*FIELDS.get(if schema <= 0x0004_0000 { index + 1 } else { index })?).to_owned(),
+            // Which fields the events had then is known of the later versions.
+            _ => sysmon::field(event, version, index).map_or_else(|| format!("field {index}"), str::to_owned),
+        };
         let condition = *CODES.get(blob.word(rest)? as usize)?;
         let (size, group) = (blob.word(rest + 8)? as usize, blob.word(rest + 12)?);
         let value = blob.text(rest + 20, size)?.to_lowercase();
-        Some((group, Filter { field: (*field).to_owned(), condition, value, name: blob.text(at + 4, NAME)? }))
+        Some((group, Filter { field, condition, value, name: blob.text(at + 4, NAME)? }))
     };
-    let filters = |first: usize| blob.chain(first, 4 + NAME + 4, filter);
     // Groups: name, eight bytes, number, first filter, next group, number of filters, relation.
     let groups = blob.chain(blob.word(20)? as usize, GROUP_NAME + 16, |at| {
         let rest = at + GROUP_NAME + 8;
-        Some((blob.word(rest)?, at, blob.word(rest + 4)? as usize, blob.word(rest + 16)? != 0))
+        Some((blob.word(rest)?, at, blob.word(rest + 16)? != 0))
     })?;
     let sections = blob.chain(blob.word(16)? as usize, 12, |at| {
-        if blob.word(at)? != CONNECT {
-            return Some(None);
-        }
+        let event = blob.word(at)?;
+        let filters = |first: usize| blob.chain(first, 4 + NAME + 4, |at| filter(at, event));
         let mut entries = Vec::new();
-        for (group, filter) in filters(blob.word(at + 20)? as usize)? {
-            match groups.iter().find(|(number, ..)| group != 0 && *number == group) {
-                None => entries.push(Entry::Filter(filter)),
-                Some((_, at, first, all)) => {
-                    let filters = filters(*first)?.into_iter().map(|(_, filter)| filter).collect();
-                    let entry = Entry::Group { name: blob.text(*at, GROUP_NAME)?, all: *all, filters };
-                    if entries.last() != Some(&entry) {
-                        entries.push(entry);
-                    }
+        let mut places: HashMap<u32, usize> = HashMap::new();
+        for (number, filter) in filters(blob.word(at + 20)? as usize)? {
+            let Some((_, at, all)) = groups.iter().find(|(known, ..)| number != 0 && *known == number) else {
+                entries.push(Entry::Filter(filter));
+                continue;
+            };
+            // The filters of a group stand in their section's chain, each with the number of the group.
+            match places.get(&number).and_then(|place| entries.get_mut(*place)) {
+                Some(Entry::Group { filters, .. }) => filters.push(filter),
+                _ => {
+                    places.insert(number, entries.len());
+                    entries.push(Entry::Group { name: blob.text(*at, GROUP_NAME)?, all: *all, filters: vec![filter] });
                 }
             }
         }
-        Some(Some(Section { include: blob.word(at + 4)? != 0, all: blob.word(at + 8)? != 0, entries }))
+        Some(Section { event: first_of(event), include: blob.word(at + 4)? != 0, all: blob.word(at + 8)? != 0, entries })
     })?;
-    Some(Config { sections: sections.into_iter().flatten().collect(), off: false })
+    Some(Config { sections, off: false })
 }
 
 /// Version 1: no names, no groups, one filter of many is enough, and the fields of schemas before 4.1.
 fn old(blob: Blob<'_>) -> Option<Config> {
     let sections = blob.chain(blob.word(8)? as usize, 8, |at| {
-        if blob.word(at)? != CONNECT {
-            return Some(None);
-        }
+        let event = blob.word(at)?;
         let first = if blob.word(at + 12)? == 0 { 0 } else { at + 16 };
         let entries = blob.chain(first, 8, |at| {
-            let field = FIELDS.get(blob.word(at)? as usize + 1)?;
+            let index = blob.word(at)? as usize;
+            let field = match event {
+                CONNECT => (*FIELDS.get(index + 1)?).to_owned(),
+                _ => format!("field {index}"),
+            };
             let condition = *OLD_CODES.get(blob.word(at + 4)? as usize)?;
             let value = blob.text(at + 16, blob.word(at + 12)? as usize)?.to_lowercase();
-            Some(Entry::Filter(Filter { field: (*field).to_owned(), condition, value, name: String::new() }))
+            Some(Entry::Filter(Filter { field, condition, value, name: String::new() }))
         })?;
-        Some(Some(Section { include: blob.word(at + 4)? != 0, all: false, entries }))
+        Some(Section { event: first_of(event), include: blob.word(at + 4)? != 0, all: false, entries })
     })?;
-    Some(Config { sections: sections.into_iter().flatten().collect(), off: false })
+    Some(Config { sections, off: false })
 }
 
 #[cfg(test)]
@@ -641,6 +761,30 @@ mod tests {
     }
 
     #[test]
+    fn a_compiled_group_has_its_own_filters_and_no_others() {
+        let words = |words: &[u32]| words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<u8>>();
+        let wide = |text: &str, size: usize| {
+            let mut bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            bytes.resize(size, 0);
+            bytes
+        };
+        let filter = |value: &str, next: u32, group: u32| {
+            let place = if group == 0 { 0 } else { 48 + 3 * 552 };
+            [words(&[16]), wide("", 512), words(&[0, next, 16, group, place]), wide(value, 16)].concat()
+        };
+        let mut blob = words(&[0x000f_0000, 1, 24, 0x0004_001e, 24, 48 + 3 * 552]);
+        blob.extend(words(&[3, 1, 0, 0, 3, 48]));
+        blob.extend([filter("1", 48 + 552, 1), filter("2", 48 + 2 * 552, 1), filter("3", 0, 0)].concat());
+        blob.extend([wide("both", 256), words(&[0, 0, 1, 48, 0, 2, 1, 0, 0])].concat());
+        let config = Config::parse(&blob).unwrap();
+        let sizes = |entry: &Entry| match entry {
+            Entry::Group { name, filters, all } => (name.clone(), filters.len(), *all),
+            Entry::Filter(filter) => (filter.value.clone(), 1, false),
+        };
+        assert_eq!(config.sections[0].entries.iter().map(sizes).collect::<Vec<_>>(), [("both".into(), 2, true), ("3".into(), 1, false)]);
+    }
+
+    #[test]
     fn compiled_rules_are_the_rules() {
         let blob = compiled();
         let same = xml(
@@ -661,6 +805,29 @@ mod tests {
         old.extend("443\0".encode_utf16().flat_map(u16::to_le_bytes));
         let config = Config::parse(&old).unwrap();
         assert_eq!((rule(&config, Seen::Unknown, "443"), rule(&config, Seen::Unknown, "80")), (Some(false), Some(true)));
+    }
+
+    #[test]
+    fn blind_spots_are_named() {
+        let config = xml(
+            "<ProcessCreate onmatch=\"exclude\"/><NetworkConnect onmatch=\"include\"><DestinationPort name=\"proxy\">1080</DestinationPort>\
+             </NetworkConnect><RegistryEvent onmatch=\"include\"/><RuleGroup groupRelation=\"or\"><DnsQuery onmatch=\"exclude\"><Rule name=\"own\" \
+             groupRelation=\"and\"><Image condition=\"image\">a.exe</Image><QueryName condition=\"end with\">.Corp</QueryName></Rule></DnsQuery></RuleGroup>",
+        );
+        let rows = config.rows();
+        let logged = |event: &str| rows.iter().find(|row| row.event == event).map(|row| (row.logged, row.event_ids.as_str())).unwrap();
+        assert_eq!(logged("ProcessCreate"), ("all", "1"));
+        assert_eq!((logged("NetworkConnect").0, logged("RegistryEvent"), logged("DnsQuery").0), ("some", ("none", "12, 13, 14"), "some"));
+        assert_eq!((logged("ProcessTerminate").0, logged("ImageLoad").0), ("all", "none"));
+        let rules: Vec<String> = rows
+            .iter()
+            .filter_map(|row| {
+                Some(format!("{} {} {} {}", row.onmatch.value()?, row.field.value()?, row.condition.value()?, row.value.value()?))
+            })
+            .collect();
+        assert_eq!(rules, ["include DestinationPort is 1080", "exclude Image image a.exe", "exclude QueryName end with .corp"]);
+        // Nothing of one kind of event decides about another.
+        assert_eq!(rule(&config, Seen::Unknown, "80"), Some(false));
     }
 
     #[test]

@@ -74,6 +74,20 @@ pub fn names(event: u32, kinds: &[u8]) -> Option<Vec<&'static str>> {
     })
 }
 
+/// The field of an event that compiled rules give by its number; None where the version does not tell which fields there were.
+pub fn field(event: u32, version: u32, index: usize) -> Option<&'static str> {
+    let step = match version {
+        14 | 15 => STEPS - 1,
+        16.. => STEPS,
+        _ => return None,
+    };
+    let event = if event == 29 { 27 } else { event };
+    let (_, layout) = LAYOUTS.iter().find(|(known, _)| *known == event)?;
+    let fields = layout.split_ascii_whitespace().map(|field| field.split_once(':').unwrap_or((field, "")));
+    let mut present = fields.filter(|(_, mark)| mark.bytes().all(|mark| !mark.is_ascii_digit() || mark - b'0' <= step));
+    present.nth(index).map(|(name, _)| name)
+}
+
 /// Whether a value can be of a field's type; null can be of any.
 fn is(mark: &str, kind: u8) -> bool {
     let wanted = match mark.as_bytes().first() {

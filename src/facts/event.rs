@@ -236,6 +236,35 @@ record! {
     }
 }
 
+record! {
+    /// The rules by which Sysmon writes its events, and what it does not see: for each kind of event a row that says what is logged at all,
+    /// then its filters.
+    SysmonRule = "sysmon_config" {
+        /// Section of the configuration: ProcessCreate, NetworkConnect and so on.
+        event: &'static str,
+        /// Numbers of the events that it is about.
+        event_ids: String,
+        /// Of these events: all, some or none.
+        logged: &'static str,
+        /// include or exclude: what happens to an event that fits; null in the row of the kind itself.
+        onmatch: Known<&'static str>,
+        /// Whether all fields of its section or rule must fit (and), or one (or).
+        relation: Known<&'static str>,
+        /// Rule of several filters that it is part of.
+        group: Known<String>,
+        /// Field of the event.
+        field: Known<String>,
+        /// is, contains, begin with and so on.
+        condition: Known<&'static str>,
+        /// What the field is compared with, in lower case as Sysmon compares.
+        value: Known<String>,
+        /// Name of the filter, which its events carry as RuleName.
+        name: Known<String>,
+        /// What follows: blind spots are named.
+        remark: String,
+    }
+}
+
 words! {
     /// Where a connection is known from.
     Evidence {

@@ -31,7 +31,7 @@ mod symbols;
 pub use answer::{Answer, Feed, Kept, Rows, Scope, Sink, State, Watch};
 pub use cell::{Cell, Hex, ToCell};
 pub use content::{Content, Part, Place};
-pub use event::{Connection, Event, Retention};
+pub use event::{Connection, Event, Retention, SysmonRule};
 pub use exhibit::{Behind, Change, Detour, Entrance, Exhibit, Way};
 pub use finding::{Finding, Indicator, Reference, Rule, Subject, Verdict};
 pub use identity::{Digest, Identity};

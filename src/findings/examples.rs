@@ -5,7 +5,7 @@ use super::ranking::{List, linux_case, windows_case};
 use super::{rules, suspicious};
 use crate::address::VirtAddr;
 use crate::facts::drivers::Callback;
-use crate::facts::linux::{LogRecord, OpenFile, ShellHistory};
+use crate::facts::linux::{BpfProgram, LogRecord, OpenFile, ShellHistory};
 use crate::facts::windows::{Handle, Privilege};
 use crate::facts::*;
 use std::collections::HashMap;
@@ -136,6 +136,10 @@ fn kernel(state: &'static str, callback_in: Known<String>) -> Ids {
     })
 }
 
+fn loaded(overrides: Known<bool>) -> Ids {
+    listed(Vec::new(), |list, _| list.programs(&answer([BpfProgram { overrides, ..BpfProgram::default() }])))
+}
+
 fn typed(command: &str) -> Ids {
     listed(Vec::new(), |list, _| list.commands(&answer([ShellHistory { command: command.to_owned(), ..ShellHistory::default() }])))
 }
@@ -228,6 +232,7 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::writes_to_process, holding("notepad.exe", 0x20, MARA), holding("notepad.exe", 0x10, MARA)),
         (&rules::hidden_module, kernel("hidden", Known::Value("kernel".to_owned())), kernel("loaded", Known::Value("phantom".to_owned()))),
         (&rules::hook, kernel("hidden", Known::Value("phantom".to_owned())), kernel("hidden", Known::Unreadable(ReadError::File(0)))),
+        (&rules::overriding_program, loaded(Known::Value(true)), loaded(Known::Value(false))),
         (&rules::unsigned_module, logged("x: loading out-of-tree module taints kernel."), logged("x: loaded")),
         (&rules::commands, typed("insmod /tmp/x.ko"), typed("lsmod")),
     ]

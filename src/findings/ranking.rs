@@ -5,7 +5,7 @@ use super::processes::{Suspect, is_offline, is_shell, is_system, judge, judge_li
 use super::{rules, suspicious};
 use crate::address::VirtAddr;
 use crate::facts::drivers::{Callback, DriverFunction, SystemService};
-use crate::facts::linux::{LogRecord, OpenFile, ShellHistory, SystemCall};
+use crate::facts::linux::{BpfProgram, LogRecord, OpenFile, ShellHistory, SystemCall};
 use crate::facts::windows::{Handle, Privilege, Sid};
 use crate::facts::{
     Answer, Finding, Known, Module, Process, Record, Reference, Rows, Scope, Sink, Socket, State, Subject, Suspicious, Table, ToCell,
@@ -108,6 +108,7 @@ pub fn of_linux(linux: &Linux, scope: Scope, out: &mut Sink<Finding>) {
         }
     }
     list.callbacks(&rows(out, |sink| linux::callbacks(linux, Scope::Machine, sink)));
+    list.programs(&rows(out, |sink| linux::bpf_programs(linux, Scope::Machine, sink)));
     list.commands(&rows(out, |sink| linux::shell_history(linux, scope, sink)));
     list.log(&rows(out, |sink| linux::kernel_log(linux, Scope::Machine, sink)));
     list.publish(out);
@@ -304,6 +305,16 @@ impl List {
             let detail = row.detail.value().map(|detail| format!(" ({detail})")).unwrap_or_default();
             let what = format!("{} callback in {}{detail}", row.kind.replace('_', " "), row.list);
             self.hook(what, row.function, &row.module, &Callback::TABLE, row.address);
+        }
+    }
+
+    pub(super) fn programs(&mut self, programs: &Answer<BpfProgram>) {
+        for program in programs.iter().filter(|program| program.overrides == Known::Value(true)) {
+            let mut case = Case::default();
+            let uid = program.uid.value().map(|uid| format!(", loaded by user {uid}")).unwrap_or_default();
+            case.add(&rules::overriding_program, format!("program {} of type {}{uid}", program.id, program.r#type));
+            let subject = format!("eBPF program {} {}: {}", program.id, program.name.cell(), rules::overriding_program.meaning);
+            self.add(Subject::Hook, None, subject, case, &BpfProgram::TABLE, program.address);
         }
     }
 

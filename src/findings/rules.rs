@@ -69,6 +69,7 @@ rules! {
     writes_to_process 20 ["T1055"] "may write into another process or start threads in it", "look at the other process's regions";
     hidden_module 75 ["T1014"] "at work in the kernel, but missing from the list of modules", "dump it; look for what it hooks";
     hook 60 ["T1014"] "the kernel calls code that lies in no module it lists", "disassemble the target; dump the module it lies in";
+    overriding_program 30 ["T1014"] "an eBPF program that may change what functions of the kernel return", "see who loaded it, and when";
     unsigned_module 20 ["T1547.006"] "the kernel says that it does not know who made a module", "dump the module";
     commands 25 ["T1059.004"] "commands of a kind that intruders type", "read the whole history in order";
 }

@@ -8,8 +8,8 @@ use crate::facts::{Known, ReadError, Scope, Sink};
 use crate::symbols::{Context, Object};
 use std::collections::HashSet;
 
-/// Far more entries than any of the kernel's chains has.
-const MOST_ENTRIES: usize = 1 << 16;
+/// Steps of all walks together: far more than any kernel needs, even one with thousands of network namespaces.
+const MOST_STEPS: u32 = 1 << 20;
 /// Gates of the interrupt descriptor table, and bytes of each (Intel SDM 3A, 7.11 and 7.14.1).
 const GATES: u64 = 256;
 const GATE_BYTES: u64 = 16;
@@ -102,7 +102,7 @@ pub fn callbacks(linux: &Linux, _: Scope, out: &mut Sink<Callback>) {
     if let Err(why) = &code {
         out.note(format!("where the kernel's code lies is not known, so that no target is given a module: {why}"));
     }
-    let mut walk = Walk { linux, context: linux.context(), code, out };
+    let mut walk = Walk { linux, context: linux.context(), code, left: MOST_STEPS, out };
     for (what, walker) in WALKERS {
         if walk.out.cancelled() {
             return;
@@ -117,6 +117,8 @@ struct Walk<'a, 's> {
     linux: &'a Linux,
     context: Context<'a>,
     code: Result<Code, ReadError>,
+    /// Steps that may still be made.
+    left: u32,
     out: &'s mut Sink<Callback>,
 }
 
@@ -134,6 +136,12 @@ impl<'a> Walk<'a, '_> {
         });
     }
 
+    /// Counts a step. Chains that damage has tangled are followed no longer than any chain can be.
+    fn step(&mut self) -> Result<(), ReadError> {
+        self.left = self.left.checked_sub(1).filter(|_| !self.out.cancelled()).ok_or(ReadError::Implausible("number of callbacks"))?;
+        Ok(())
+    }
+
     /// Entries of a chain of single links up to null or to `end`.
     fn chain(
         &mut self,
@@ -146,10 +154,10 @@ impl<'a> Walk<'a, '_> {
         let mut found = Vec::new();
         let mut at = first;
         while !at.is_null() && at != end {
-            let link = next(at).and_then(|link| match at.is_kernel() && seen.insert(at) && found.len() < MOST_ENTRIES {
-                true => Ok(link),
-                false => Err(ReadError::Implausible("link")),
-            });
+            let link = self
+                .step()
+                .and_then(|()| next(at))
+                .and_then(|link| if at.is_kernel() && seen.insert(at) { Ok(link) } else { Err(ReadError::Implausible("link")) });
             match link {
                 Ok(link) => {
                     found.push(at);
@@ -162,6 +170,11 @@ impl<'a> Walk<'a, '_> {
             }
         }
         found
+    }
+
+    /// Entries of a list.
+    fn members(&mut self, list: impl Iterator<Item = Result<Object<'a>, ReadError>>) -> Result<Vec<Object<'a>>, ReadError> {
+        list.map(|member| self.step().and(member)).collect()
     }
 
     /// Entries of a chain of struct hlist_node or of anything else whose first word leads on.
@@ -224,6 +237,7 @@ impl<'a> Walk<'a, '_> {
         let buckets = filter.pointer("buckets")?;
         let mut names = Vec::new();
         for bucket in 0..1 << bits.min(MOST_HASH_BITS) {
+            self.step()?;
             for entry in self.nodes("a table of traced functions", buckets.offset(bucket * 8)) {
                 let at = context.object("ftrace_func_entry", entry)?.pointer("ip")?;
                 let name = context.profile.symbols().nearest(at).filter(|_| self.kernel(at)).map(|(name, _)| name.to_owned());
@@ -252,7 +266,7 @@ impl<'a> Walk<'a, '_> {
                 let mut probes = vec![probe.clone()];
                 // Several probes of one place hang below one that stands for all.
                 if Some(probe.pointer("pre_handler")?) == several {
-                    probes = probe.list("list", "kprobe", "list")?.take(MOST_ENTRIES).collect::<Result<_, _>>()?;
+                    probes = self.members(probe.list("list", "kprobe", "list")?)?;
                 }
                 for probe in probes {
                     let place = probe.pointer("addr")?;
@@ -279,7 +293,8 @@ impl<'a> Walk<'a, '_> {
         let (start, end) = (context.symbol(LIST)?, context.symbol("__stop___tracepoints_ptrs")?);
         let size = u64::from(context.profile.layout("tracepoint_func")?.size.max(1));
         // Distances of 32 bits from the place where they stand (CONFIG_HAVE_ARCH_PREL32_RELOCATIONS, x86-64 since 4.19).
-        for place in (start.0..end.0).step_by(4).map(VirtAddr).take(MOST_ENTRIES) {
+        for place in (start.0..end.0).step_by(4).map(VirtAddr) {
+            self.step()?;
             let distance = i64::from(context.space.uint(place, 4)? as i32);
             let point = context.object("tracepoint", place.offset(distance.cast_unsigned()))?;
             let listeners = point.pointer("funcs")?;
@@ -288,6 +303,7 @@ impl<'a> Walk<'a, '_> {
             }
             let name = context.space.text(point.pointer("name")?, 128)?;
             for at in (0..MOST_NET_HOOKS).map(|index| listeners.offset(index * size)) {
+                self.step()?;
                 match context.object("tracepoint_func", at)?.pointer("func")? {
                     VirtAddr(0) => break,
                     function => self.add("tracepoint", LIST, at, function, Known::Value(name.clone())),
@@ -299,7 +315,7 @@ impl<'a> Walk<'a, '_> {
 
     fn namespaces(&mut self) -> Result<Vec<Object<'a>>, ReadError> {
         let head = self.context.symbol("net_namespace_list")?;
-        self.context.list(head, "net", "list").take(MOST_ENTRIES).collect()
+        self.members(self.context.list(head, "net", "list"))
     }
 
     fn packet_filters(&mut self) -> Result<(), ReadError> {
@@ -314,8 +330,7 @@ impl<'a> Walk<'a, '_> {
                     self.packet_hooks(self.context.space.pointer(at)?, &format!("{protocol} {hook}, namespace {number}"))?;
                 }
             }
-            for device in namespace.list("dev_base_head", "net_device", "dev_list")?.take(MOST_ENTRIES) {
-                let device = device?;
+            for device in self.members(namespace.list("dev_base_head", "net_device", "dev_list")?)? {
                 for (member, hook) in [("nf_hooks_ingress", "ingress"), ("nf_hooks_egress", "egress")] {
                     if device.has(member) {
                         self.packet_hooks(device.pointer(member)?, &format!("{hook} of {}, namespace {number}", device.text("name")?))?;
@@ -340,6 +355,7 @@ impl<'a> Walk<'a, '_> {
             return Err(ReadError::Implausible("nf_hook_entries"));
         }
         for index in 0..count {
+            self.step()?;
             let hook = context.object("nf_hook_entry", hooks.offset(index * size))?;
             let function = hook.pointer("hook")?;
             let registered = context.space.pointer(hooks.offset(count * size + index * 8))?;
@@ -364,16 +380,14 @@ impl<'a> Walk<'a, '_> {
             for member in ["ptype_all", "ptype_specific"] {
                 heads.extend(namespace.at(member).map(|head| ("net_namespace_list", head)));
             }
-            for device in namespace.list("dev_base_head", "net_device", "dev_list")?.take(MOST_ENTRIES) {
-                let device = device?;
+            for device in self.members(namespace.list("dev_base_head", "net_device", "dev_list")?)? {
                 for member in ["ptype_all", "ptype_specific"] {
                     heads.extend(device.at(member).map(|head| ("net_namespace_list", head)));
                 }
             }
         }
         for (list, head) in heads {
-            for handler in context.list(head, "packet_type", "list").take(MOST_ENTRIES) {
-                let handler = handler?;
+            for handler in self.members(context.list(head, "packet_type", "list"))? {
                 // Sockets that sniff are handlers too, and the table of sockets has them.
                 let kind = (handler.uint("type")? as u16).swap_bytes();
                 let device = handler.follow("dev")?.map(|device| device.text("name")).transpose()?;
@@ -424,11 +438,11 @@ impl<'a> Walk<'a, '_> {
                 self.line_discipline("tty_ldiscs", place, &context.object("tty_ldisc_ops", at)?, "registered")?;
             }
         }
-        for driver in context.list(context.symbol("tty_drivers")?, "tty_driver", "tty_drivers").take(MOST_ENTRIES) {
-            let driver = driver?;
+        for driver in self.members(context.list(context.symbol("tty_drivers")?, "tty_driver", "tty_drivers"))? {
             let ttys = driver.pointer("ttys")?;
             // A driver of pseudo terminals keeps none itself.
             for index in (0..driver.uint("num")?.min(MOST_TTYS)).take_while(|_| !ttys.is_null()) {
+                self.step()?;
                 let at = context.space.pointer(ttys.offset(index * 8))?;
                 if at.is_null() {
                     continue;

@@ -114,7 +114,17 @@ impl Linux {
             warnings: image.warnings().iter().cloned().chain(useless).collect(),
         };
         let boot_time = clock.ok().map(|clock| clock.boot);
-        Ok(Self { image, space, profile, info, direct_map, boot_time, listed: OnceLock::new(), roster: Kept::default() })
+        Ok(Self {
+            image,
+            space,
+            profile,
+            info,
+            direct_map,
+            boot_time,
+            listed: OnceLock::new(),
+            roster: Kept::default(),
+            module_code: Kept::default(),
+        })
     }
 }
 

@@ -68,6 +68,7 @@ pub struct Linux {
     boot_time: Option<Time>,
     listed: OnceLock<Roster>,
     roster: Kept<Roster>,
+    module_code: Kept<code::Modules>,
 }
 
 impl Linux {

@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Write};
 pub fn write_info(info: &Info, format: Format, to: &mut dyn Write) -> io::Result<()> {
     let mut out = BufWriter::new(to);
     match format {
-        Format::Json | Format::Jsonl | Format::Timesketch => json::write_value(&Cell::Object(fields(info)), &mut out)?,
+        Format::Json | Format::Jsonl | Format::Timesketch | Format::Bodyfile => json::write_value(&Cell::Object(fields(info)), &mut out)?,
         Format::Csv => {
             let (names, values): (Vec<_>, Vec<_>) = fields(info).into_iter().unzip();
             csv::record(names.into_iter().map(|name| Cell::Text(name.into())), &mut out)?;

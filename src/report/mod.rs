@@ -3,6 +3,7 @@
 //! Writers read cells, never records, and know no table by name: a new table is written without a line changed here. They stream:
 //! nothing grows with the number of rows.
 
+mod bodyfile;
 mod case;
 mod csv;
 mod hex;
@@ -33,6 +34,8 @@ pub enum Format {
     Csv,
     /// JSON Lines for Timesketch: one object for each time that a row has.
     Timesketch,
+    /// Body file for mactime: a line for the times of a row's file, and for each other time.
+    Bodyfile,
 }
 
 const BUFFER: usize = 64 << 10;
@@ -70,6 +73,7 @@ impl<'a> Stream<'a> {
             Format::Jsonl => json::lines(rows, columns, out),
             Format::Csv => csv::rows(rows, columns, first, out),
             Format::Timesketch => timesketch::lines(rows, columns, out),
+            Format::Bodyfile => bodyfile::lines(rows, columns, out),
         }
     }
 

@@ -10,7 +10,9 @@ pub fn write_tables(tables: &[&'static Entry], format: Format, to: &mut dyn Writ
     match format {
         Format::Text => lines(tables, &mut out)?,
         Format::Json => json::write_value(&Cell::List(tables.iter().map(|entry| object(entry)).collect()), &mut out)?,
-        Format::Jsonl | Format::Timesketch => tables.iter().try_for_each(|entry| json::write_value(&object(entry), &mut out))?,
+        Format::Jsonl | Format::Timesketch | Format::Bodyfile => {
+            tables.iter().try_for_each(|entry| json::write_value(&object(entry), &mut out))?
+        }
         Format::Csv => {
             csv::record(["table", "column", "type", "serves", "description"].map(|name| Cell::Text(name.into())), &mut out)?;
             for entry in tables {

@@ -8,25 +8,31 @@ use std::io::{self, Write};
 /// Columns that make up a message where there is no summary.
 const TOLD: usize = 5;
 
+/// What a row says, in a line.
+pub(super) fn message(rows: &dyn Rows, row: usize, columns: &[usize]) -> String {
+    let table = rows.table();
+    if let Some(Cell::Text(text)) = table.column("summary").map(|column| rows.cell(row, column))
+        && !text.is_empty()
+    {
+        return text.into_owned();
+    }
+    let cells = columns.iter().map(|column| (table.columns[*column].name, rows.cell(row, *column)));
+    let told = cells.filter(|(_, cell)| matches!(cell, Cell::Text(_) | Cell::Number(_) | Cell::Bool(_)));
+    let told: Vec<String> = told.take(TOLD).map(|(name, cell)| format!("{name}={cell}")).collect();
+    format!("{}: {}", table.name, told.join(" "))
+}
+
 /// Writes a line for each time that a row has; a row without any is nothing on a timeline.
 pub(super) fn lines(rows: &dyn Rows, columns: &[usize], out: &mut impl Write) -> io::Result<()> {
     let table = rows.table();
     let times: Vec<usize> = columns.iter().copied().filter(|column| table.columns[*column].kind == Kind::Time).collect();
-    let summary = table.column("summary");
     for row in 0..rows.len() {
         let cells: Vec<(&str, Cell<'_>)> = columns
             .iter()
             .map(|column| (table.columns[*column].name, rows.cell(row, *column)))
             .filter(|(_, cell)| !cell.is_null() && !matches!(cell, Cell::List(items) if items.is_empty()))
             .collect();
-        let message = match summary.map(|column| rows.cell(row, column)) {
-            Some(Cell::Text(text)) if !text.is_empty() => text.into_owned(),
-            _ => {
-                let told = cells.iter().filter(|(_, cell)| matches!(cell, Cell::Text(_) | Cell::Number(_) | Cell::Bool(_)));
-                let told: Vec<String> = told.take(TOLD).map(|(name, cell)| format!("{name}={cell}")).collect();
-                format!("{}: {}", table.name, told.join(" "))
-            }
-        };
+        let message = message(rows, row, columns);
         for time in &times {
             let name = table.columns[*time].name;
             let Cell::Time(moment) = rows.cell(row, *time) else { continue };

@@ -1,6 +1,7 @@
 //! The explorer's state, and how it changes. Draws nothing, reads no image: it answers messages, and asks for work by effects.
 
 mod case;
+mod complete;
 mod findings;
 mod hunting;
 mod notes;
@@ -12,6 +13,7 @@ mod take;
 mod texts;
 mod times;
 mod travel;
+mod tutor;
 mod work;
 
 use super::commands::{Command, Key, Pane};
@@ -257,6 +259,9 @@ pub struct App {
     pending: Option<take::Pending>,
     /// Bytes that are to be written, until one has said where.
     leaving: Option<Taking>,
+    tutor: tutor::Tutor,
+    /// Rows have been written to a file.
+    exported_any: bool,
     prompt: Option<Prompt>,
     pub notice: Option<(Role, String)>,
     pub work: Option<Work>,
@@ -300,6 +305,8 @@ impl App {
             noise: Arc::default(),
             pending: None,
             leaving: None,
+            tutor: tutor::Tutor::default(),
+            exported_any: false,
             prompt: None,
             notice: None,
             work: None,
@@ -354,7 +361,10 @@ impl App {
             Message::Crossed { serial, result } => self.crossed(serial, result),
             Message::Located { serial, found } => self.located(serial, found),
             Message::Running(pieces) => self.running(pieces),
-            Message::Exported(Ok(said)) => self.written(Action::Exported, said),
+            Message::Exported(Ok(said)) => {
+                self.exported_any = true;
+                self.written(Action::Exported, said);
+            }
             Message::Reported(Ok(said)) => self.written(Action::Reported, said),
             Message::Exported(Err(why)) | Message::Reported(Err(why)) => self.warn(why),
             Message::Kept(news) => self.kept(news),
@@ -370,6 +380,7 @@ impl App {
                 }
             }
         }
+        self.teach();
         self.pursue();
         if self.info.is_some() && self.dirty {
             self.look_round(false);

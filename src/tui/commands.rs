@@ -188,6 +188,8 @@ pub static COMMANDS: &[Command] = &[
     command!(VIEWS "strings-memory" "TEXT" [] ("", 0) "all strings of memory in ASCII and UTF-16 with their owners, or those that contain a text"
         => |app: &mut App, typed: &str| app.ask_hunt(Aim::Strings, typed)),
     command!(VIEWS "zoom" [char('z')] ("zoom", 25) "give the pane the whole screen, or take it back" => |app, _| app.zoom()),
+    command!(VIEWS "tutor" "STEP" [char('T')] ("", 0) "a guided tour: begin it, put it away, go on; a number goes to that step" => |app: &mut App, typed: &str| app.tutor(typed)),
+    command!(ALL "tutor-next" [char('>')] ("", 0) "the next step of the tour" => |app, _| app.skip_step()),
     command!(VIEWS "jobs" [char('w')] ("jobs", 13) "what is running, how far and how fast; Enter there cancels it" => |app, _| app.ask_work()),
     command!(VIEWS "info" [char('i')] ("image", 15) "what the image is, how sure that is, and what this view says about itself" => |app, _| app.info()),
     command!(TREE "open" [key(Right), char('l'), char('+')] ("", 0) "open the process, or step in" => |app, _| app.open_node()),

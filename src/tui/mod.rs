@@ -242,6 +242,7 @@ impl Explorer {
         self.keeper = Some(Keeper::start(plan, session.info().clone(), move || of.identity()));
         self.jobs = Some(Jobs::new(session));
         self.message(Message::Opened(Box::new(opened)), screen);
+        self.app.welcome();
     }
 
     fn input(&mut self, input: Input, screen: &mut Screen) {

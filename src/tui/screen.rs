@@ -4,7 +4,7 @@ use super::app::{App, Focus, TWO_PANES};
 use super::commands::Pane;
 use super::panes::table::TableView;
 use super::text::{self, Cut};
-use super::theme::Role;
+use super::theme::{Look, Role};
 use super::widgets::status_line::{Left, StatusLine};
 use super::widgets::{palette, put};
 use crate::facts::{Info, Origin};
@@ -53,6 +53,12 @@ fn draw_on(app: &mut App, area: Rect, buffer: &mut Buffer) -> Option<(u16, u16)>
         draw_opening(app, rest, buffer);
         return draw_status(app, status, buffer);
     }
+    if let Some((title, text)) = app.lesson()
+        && area.height >= WITH_VIEWS + LESSON
+    {
+        rest.height -= LESSON;
+        draw_lesson(&title, &text, Rect { y: rest.bottom(), height: LESSON, ..area }, buffer, &app.look);
+    }
     if area.height >= WITH_CRUMBS {
         draw_crumbs(app, Rect { height: 1, ..rest }, buffer);
         rest = below(rest);
@@ -78,6 +84,16 @@ fn draw_on(app: &mut App, area: Rect, buffer: &mut Buffer) -> Option<(u16, u16)>
     let (items, selected) = app.palette();
     palette::draw(&items, selected, Rect { height: area.height - 1, ..area }, buffer, &app.look);
     draw_status(app, status, buffer)
+}
+
+/// A step of the tour: its title and two lines.
+const LESSON: u16 = 3;
+
+fn draw_lesson(title: &str, text: &str, area: Rect, buffer: &mut Buffer, look: &Look) {
+    put(buffer, area.x + 1, area.y, title, area.width - 1, look.style(Role::Key));
+    for (line, y) in text::wrap(text, usize::from(area.width.saturating_sub(2))).iter().zip(area.y + 1..area.bottom()) {
+        put(buffer, area.x + 1, y, line, area.width - 1, look.style(Role::Header));
+    }
 }
 
 fn below(area: Rect) -> Rect {

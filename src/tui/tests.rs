@@ -1225,6 +1225,8 @@ fn selected_bytes_are_copied_and_written() {
     let first = 0x5575_0416_3001;
     let to = To::Clipboard(Form::C);
     assert_eq!(desk.taken, Some(Taking { space: Space::Process(object(812)), first, last: first + 18, to }));
+    desk.keys("S").shows("hex:454c4600002f62696e2f736800ffc320736563");
+    desk.keys("Esc").shows("19 bytes selected");
     desk.keys("e").shows("write to new file: larch-557504163001-557504163013.bin");
     desk.keys("Enter").shows("19 bytes to larch-");
     desk.keys("Esc").shows("0x557504163013").hides("selected");
@@ -1344,4 +1346,32 @@ fn a_slow_disk_is_not_felt_and_is_told() {
     desk.shows("the disk is full").shows("case not saved");
     desk.send(Message::Kept(News::Saved));
     assert_eq!(desk.app.case_status(), "case: 1 note");
+}
+
+#[test]
+fn the_tour_advances_with_what_is_done() {
+    let mut desk = findings_desk(80, 30);
+    desk.keys("T").shows("step 1 of 13");
+    desk.keys("Enter").shows("step 2 of 13").shows("Esc goes back");
+    desk.keys("Esc").shows("step 3");
+    desk.keys("0").shows("step 4");
+    desk.keys("f hidden").shows("step 4");
+    // One is on the hidden process already.
+    desk.keys("Enter").shows("step 6");
+    desk.keys("T").hides("step 6 of").shows("waits at step 6");
+    desk.keys("T o regions Enter").shows("step 7");
+    desk.keys("> d").shows("step 8").hides("Code, ");
+    desk.keys(": tutor Space 10 Enter").shows("step 10");
+    desk.keys("S http Enter Enter").shows("step 11");
+    desk.keys("> ?").shows("Help");
+    desk.keys("Esc").shows("step 13");
+    desk.keys(": tutor Space x Enter").shows("takes the number of a step, 1 to 13");
+}
+
+#[test]
+fn fields_of_an_event_go_by_their_names() {
+    let fields = event::Fields(vec![("TargetImage".into(), event::Value::Text("lsass.exe".into()))]);
+    let rows = answer(vec![Event { data: fields, ..Event::default() }], &[]);
+    let look = Look::new(&UNICODE, &Theme::default());
+    assert!(super::panes::record(rows.as_ref(), 0, &look).iter().any(|(name, value, _)| name == "TargetImage" && value == "lsass.exe"));
 }

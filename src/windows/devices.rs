@@ -135,7 +135,7 @@ impl Windows {
             driver: label(driver),
             name: name.into(),
             address: device.address,
-            r#type: device.uint("DeviceType").map(type_name).into(),
+            r#type: device.uint("DeviceType").and_then(known_type).into(),
             attached_to: below.into(),
             attached: attached.collect(),
             characteristics: device.uint("Characteristics").map(Hex).into(),
@@ -145,6 +145,11 @@ impl Windows {
             problems: broken.map(|why| format!("attached devices: {why}")).into_iter().collect(),
         })
     }
+}
+
+/// Types are numbers of 16 bits; those of vendors are in the upper half (wdm.h).
+fn known_type(number: u64) -> Result<String, ReadError> {
+    if number <= 0xffff { Ok(type_name(number)) } else { Err(ReadError::Implausible("type of a device")) }
 }
 
 fn type_name(number: u64) -> String {

@@ -1,7 +1,7 @@
 //! Driver objects: what each driver does with each kind of request, and where that leads.
 
 use super::files::whole;
-use super::modules::Place;
+use super::modules::{MOST_IMAGE, Place};
 use super::{Windows, text};
 use crate::address::VirtAddr;
 use crate::facts::drivers::{Driver, DriverFunction};
@@ -139,6 +139,7 @@ fn each<T>(
         |(address, _)| format!("driver object {address}"),
         |(address, sources), out| match windows.driver(*address)? {
             Some(driver) => show(&driver, sources.clone(), out),
+            None if sources.contains(&"directory") => Err(ReadError::Implausible("driver object")),
             None => Ok(()),
         },
     );
@@ -192,12 +193,12 @@ impl Windows {
         }
         let place = self.place(start, watch);
         let mapped = || !matches!(self.space.leaf(start), Err(ReadError::NotMapped(_)));
-        let state = match (&place.problem, &place.module) {
-            (None, _) => "loaded",
-            (Some(_), Known::Value(_)) => "hidden",
+        let state = match &place.module {
+            _ if place.hidden => "hidden",
+            Known::Value(_) => "loaded",
             // A broken list accuses nobody.
-            (_, Known::Unreadable(_)) if mapped() => "loaded",
-            _ if start.is_kernel() && mapped() => "hidden",
+            Known::Unreadable(_) if mapped() => "loaded",
+            Known::Absent if start.is_kernel() && mapped() => "hidden",
             _ => UNLOADED,
         };
         Ok((state, place))
@@ -213,6 +214,9 @@ impl Windows {
             for Function { name, address, at, .. } in functions.into_iter().filter(|function| matches!(function.place, "other" | "none")) {
                 match at.module {
                     Known::Value(module) => foreign.push(format!("{name} {module}")),
+                    Known::Absent if matches!(self.space.leaf(address), Err(ReadError::NotMapped(_))) => {
+                        problems.push(format!("{name}: {address} is not mapped"));
+                    }
                     Known::Absent => foreign.push(format!("{name} {address} in no module")),
                     Known::Unreadable(_) => problems.extend(at.problem.map(|why| format!("{name}: {why}"))),
                 }
@@ -222,7 +226,11 @@ impl Windows {
             name: self.driver_label(driver),
             address: driver.address,
             start: address(driver, "DriverStart"),
-            size: if state == NO_IMAGE { Known::Absent } else { driver.uint("DriverSize").into() },
+            size: match driver.uint("DriverSize") {
+                _ if state == NO_IMAGE => Known::Absent,
+                Ok(MOST_IMAGE..) => Known::Unreadable(ReadError::Implausible("size")),
+                size => size.into(),
+            },
             module: place.module,
             driver_name: string(driver, "DriverName"),
             service_key: match driver.follow("DriverExtension") {
@@ -265,7 +273,7 @@ impl Windows {
             Ok(None) => {}
             Err(why) => add("FastIoDispatch", Err(why)),
         }
-        let (start, size) = (driver.pointer("DriverStart").unwrap_or_default(), driver.uint("DriverSize").unwrap_or(0));
+        let (start, size) = (driver.pointer("DriverStart").unwrap_or_default(), driver.uint("DriverSize").unwrap_or(0).min(MOST_IMAGE));
         let functions = found.into_iter().map(|(name, address)| {
             let at = self.place(address, watch);
             let place = if !start.is_null() && address.0.wrapping_sub(start.0) < size {

@@ -16,6 +16,8 @@ const APC_OBJECT: u64 = 18;
 /// KPROCESSOR_MODE: which of a thread's two lists is for its program.
 const USER_MODE: u32 = 1;
 const MOST_APCS: usize = 1 << 12;
+/// Imports of all libraries of a process: a program with hundreds of libraries has a quarter of that.
+const MOST_IMPORTS: u32 = 1 << 20;
 /// Bytes of code in which a jump is looked for, and jumps that lead to another jump.
 const JUMP: usize = 16;
 const MOST_HOPS: usize = 4;
@@ -70,7 +72,7 @@ fn routine(apc: &Object<'_>) -> Result<VirtAddr, ReadError> {
 
 /// Addresses of imported functions, in the images of a process, that lead where `wanted` says.
 pub fn imported(space: &AddressSpace, vads: &[Vad<'_>], watch: &Watch, wanted: impl Fn(VirtAddr) -> bool) -> Vec<Entrance> {
-    let mut found = Vec::new();
+    let (mut found, mut left) = (Vec::new(), MOST_IMPORTS);
     for vad in vads.iter().filter(|vad| vad.image) {
         if watch.cancelled() {
             break;
@@ -78,7 +80,7 @@ pub fn imported(space: &AddressSpace, vads: &[Vad<'_>], watch: &Watch, wanted: i
         let Ok(headers) = Headers::read(space, vad.start) else { continue };
         let importer = vad.file_name().ok().flatten();
         let importer = importer.as_deref().and_then(|path| path.rsplit('\\').next()).unwrap_or("a library");
-        pe::imports(space, &headers, |import| {
+        pe::imports(space, &headers, &mut left, |import| {
             if wanted(import.to) {
                 let name = import.name(space);
                 found.push(Entrance { way: Way::Import, from: format!("{importer} imports {name} from there"), to: import.to });

@@ -71,8 +71,10 @@ pub fn file_objects(windows: &Windows, scope: Scope, out: &mut Sink<FileObject>)
         if out.cancelled() {
             return;
         }
+        let used = sources.iter().any(|source| *source != "pool_scan");
         match windows.file_object(address, sources) {
             Ok(Some(row)) => out.push(row),
+            Ok(None) if used => out.note(format!("file object {address} is in use, and damaged")),
             Ok(None) => {}
             Err(why) => out.note(format!("file object {address}: {why}")),
         }
@@ -86,7 +88,12 @@ impl Windows {
         if !is_file(&file)? {
             return Ok(None);
         }
-        let flag = |field| Known::from(file.uint(field).map(|value| value != 0));
+        let flag = |field| {
+            Known::from(file.uint(field).and_then(|value| match value {
+                0 | 1 => Ok(value != 0),
+                _ => Err(ReadError::Implausible("flag")),
+            }))
+        };
         Ok(Some(FileObject {
             path: self.file_path(&file).map(|path| Some(path).filter(|path| !path.is_empty())).into(),
             address,

@@ -2,7 +2,7 @@
 
 use super::files::whole;
 use super::objects::{PROCESS_OBJECT, THREAD_OBJECT, expect};
-use super::processes::Task;
+use super::processes::{MOST_IDS, Task};
 use super::{Windows, registry, tokens};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::windows::Handle;
@@ -54,17 +54,17 @@ impl Windows {
             return Err(ReadError::Implausible("handle table"));
         }
         let per_page = PAGE_SIZE / stride;
-        let (mut trouble, mut seen) = (Vec::new(), HashSet::new());
+        let (mut trouble, mut leading) = (Vec::new(), HashMap::from([(VirtAddr(code & !LEVEL), 1)]));
         let mut pages = vec![(0, VirtAddr(code & !LEVEL))];
         for _ in 0..levels {
-            let mut below = Vec::new();
+            let mut below: Vec<(u64, VirtAddr)> = Vec::new();
             for (index, page) in pages {
                 match context.space.bytes::<{ PAGE_SIZE as usize }>(page) {
                     Ok(bytes) => {
                         let pointers = bytes.as_chunks::<8>().0.iter().map(|pointer| VirtAddr(u64::from_le_bytes(*pointer)));
                         let pointers = pointers.enumerate().map(|(slot, to)| (index * (PAGE_SIZE / 8) + slot as u64, to));
                         let before = below.len();
-                        below.extend(pointers.filter(|(_, to)| to.is_kernel() && seen.insert(*to)));
+                        below.extend(pointers.filter(|(_, to)| to.is_kernel()));
                         if below.len() == before {
                             trouble.push(ReadError::Implausible("handle table"));
                         }
@@ -72,6 +72,11 @@ impl Windows {
                     Err(why) => trouble.push(why),
                 }
             }
+            // A page has one place in a table, from which its handles are counted. Where two lead to it, one is wrong.
+            below.iter().for_each(|(_, to)| *leading.entry(*to).or_insert(0) += 1);
+            let all = below.len();
+            below.retain(|(_, to)| leading.get(to) == Some(&1));
+            trouble.extend((below.len() < all).then_some(ReadError::Implausible("handle table")));
             pages = below;
         }
         let mut found = Vec::new();
@@ -142,10 +147,11 @@ impl Windows {
         let process = |process: &Object<'_>, pid: Option<u64>| {
             expect(&process.inner("Pcb")?, PROCESS_OBJECT, "process")?;
             let own = process.uint("UniqueProcessId")?;
-            if pid.is_some_and(|pid| pid != own) {
+            let name = process.text("ImageFileName").and_then(whole)?;
+            if pid.is_some_and(|pid| pid != own) || own >= MOST_IDS || own % STEP != 0 || name.contains(char::REPLACEMENT_CHARACTER) {
                 return Err(ReadError::Implausible("process"));
             }
-            Ok((process.text("ImageFileName").and_then(whole)?, own))
+            Ok((name, own))
         };
         match kind {
             "File" => self.file_path(&context.object("_FILE_OBJECT", body)?).map(Some),

@@ -5,7 +5,7 @@ use super::files::whole;
 use super::processes::Task;
 use super::vads::Vad;
 use super::{Windows, text};
-use crate::address::VirtAddr;
+use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Known, Library, ReadError, Scope, Sink, Time};
 use crate::symbols::{Context, Object};
 use std::collections::{BTreeMap, HashSet};
@@ -99,6 +99,9 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Library>) -> Resul
         let mut problems = Vec::new();
         if mapped.is_none() && unread.is_empty() {
             problems.push("no image is mapped at this address".to_owned());
+        }
+        if mapped.as_ref().is_some_and(|(size, _)| module.size.checked_next_multiple_of(PAGE_SIZE) != Some(*size)) {
+            problems.push("its size is not that of the image which is mapped".to_owned());
         }
         let mut library = row(*base, module.size, module.listed, mapped.map_or(Known::Absent, |(_, file)| file));
         for (field, read, into) in [("name", &module.name, &mut library.name), ("path", &module.path, &mut library.path)] {

@@ -2,6 +2,7 @@
 //! to, and what was unloaded. Here alone is decided whose code lies at an address of the kernel.
 
 use super::files::whole;
+use super::pe::{self, Headers};
 use super::{Windows, lists, text};
 use crate::address::VirtAddr;
 use crate::facts::{Known, Module, ReadError, Scope, Sink, Watch};
@@ -19,7 +20,7 @@ const UNLOADED_START: u64 = 0x10;
 const UNLOADED_END: u64 = 0x18;
 const UNLOADED_TIME: u64 = 0x20;
 /// No module is larger.
-const MOST_IMAGE: u64 = 1 << 30;
+pub const MOST_IMAGE: u64 = pe::MOST_IMAGE as u64;
 /// A table with fewer symbols leaves most functions out: the nearest of them says nothing of an address between.
 const FULL_TABLE: usize = 4096;
 
@@ -39,7 +40,9 @@ pub struct Place {
     pub module: Known<String>,
     pub base: Option<VirtAddr>,
     pub symbol: Known<String>,
-    /// What is odd about it: no module there, or one that is on no list.
+    /// The module is on no list.
+    pub hidden: bool,
+    /// What is odd about it: no module there, or one that is on no list or damaged.
     pub problem: Option<String>,
 }
 
@@ -84,13 +87,18 @@ impl Windows {
                 module: Known::Unreadable(ReadError::Implausible("module name")),
                 base: module.base.value().copied(),
                 symbol: symbol().into(),
+                hidden: module.state == HIDDEN,
                 problem: Some(format!("{at} lies in a module whose name cannot be read")),
             },
             Some(module) => Place {
                 module: Known::Value(module.name.clone()),
                 base: module.base.value().copied(),
                 symbol: symbol().into(),
-                problem: (module.state == HIDDEN).then(|| format!("{at} lies in {}, which is on no list of loaded modules", module.name)),
+                hidden: module.state == HIDDEN,
+                problem: match module.state {
+                    HIDDEN => Some(format!("{at} lies in {}, which is on no list of loaded modules", module.name)),
+                    _ => module.problems.first().map(|problem| format!("{}: {problem}", module.name)),
+                },
             },
             None => match modules.broken {
                 None => Place { problem: Some(format!("{at} lies in no module")), ..Place::default() },
@@ -250,9 +258,13 @@ impl Windows {
     fn module(&self, address: VirtAddr, found_by: [bool; SOURCES.len()]) -> Result<Option<Module>, ReadError> {
         let entry = self.context().object("_KLDR_DATA_TABLE_ENTRY", address)?;
         let base = entry.pointer("DllBase")?;
-        let size = entry.uint("SizeOfImage")?;
+        let told = entry.uint("SizeOfImage").and_then(|size| match size {
+            1..MOST_IMAGE => Ok(size),
+            _ => Err(ReadError::Implausible("size")),
+        });
+        let size = told.or_else(|_| Headers::read(&self.space, base).map(|headers| headers.size.into()));
         let name = string(&entry, "BaseDllName");
-        let placed = base.is_kernel() && base.in_page() == 0 && size > 0;
+        let placed = base.is_kernel() && base.in_page() == 0 && size.is_ok();
         let there = || placed && name.as_ref().is_ok_and(|name| !name.is_empty()) && self.has_image(base);
         let listed = found_by[LIST];
         match listed {
@@ -260,12 +272,14 @@ impl Windows {
             false if !there() => return Ok(None),
             _ => (),
         }
-        let problems = name.as_ref().err().map(|why| format!("name: {why}")).into_iter().collect();
+        let of_name = name.as_ref().err().map(|why| format!("name: {why}"));
+        let of_size = told.err().map(|why| format!("size: {why}; it is that in the header of the image"));
+        let problems = of_name.into_iter().chain(of_size).collect();
         Ok(Some(Module {
             name: name.unwrap_or_default(),
             problems,
             base: Ok(base).into(),
-            size: Ok(size).into(),
+            size: size.into(),
             path: string(&entry, "FullDllName").and_then(rooted).into(),
             sources: SOURCES.into_iter().zip(found_by).filter_map(|(word, on)| on.then_some(word)).collect(),
             state: if listed { LOADED } else { HIDDEN },
@@ -345,9 +359,10 @@ fn covers(module: &Module, at: VirtAddr) -> bool {
     base.zip(size).is_some_and(|(base, size)| at.0.wrapping_sub(base.0) < *size)
 }
 
-/// The first module that an address lies in.
+/// The module that an address lies in: the nearest, should one claim to reach into others.
 fn covering(modules: &[Module], at: VirtAddr) -> Option<&Module> {
-    modules.iter().find(|module| covers(module, at))
+    let covering = modules.iter().filter(|module| covers(module, at));
+    covering.max_by_key(|module| (module.state != UNLOADED, module.base.value().copied()))
 }
 
 /// Drivers are loaded by their full paths.

@@ -9,8 +9,10 @@ use crate::facts::{Known, ReadError, Scope, Sink};
 
 pub fn mutants(windows: &Windows, scope: Scope, out: &mut Sink<Mutant>) {
     for (address, sources) in windows.objects(b"Muta", "Mutant", scope, out) {
+        let used = sources.contains(&"handle");
         match windows.mutant(address, sources) {
             Ok(Some(row)) => out.push(row),
+            Ok(None) if used => out.note(format!("mutant {address} is in use, and damaged")),
             Ok(None) => {}
             Err(why) => out.note(format!("mutant {address}: {why}")),
         }

@@ -12,10 +12,9 @@ pub const OPTIONAL: u64 = 0x18;
 pub const SIZE_OF_IMAGE: u64 = 0x38;
 const DEBUG_DIRECTORY: usize = 6;
 const IMPORT_DIRECTORY: usize = 1;
-/// Size of an import descriptor; and how many libraries and functions are looked at.
+/// Size of an import descriptor, and how many are looked at.
 const IMPORT_BYTES: u64 = 20;
 const MOST_IMPORTED: u64 = 1024;
-const MOST_IMPORTS: u64 = 1 << 14;
 const MOST_DEBUG_ENTRIES: u64 = 32;
 const CODEVIEW: u64 = 2;
 
@@ -119,8 +118,8 @@ impl Import {
     }
 }
 
-/// The imports of a module, as far as its tables are in memory.
-pub fn imports(space: &AddressSpace, module: &Headers, mut show: impl FnMut(&Import)) {
+/// The imports of a module, as far as its tables are in memory; `left` is how many are looked at at most, and then how many still may be.
+pub fn imports(space: &AddressSpace, module: &Headers, left: &mut u32, mut show: impl FnMut(&Import)) {
     let width = if module.is_64_bit { 8 } else { 4 };
     let Ok(Some((table, _))) = module.directory(space, IMPORT_DIRECTORY) else { return };
     let inside = |rva: u64| (rva != 0 && rva < u64::from(module.size)).then(|| module.base.offset(rva));
@@ -128,7 +127,8 @@ pub fn imports(space: &AddressSpace, module: &Headers, mut show: impl FnMut(&Imp
         let field = |offset| space.uint(at.offset(offset), 4).ok().and_then(inside);
         // OriginalFirstThunk, Name, FirstThunk; the last descriptor is empty.
         let (lookup, Some(library), Some(slots)) = (field(0), field(12), field(16)) else { return };
-        for index in (0..MOST_IMPORTS).map(|index| index * u64::from(width)) {
+        for index in (0..u64::from(*left)).map(|index| index * u64::from(width)) {
+            *left -= 1;
             match space.uint(slots.offset(index), width) {
                 Ok(0) | Err(_) => break,
                 Ok(to) => show(&Import { to: VirtAddr(to), base: module.base, lookup: lookup.map(|at| at.offset(index)), width, library }),

@@ -1,7 +1,7 @@
 //! What a process's own memory says of it: the process environment block, which the process itself can write to.
 
 use super::files::whole;
-use super::{Windows, text};
+use super::{USER_END, Windows, text};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Known, ReadError, Scope, Sink, Variable};
 use crate::paging::AddressSpace;
@@ -86,6 +86,9 @@ impl Windows {
         self.with_peb(process, |peb| {
             let Some(parameters) = peb.follow("ProcessParameters")? else { return Ok(None) };
             let start = parameters.pointer("Environment")?;
+            if start >= USER_END {
+                return Err(ReadError::Implausible("environment"));
+            }
             let size = parameters.uint("EnvironmentSize").unwrap_or(0);
             let size = if size == 0 { MOST_ENVIRONMENT } else { size.min(MOST_ENVIRONMENT) };
             Ok((!start.is_null()).then(|| block(peb.context().space, start, size)))

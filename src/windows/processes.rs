@@ -157,31 +157,24 @@ impl Windows {
     /// Memory that is used again, or copied while it changes, may hold a process twice: the one that its threads belong to stays. Gives the
     /// number of those that do not.
     fn without_copies(&self, members: &mut Vec<Member>) -> usize {
-        let all = members.len();
-        let mut best: HashMap<(u32, u64), ((bool, bool, [bool; 6]), Reverse<VirtAddr>)> = HashMap::new();
+        let mut alike: HashMap<_, Vec<&Member>> = HashMap::new();
+        for member in members.iter() {
+            if let Ok(identity) = self.identity(self.context(), member.address) {
+                alike.entry(identity).or_default().push(member);
+            }
+        }
         let weight = |member: &Member| -> Option<_> {
             let process = self.context().object("_EPROCESS", member.address).ok()?;
             let linked = process.at("ActiveProcessLinks").is_ok_and(|links| lists::is_linked(self.context(), links));
             Some((self.has_thread(&process).unwrap_or(false), linked, member.found_by))
         };
-        let identities: Vec<_> = members.iter().map(|member| self.identity(self.context(), member.address).ok()).collect();
-        let mut count: HashMap<(u32, u64), usize> = HashMap::new();
-        identities.iter().flatten().for_each(|identity| *count.entry(*identity).or_default() += 1);
-        for (member, identity) in members.iter().zip(&identities) {
-            if let Some(identity) = identity.filter(|identity| count.get(identity).is_some_and(|count| *count > 1))
-                && let Some(weight) = weight(member)
-            {
-                let own = (weight, Reverse(member.address));
-                let best = best.entry(identity).or_insert(own);
-                *best = (*best).max(own);
-            }
+        let mut copies = HashSet::new();
+        for members in alike.into_values().filter(|members| members.len() > 1) {
+            let best = members.iter().max_by_key(|member| (weight(member), Reverse(member.address))).map(|best| best.address);
+            copies.extend(members.into_iter().map(|member| member.address).filter(|address| Some(*address) != best));
         }
-        let mut identities = identities.into_iter();
-        members.retain(|member| {
-            let best = identities.next().flatten().and_then(|identity| best.get(&identity));
-            best.is_none_or(|(_, Reverse(address))| *address == member.address)
-        });
-        all - members.len()
+        members.retain(|member| !copies.contains(&member.address));
+        copies.len()
     }
 
     fn identity(&self, context: Context<'_>, address: VirtAddr) -> Result<(u32, u64), ReadError> {
@@ -298,7 +291,7 @@ impl Windows {
         let wow64 = if process.has("WoW64Process") { "WoW64Process" } else { "Wow64Process" };
         Ok(Process {
             pid: member.pid,
-            ppid: process.u32("InheritedFromUniqueProcessId").into(),
+            ppid: process.uint("InheritedFromUniqueProcessId").and_then(process_id).into(),
             name: member.name.clone(),
             address: if member.mapped { Known::Value(member.address) } else { Known::Absent },
             physical_address: context.space.translate(member.address).into(),
@@ -309,7 +302,13 @@ impl Windows {
             },
             threads: process.uint("ActiveThreads").and_then(thread_count).into(),
             session: if exited { Known::Absent } else { self.session(&process).into() },
-            wow64: process.pointer(wow64).map(|pointer| !pointer.is_null()).into(),
+            wow64: process
+                .pointer(wow64)
+                .and_then(|pointer| match pointer.0 % 8 {
+                    0 => Ok(!pointer.is_null()),
+                    _ => Err(ReadError::Implausible(wow64)),
+                })
+                .into(),
             path: living(self.image_path(&process)),
             command_line: living(self.command_line(&process)),
             sources: SOURCES.into_iter().zip(member.found_by).filter_map(|(name, found)| found.then_some(name)).collect(),
@@ -341,6 +340,10 @@ impl Windows {
         });
         read.into()
     }
+}
+
+fn process_id(id: u64) -> Result<u32, ReadError> {
+    if id < MOST_IDS && id.is_multiple_of(4) { Ok(id as u32) } else { Err(ReadError::Implausible("process ID")) }
 }
 
 /// Each has an ID of its own.

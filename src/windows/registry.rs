@@ -86,6 +86,18 @@ impl<'a> Hives<'a> {
         Err(ReadError::Implausible("link between registry keys"))
     }
 
+    /// The Parameters keys of services that have a value of a name.
+    fn service_parameters(&self, value: &str) -> Result<Vec<String>, ReadError> {
+        const SERVICES: &str = "HKLM\\SYSTEM\\CurrentControlSet\\Services";
+        let Some((hive, services)) = self.open(SERVICES)? else { return Ok(Vec::new()) };
+        let (services, _) = hive.subkeys(&services);
+        let has = |service: &Key| {
+            let parameters = hive.subkey(service, "Parameters").ok().flatten()?;
+            hive.value(&parameters, value).ok().flatten().map(|_| format!("{SERVICES}\\{}\\Parameters", service.name))
+        };
+        Ok(services.iter().filter_map(has).collect())
+    }
+
     /// A value by the path of its key and its name.
     pub fn value(&self, path: &str, name: &str) -> Result<Option<Value>, ReadError> {
         match self.open(path)? {
@@ -118,6 +130,28 @@ impl Hive<'_> {
             }
         }
         (children, trouble)
+    }
+
+    /// Shows each key with its path, as long as `show` says to go on; answers how many could not be read.
+    fn key_times(&self, show: &mut dyn FnMut(&Key, &str) -> bool) -> Result<usize, ReadError> {
+        let mut waiting: Vec<(Key, Arc<str>, usize)> = vec![(self.root()?, self.name().into(), 0)];
+        let mut seen: HashSet<u32> = waiting.iter().map(|(root, ..)| root.cell).collect();
+        let mut unread = 0;
+        while let Some((key, path, depth)) = waiting.pop() {
+            if !show(&key, &path) {
+                break;
+            }
+            let (children, trouble) = self.subkeys(&key);
+            unread += trouble.len();
+            if depth < MOST_DEPTH {
+                let below = children.into_iter().filter(|child| seen.insert(child.cell));
+                waiting.extend(below.map(|child| {
+                    let path = format!("{path}\\{}", child.name).into();
+                    (child, path, depth + 1)
+                }));
+            }
+        }
+        Ok(unread)
     }
 
     pub fn value(&self, key: &Key, name: &str) -> Result<Option<Value>, ReadError> {
@@ -255,15 +289,7 @@ impl Windows {
 
     /// The Parameters keys of services, drivers among them, that have a value of a name.
     pub fn service_parameters(&self, value: &str) -> Result<Vec<String>, ReadError> {
-        const SERVICES: &str = "HKLM\\SYSTEM\\CurrentControlSet\\Services";
-        let hives = self.hives(None);
-        let Some((hive, services)) = hives.open(SERVICES)? else { return Ok(Vec::new()) };
-        let (services, _) = hive.subkeys(&services);
-        let has = |service: &Key| {
-            let parameters = hive.subkey(service, "Parameters").ok().flatten()?;
-            hive.value(&parameters, value).ok().flatten().map(|_| format!("{SERVICES}\\{}\\Parameters", service.name))
-        };
-        Ok(services.iter().filter_map(has).collect())
+        self.hives(None).service_parameters(value)
     }
 
     /// When each key of each hive was last written to, with its path and its address; `show` says whether to go on. What could not be
@@ -273,29 +299,18 @@ impl Windows {
         let mut notes = hives.notes;
         for hive in &hives.found {
             let name = hive.name();
-            let mut trouble = 0;
-            let mut waiting: Vec<(Key, Arc<str>, usize)> = Vec::new();
-            match hive.root() {
-                Ok(root) => waiting.push((root, name.as_str().into(), 0)),
+            let mut further = true;
+            let unread = hive.key_times(&mut |key, path| {
+                further = !watch.cancelled() && show(text::filetime(key.written), path.to_owned(), key.address);
+                further
+            });
+            match unread {
                 Err(why) => notes.push(format!("the root key of {name}: {why}")),
+                Ok(0) => {}
+                Ok(unread) => notes.push(format!("{unread} keys or lists of keys of {name} cannot be read")),
             }
-            let mut seen: HashSet<u32> = waiting.iter().map(|(root, ..)| root.cell).collect();
-            while let Some((key, path, depth)) = waiting.pop() {
-                if watch.cancelled() || !show(text::filetime(key.written), path.to_string(), key.address) {
-                    return notes;
-                }
-                let (children, unread) = hive.subkeys(&key);
-                trouble += unread.len();
-                if depth < MOST_DEPTH {
-                    let below = children.into_iter().filter(|child| seen.insert(child.cell));
-                    waiting.extend(below.map(|child| {
-                        let path = format!("{path}\\{}", child.name).into();
-                        (child, path, depth + 1)
-                    }));
-                }
-            }
-            if trouble > 0 {
-                notes.push(format!("{trouble} keys or lists of keys of {name} cannot be read"));
+            if !further {
+                break;
             }
         }
         notes
@@ -533,6 +548,34 @@ mod tests {
             assert!(hives.open(nowhere).unwrap().is_none(), "{nowhere}");
         }
         assert_eq!(hives.open("\\Registry\\Machine\\System\\").unwrap().unwrap().1.name, "ROOT");
+    }
+
+    #[test]
+    fn the_rules_of_a_driver_of_any_name_are_found_and_every_key_is_gone_through() {
+        let mut hive = Builder::new();
+        let root = hive.key("ROOT");
+        let [select, set, services, first, driver, parameters] =
+            ["Select", "ControlSet001", "Services", "First", "Renamed", "Parameters"].map(|name| hive.key(name));
+        let values = [hive.value("Current", 4, &1_u32.to_le_bytes()), hive.value("Rules", 3, &[15, 0, 7, 9])];
+        hive.values(select, &values[..1]);
+        hive.values(parameters, &values[1..]);
+        for (above, below) in
+            [(root, vec![select, set]), (set, vec![services]), (services, vec![first, driver]), (driver, vec![parameters])]
+        {
+            hive.hang(above, b"lh", &below);
+        }
+        let sample = hive.build(VERSIONS[3]);
+        let hives = Hives { found: vec![sample.hive(ROOT)], ..Hives::default() };
+        let keys = hives.service_parameters("Rules").unwrap();
+        assert_eq!(keys, ["HKLM\\SYSTEM\\CurrentControlSet\\Services\\Renamed\\Parameters"]);
+        assert_eq!(hives.value(&keys[0], "Rules").unwrap().unwrap().data.unwrap(), [15, 0, 7, 9]);
+        let mut paths = Vec::new();
+        let unread = hives.found[0].key_times(&mut |_, path| {
+            paths.push(path.to_owned());
+            true
+        });
+        assert_eq!((unread, paths.len()), (Ok(0), 7));
+        assert!(paths.iter().any(|path| path.ends_with("\\ControlSet001\\Services\\Renamed\\Parameters")));
     }
 
     #[test]

@@ -11,8 +11,10 @@ const BY_CALLBACK: u64 = 0x10;
 
 pub fn symlinks(windows: &Windows, scope: Scope, out: &mut Sink<SymbolicLink>) {
     for (address, sources) in windows.objects(b"Symb", "SymbolicLink", scope, out) {
+        let used = sources.contains(&"handle");
         match windows.symlink(address, sources) {
             Ok(Some(row)) => out.push(row),
+            Ok(None) if used => out.note(format!("symbolic link {address} is in use, and damaged")),
             Ok(None) => {}
             Err(why) => out.note(format!("symbolic link {address}: {why}")),
         }

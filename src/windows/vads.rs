@@ -59,19 +59,27 @@ impl Windows {
     /// The VADs of a process by address, and what could not be read on the way.
     pub(super) fn vads<'a>(&self, process: &Object<'a>, watch: &Watch) -> (Vec<Vad<'a>>, Vec<ReadError>) {
         let mut trouble = Vec::new();
-        let mut vads = Vec::new();
+        let mut vads: Vec<Vad<'a>> = Vec::new();
         let nodes = tree(process, watch, &mut trouble).unwrap_or_else(|why| {
             trouble.push(why);
             Vec::new()
         });
         for node in nodes {
             match self.vad(process, node) {
-                Ok(vad) => vads.push(vad),
+                // The nodes come in their order, and never overlap: else one was overwritten. An image's is known by its size; of others
+                // neither can be believed.
+                Ok(vad) => match vads.pop_if(|before| before.end >= vad.start) {
+                    None => vads.push(vad),
+                    Some(before) => {
+                        trouble.push(ReadError::Implausible("_MMVAD_SHORT"));
+                        vads.extend([before, vad].into_iter().find(|vad| vad.image && vad.image_size().is_ok()));
+                    }
+                },
                 Err(why) => trouble.push(why),
             }
         }
         vads.sort_by_key(|vad| vad.start);
-        (disjoint(vads, &mut trouble), trouble)
+        (vads, trouble)
     }
 
     /// The VAD that an address lies in: one way down the tree, without the rest of it.
@@ -146,20 +154,6 @@ impl Windows {
     }
 }
 
-/// Regions of a process never overlap. Where two do, one was overwritten; an image's is known by its size, else neither can be believed.
-fn disjoint<'a>(vads: Vec<Vad<'a>>, trouble: &mut Vec<ReadError>) -> Vec<Vad<'a>> {
-    let mut kept: Vec<Vad<'a>> = Vec::with_capacity(vads.len());
-    for vad in vads {
-        let Some(last) = kept.pop_if(|last| last.end >= vad.start) else {
-            kept.push(vad);
-            continue;
-        };
-        trouble.push(ReadError::Implausible("_MMVAD_SHORT"));
-        kept.extend([last, vad].into_iter().filter(|vad| vad.image && vad.image_size().is_ok()).take(1));
-    }
-    kept
-}
-
 /// The top of a process's VAD tree, its kind of node and the names of their children: an _RTL_AVL_TREE since Windows 8.1, an
 /// _MM_AVL_TABLE before.
 fn top(process: &Object<'_>) -> Result<(VirtAddr, &'static str, [&'static str; 2]), ReadError> {
@@ -172,15 +166,19 @@ fn top(process: &Object<'_>) -> Result<(VirtAddr, &'static str, [&'static str; 2
     Ok((anchor.pointer("RightChild")?, node, ["LeftChild", "RightChild"]))
 }
 
-/// The nodes of a process's VAD tree.
+/// The nodes of a process's VAD tree, in the order of their addresses.
 fn tree(process: &Object<'_>, watch: &Watch, trouble: &mut Vec<ReadError>) -> Result<Vec<VirtAddr>, ReadError> {
     let context = process.context();
     let (first, node, children) = top(process)?;
     let mut found = Vec::new();
     let mut seen = HashSet::new();
-    let mut waiting = vec![(first, None)];
+    let mut waiting = vec![(first, Some(None))];
     while let Some((at, above)) = waiting.pop() {
-        if at.is_null() || found.len() >= MOST_REGIONS || watch.cancelled() {
+        let Some(above) = above else {
+            found.push(at);
+            continue;
+        };
+        if at.is_null() || seen.len() >= MOST_REGIONS || watch.cancelled() {
             continue;
         }
         // Each node points back to the one above it: what does not is no part of this tree.
@@ -192,9 +190,9 @@ fn tree(process: &Object<'_>, watch: &Watch, trouble: &mut Vec<ReadError>) -> Re
             if at.is_kernel() && known { Ok([node.pointer(left)?, node.pointer(right)?]) } else { Err(ReadError::Implausible("VAD tree")) }
         };
         match step() {
-            Ok(below) if seen.insert(at) => {
-                found.push(at);
-                waiting.extend(below.map(|child| (child, Some(at))));
+            Ok([left, right]) if seen.insert(at) => {
+                // Itself comes between its children.
+                waiting.extend([(right, Some(Some(at))), (at, None), (left, Some(Some(at)))]);
             }
             Ok(_) => trouble.push(ReadError::Implausible("VAD tree")),
             Err(why) => trouble.push(why),

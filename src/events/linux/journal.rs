@@ -79,7 +79,8 @@ impl Journal<'_> {
     fn object(&self, at: u64) -> Option<Object> {
         let [kind, flags, reserved @ .., s0, s1, s2, s3, s4, s5, s6, s7] = self.file.number::<16>(at)?;
         let size = u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]);
-        let sound = at % 8 == 0 && (1..=LAST_TYPE).contains(&kind) && reserved == [0; 6] && size >= OBJECT && size <= self.file.size - at;
+        let sound =
+            at.is_multiple_of(8) && (1..=LAST_TYPE).contains(&kind) && reserved == [0; 6] && size >= OBJECT && size <= self.file.size - at;
         sound.then_some(Object { kind, flags, size })
     }
 

@@ -110,14 +110,15 @@ fn sysmon_of(event: &mut Event) {
     if event.provider.value().is_none_or(|provider| &**provider != "sysmon") || !event.summary.starts_with("<Event>") {
         return;
     }
-    let (mut path, mut fields, mut label): (Vec<&str>, Vec<(Arc<str>, Value)>, Option<String>) = (Vec::new(), Vec::new(), None);
+    let mut fields: Vec<(Arc<str>, Value)> = Vec::new();
+    let mut label: Option<String> = None;
     let mut text = String::new();
     let message = std::mem::take(&mut event.summary);
     let mut told: HashMap<&str, String> = HashMap::new();
     for token in Tokens::new(&message) {
         let Ok(token) = token else { break };
         match token {
-            Token::Start { name, attributes, empty } => {
+            Token::Start { name, attributes, .. } => {
                 let attribute = |wanted: &str| attributes.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.clone());
                 match name {
                     "Provider" => drop(attribute("Name").map(|name| told.insert("Provider", name))),
@@ -126,9 +127,6 @@ fn sysmon_of(event: &mut Event) {
                     _ => {}
                 }
                 text.clear();
-                if !empty && path.len() < 16 {
-                    path.push(name);
-                }
             }
             Token::Text(more) => text.push_str(&more),
             Token::End(name) => {
@@ -138,7 +136,6 @@ fn sysmon_of(event: &mut Event) {
                     ("EventID" | "EventRecordID" | "Version" | "Computer", _) => drop(told.insert(name, value)),
                     _ => {}
                 }
-                path.pop();
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Searching memory from inside: what for, then where; the hits are a table like any other.
 
-use super::{App, Choice, Effect, Question, Slot};
+use super::{App, Choice, Effect, Focus, Question, Slot};
 use crate::address::VirtAddr;
 use crate::engine::{SIGHTINGS, Space};
 use crate::tui::export;
@@ -8,6 +8,9 @@ use crate::tui::hunt::{Hunt, What};
 use crate::tui::panes::table::TableView;
 use crate::tui::widgets::palette::Item;
 use std::sync::Arc;
+
+/// So many of the selected bytes are searched for.
+const MOST_SELECTED: u64 = 64;
 
 /// What a search can be for; what was typed says the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +23,9 @@ pub enum Aim {
 impl Aim {
     pub fn question(self) -> &'static str {
         match self {
-            Self::Pattern => "search memory for text, hex:4d5a90??, re:EXPRESSION:",
-            Self::Rules => "file or folder of YARA rules:",
-            Self::Strings => "strings that contain (nothing: all of them):",
+            Self::Pattern => "memory: text, hex:, re:",
+            Self::Rules => "YARA rules:",
+            Self::Strings => "strings with (nothing: all):",
         }
     }
 }
@@ -31,9 +34,20 @@ impl App {
     /// Asks what to search for, or takes what was typed behind the command.
     pub fn ask_hunt(&mut self, aim: Aim, typed: &str) {
         match typed.is_empty() {
-            true => self.ask(Question::Hunt(aim), String::new()),
+            true => {
+                let proposed = if aim == Aim::Pattern { self.selected_bytes().unwrap_or_default() } else { String::new() };
+                self.ask(Question::Hunt(aim), proposed);
+            }
             false => self.ask_place(aim, typed),
         }
+    }
+
+    /// What is selected in the view of bytes, as a pattern: where else is it?
+    fn selected_bytes(&self) -> Option<String> {
+        let view = self.bytes.as_ref().filter(|_| self.focus == Focus::Tables)?;
+        let (first, last) = view.selection()?;
+        let bytes = view.there(first, (last - first).saturating_add(1).min(MOST_SELECTED));
+        (bytes.len() > 1).then(|| format!("hex:{}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
     }
 
     /// Asks where to search.

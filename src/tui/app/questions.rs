@@ -38,6 +38,8 @@ pub struct Prompt {
     before: String,
     /// What is wrong with the answer as it stands.
     error: Option<String>,
+    /// What Tab has to say of it.
+    pub(super) hint: Option<String>,
     /// What there is to choose from, and which of what the answer leaves is selected.
     choices: Vec<(Item, Choice)>,
     choice: usize,
@@ -60,7 +62,7 @@ impl App {
             (Question::Hunt(aim), _) => aim.question(),
             (Question::Choose(heading), _) => heading,
         };
-        Some((question.to_owned(), prompt.answer.clone(), prompt.error.clone()))
+        Some((question.to_owned(), prompt.answer.clone(), prompt.error.clone().or_else(|| prompt.hint.clone())))
     }
 
     pub(super) fn prompt_key(&mut self, key: Key) {
@@ -88,6 +90,7 @@ impl App {
                 self.jump(false);
             }
             KeyCode::Char(c) if !key.control && !c.is_control() => self.answer(|answer| answer.push(c)),
+            KeyCode::Tab if self.types_path() => self.complete(),
             KeyCode::Down | KeyCode::Up | KeyCode::Tab if self.chooses() => {
                 let last = self.choices().len().saturating_sub(1);
                 if let Some(prompt) = &mut self.prompt {
@@ -105,7 +108,7 @@ impl App {
         const LONGEST: usize = 500;
         if let Some(prompt) = &mut self.prompt {
             change(&mut prompt.answer);
-            prompt.choice = 0;
+            (prompt.choice, prompt.hint) = (0, None);
             while prompt.answer.len() > LONGEST {
                 prompt.answer.pop();
             }
@@ -157,18 +160,18 @@ impl App {
     pub(super) fn ask(&mut self, question: Question, before: String) {
         let answer = if matches!(
             question,
-            Question::Filter | Question::Path | Question::Bytes | Question::Folder | Question::Comment | Question::Tags
+            Question::Filter | Question::Path | Question::Bytes | Question::Hunt(_) | Question::Folder | Question::Comment | Question::Tags
         ) {
             before.clone()
         } else {
             String::new()
         };
-        self.prompt = Some(Prompt { question, answer, before, error: None, choices: Vec::new(), choice: 0 });
+        self.prompt = Some(Prompt { question, answer, before, error: None, hint: None, choices: Vec::new(), choice: 0 });
     }
     /// Lets one of some things be chosen, by arrows or by letters of its name.
     pub(super) fn choose(&mut self, heading: &'static str, choices: Vec<(Item, Choice)>, choice: usize) {
         let (answer, before) = (String::new(), String::new());
-        self.prompt = Some(Prompt { question: Question::Choose(heading), answer, before, error: None, choices, choice });
+        self.prompt = Some(Prompt { question: Question::Choose(heading), answer, before, error: None, hint: None, choices, choice });
     }
     /// Other things to choose from instead of those of the open question; what was selected by its place stays so.
     pub(super) fn offer(&mut self, choices: Vec<(Item, Choice)>) {
@@ -352,7 +355,7 @@ impl App {
 }
 
 /// The command that takes what is typed behind its name, or behind the beginning of its name; and what that is.
-fn typed_command(typed: &str) -> Option<(&'static Takes, &str)> {
+pub(super) fn typed_command(typed: &str) -> Option<(&'static Takes, &str)> {
     let (name, argument) = typed.trim_start().split_once(' ')?;
     let name = name.to_lowercase();
     let takers = || COMMANDS.iter().filter(|command| command.takes.is_some() && !name.is_empty());

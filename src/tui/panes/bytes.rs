@@ -361,7 +361,7 @@ impl BytesView {
         self.reading.as_ref()?.rights.iter().find(|(of, _)| *of == page).map(|(_, rights)| *rights)
     }
     /// The bytes from an address on that are here and not missing, at most `most`.
-    fn there(&self, at: u64, most: u64) -> Vec<u8> {
+    pub fn there(&self, at: u64, most: u64) -> Vec<u8> {
         (0..most).map_while(|index| self.value(at.checked_add(index)?)).collect()
     }
     fn bits(&self) -> u32 {

@@ -212,8 +212,11 @@ impl Row<'_> {
                 let link = self.place((0, u64::MAX, at), format!("registry key {at:#x}"), Reads::Bytes)?;
                 Some(Named { name: "bytes".into(), says: says(format!("{at:#x}")), link, object: false })
             }
-            (_, Some(number), _) => row(Seek::Record(number, self.text("summary").unwrap_or_default()), says(format!("record {number}"))),
-            (_, None, Some(at)) => row(Seek::Address(at), says(format!("{at:#x}"))),
+            ("events" | "kernel_log", number, _) => {
+                let what = number.map_or_else(|| "record".to_owned(), |number| format!("record {number}"));
+                row(Seek::Record(number, self.text("summary").unwrap_or_default()), says(what))
+            }
+            (_, _, Some(at)) => row(Seek::Address(at), says(format!("{at:#x}"))),
             _ => None,
         }
     }
@@ -223,7 +226,7 @@ impl Row<'_> {
         let to = |name: &str, table: &'static str, seek: Seek| {
             let says = match &seek {
                 Seek::Address(at) => format!("at {at:#x}"),
-                Seek::Record(number, _) => format!("record {number}"),
+                Seek::Record(number, _) => number.map_or_else(String::new, |number| format!("record {number}")),
                 Seek::Object(_) | Seek::Again(_) => "noted row".to_owned(),
             };
             Named { name: name.into(), says, link: Link::Row { table, seek, process: None }, object: false }
@@ -235,12 +238,12 @@ impl Row<'_> {
                     Some(Cell::List(items)) => items.first().and_then(|first| first.to_string().parse().ok()),
                     _ => None,
                 };
-                let logged = first.map(|number| to("event", "events", Seek::Record(number, String::new())));
+                let logged = first.map(|number| to("event", "events", Seek::Record(Some(number), String::new())));
                 logged.into_iter().chain(address.map(|seek| to("socket", "sockets", seek))).collect()
             }
             "sockets" if self.os == Origin::Windows => address.map(|seek| to("connection", "connections", seek)).into_iter().collect(),
             "events" if matches!(self.number("event_id"), Some(3 | 5156)) => {
-                let number = self.number("record_id").map(|number| Seek::Record(number, String::new()));
+                let number = self.number("record_id").map(|number| Seek::Record(Some(number), String::new()));
                 number.map(|seek| to("connection", "connections", seek)).into_iter().collect()
             }
             _ => Vec::new(),

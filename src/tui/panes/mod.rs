@@ -142,6 +142,10 @@ pub fn record(rows: &dyn Rows, row: usize, look: &Look) -> Vec<(String, String, 
             Cell::List(items) if items.iter().any(|item| matches!(item, Cell::Object(_))) => {
                 lines.extend(items.iter().map(|item| (name.clone(), words(item, look), Role::Text)));
             }
+            // The fields of an event go by their own names.
+            Cell::Object(fields) if column.name == "data" => {
+                lines.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), words(value, look), Role::Text)));
+            }
             Cell::Unreadable(why) => lines.push((name, format!("?? {why}"), Role::Missing)),
             Cell::Time(time) => lines.push((name, time.to_string(), Role::Text)),
             Cell::Number(bytes) if column.name == "size" => {

@@ -588,7 +588,10 @@ impl ProcessTree {
             self.process(node.row).is_some_and(|process| {
                 filter.admits(&shown, &|column| match column {
                     SCORE => self.score(process).map_or(Cell::Absent, |(score, _)| Cell::Number(score.into())),
-                    MARKS => Cell::Text(self.marks(node, process, false, "x").0.into()),
+                    MARKS => {
+                        let words = self.marks(node, process, false, "x").into_iter().map(|(word, _)| word);
+                        Cell::Text(words.collect::<Vec<_>>().join(" ").into())
+                    }
                     SOCKETS => self.socket_count(process).map_or(Cell::Absent, |count| Cell::Number(count.into())),
                     USER => self.user(process).map_or(Cell::Absent, |user| Cell::Text(user.as_str().into())),
                     column => process.cell(column),
@@ -914,7 +917,7 @@ impl ProcessTree {
                 put(buffer, pid.x + pid.width, y, &sign.sign.to_string(), 1, look.style(Role::Key));
             }
             for column in columns {
-                let (text, role) = self.part(column.part, node, process, path, look);
+                let (text, role) = self.part((column.part, usize::from(column.width)), node, process, path, look);
                 if column.part == Part::Name {
                     let width = usize::from(column.width);
                     let used = path.len() * 2 + text::width(&look.clean(&process.name));
@@ -952,8 +955,8 @@ impl ProcessTree {
         self.order == Order::Tree && !node.children.is_empty() && !self.state.opened().contains(path)
     }
 
-    /// What is odd about it in words, the gravest first, and the colour of that.
-    fn marks(&self, node: &Node, process: &TreeProcess, folded: bool, exited: &str) -> (String, Role) {
+    /// What is odd about it in words, the gravest first, each with its colour.
+    fn marks(&self, node: &Node, process: &TreeProcess, folded: bool, exited: &str) -> Vec<(String, Role)> {
         let mut words: Vec<(String, Role)> = Vec::new();
         if process.state == ProcessState::Hidden {
             words.push(("? hidden".to_owned(), Role::Danger));
@@ -971,11 +974,10 @@ impl ProcessTree {
             ProcessState::Running if self.orphaned(node) => Some(("orphan".to_owned(), Role::Dim)),
             ProcessState::Running | ProcessState::Hidden => None,
         });
-        let role = words.first().map_or(Role::Text, |(_, role)| *role);
-        (words.into_iter().map(|(word, _)| word).collect::<Vec<_>>().join(" "), role)
+        words
     }
 
-    fn part(&self, part: Part, node: &Node, process: &TreeProcess, path: &[Id], look: &Look) -> (String, Role) {
+    fn part(&self, (part, room): (Part, usize), node: &Node, process: &TreeProcess, path: &[Id], look: &Look) -> (String, Role) {
         let time = |time: &Known<crate::facts::Time>| match time {
             Known::Value(time) if self.one_day => moment(*time).get(11..).unwrap_or_default().to_owned(),
             Known::Value(time) => moment(*time).get(5..16).unwrap_or_default().to_owned(),
@@ -994,7 +996,11 @@ impl ProcessTree {
                 };
                 (count, role)
             }
-            Part::Mark => self.marks(node, process, self.folded(node, path), look.symbols.exited),
+            Part::Mark => {
+                let words = self.marks(node, process, self.folded(node, path), look.symbols.exited);
+                let role = words.first().map_or(Role::Text, |(_, role)| *role);
+                (marks::fit(words.into_iter().map(|(word, _)| word), room), role)
+            }
             Part::Score => match self.score(process) {
                 Some((score @ 75.., _)) => (format!("!! {score:>2}"), grave(score.into())),
                 Some((score @ 30.., _)) => (format!("! {score:>2}"), grave(score.into())),

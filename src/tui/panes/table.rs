@@ -188,7 +188,7 @@ fn shows(table: &str) -> Option<&'static [Show]> {
     const SEARCH: &[Show] = &[
         show("address", "ADDRESS", 8),
         show("physical_address", "PHYSICAL", 4),
-        show("pattern", "PATTERN", 5),
+        show("pattern", "RULE", 8),
         show("form", "FORM", 3),
         show("text", "STRING", KEEP),
         show("context", "FOUND", KEEP),
@@ -258,7 +258,10 @@ fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
         let comfort = match kind {
             // What it is about says more than anything beside it.
             _ if column.name == "subject" => Some(70),
-            _ if column.name == "context" => Some(48),
+            _ if column.name == "context" => Some(24),
+            _ if column.name == "summary" => Some(48),
+            // An address without its port is of no use.
+            _ if joined.is_some() => Some(21),
             Kind::Text | Kind::List | Kind::Bytes | Kind::Object => Some(if long { 24 } else { 15 }),
             _ => None,
         };
@@ -287,8 +290,8 @@ fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
 pub enum Seek {
     /// The row that this address stands in.
     Address(u64),
-    /// The number of a record, and the line that it is told in: numbers are those of one log.
-    Record(u64, String),
+    /// The number of a record, where it has one, and the line that it is told in: numbers are those of one log.
+    Record(Option<u64>, String),
     Object(Object),
     /// An object, of which nothing is said where it is not there.
     Again(Object),
@@ -446,7 +449,8 @@ impl TableView {
         let title = self.title.to_lowercase();
         match self.seek.take_if(|_| whole)? {
             Seek::Address(at) => Some(format!("{title} has no row at {at:#x}")),
-            Seek::Record(number, _) => Some(format!("{title} has no row of record {number}")),
+            Seek::Record(Some(number), _) => Some(format!("{title} has no row of record {number}")),
+            Seek::Record(None, line) => Some(format!("{title} has no row that says {line:?}")),
             Seek::Object(_) => Some(format!("{title} does not have the noted row any more")),
             Seek::Again(_) => None,
         }
@@ -796,7 +800,9 @@ impl TableView {
             let said = |name: &str| self.one_process() && matches!(name, "pid" | "process");
             let seldom = |name: &str| name == "process address";
             parts.retain(|(name, value, _)| !in_sight(name) && !said(name) && !seldom(name) && value != look.symbols.dash);
-            parts.sort_by_key(|(name, _, role)| (*role != Role::Warning, name != "indicators"));
+            // Where a record comes from says less than what it says.
+            let origin = |name: &str| matches!(name, "provider" | "record id" | "computer" | "channel" | "version" | "user id" | "source");
+            parts.sort_by_key(|(name, _, role)| (*role != Role::Warning, name != "indicators", origin(name)));
         }
         flow(area, buffer, &parts, look);
     }
@@ -890,17 +896,19 @@ fn address(text: &str, port: Option<i128>) -> String {
     }
 }
 
-fn record_of(rows: &dyn Rows, number: u64, line: &str) -> Option<usize> {
+fn record_of(rows: &dyn Rows, number: Option<u64>, line: &str) -> Option<usize> {
     let table = rows.table();
     let numbers = ["record_id", "sequence", "record_ids"].into_iter().find_map(|name| table.column(name))?;
     let lines = ["summary", "text"].into_iter().find_map(|name| table.column(name));
+    let says = |row: &usize| lines.is_none_or(|lines| matches!(rows.cell(*row, lines), Cell::Text(text) if text == line));
+    let Some(number) = number else { return (0..rows.len()).find(says) };
     let is = |row: &usize| match rows.cell(*row, numbers) {
         Cell::List(items) => items.iter().any(|item| item.to_string() == number.to_string()),
         cell => cell.number() == Some(number.into()),
     };
     let mut found = (0..rows.len()).filter(is).peekable();
     let first = found.peek().copied();
-    found.find(|row| lines.is_none_or(|lines| matches!(rows.cell(*row, lines), Cell::Text(text) if text == line))).or(first)
+    found.find(says).or(first)
 }
 
 /// The row of a hit in other rows of the same search.

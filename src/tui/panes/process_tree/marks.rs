@@ -1,6 +1,7 @@
 //! What is odd about a process, in words beside its name.
 
 use crate::facts::{Finding, Indicator};
+use crate::tui::text;
 
 /// Rules of findings that are worth a word in the tree: the word, and what it means.
 const RULES: [(&str, &str, &str); 8] = [
@@ -51,6 +52,22 @@ impl Judged {
     }
 }
 
+/// As many marks as there is room for, the first ones first; of one that does not fit its sign.
+pub fn fit(marks: impl Iterator<Item = String>, room: usize) -> String {
+    let mut fitting = String::new();
+    for mark in marks {
+        let gap = usize::from(!fitting.is_empty());
+        let left = room.saturating_sub(text::width(&fitting) + gap);
+        let short = mark.split(' ').next().filter(|sign| sign.len() < 3).unwrap_or_default().to_owned();
+        let said = if text::width(&mark) <= left || gap == 0 { mark } else { short };
+        if !said.is_empty() && (gap == 0 || text::width(&said) <= left) {
+            fitting += if gap == 0 { "" } else { " " };
+            fitting += &said;
+        }
+    }
+    fitting
+}
+
 /// The marks that findings make, and what they mean, for the help.
 pub fn legend() -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = Vec::new();
@@ -67,6 +84,15 @@ pub fn legend() -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn marks_give_way_to_graver_ones() {
+        let fitting = |room| fit(["? hidden", "! name parent"].map(str::to_owned).into_iter(), room);
+        assert_eq!(fitting(22), "? hidden ! name parent");
+        assert_eq!(fitting(11), "? hidden !");
+        assert_eq!(fitting(8), "? hidden");
+        assert_eq!(fitting(3), "? hidden", "cut by whoever draws it");
+    }
 
     #[test]
     fn every_mark_is_of_a_rule() {
