@@ -1331,6 +1331,24 @@ fn what_cannot_be_kept_is_said_once() {
 }
 
 #[test]
+fn a_slow_disk_is_not_felt_and_is_told() {
+    let mut desk = desk();
+    let opened = News::Opened { book: Box::default(), identity: Box::default(), kept: Some("/x".into()), begun: false, told: None };
+    desk.send(Message::Kept(opened));
+    drop(desk.app.update(Message::Key(KeyEvent::new(KeyCode::Char('m'), KeyModifiers::NONE))));
+    assert_eq!(desk.app.case_status(), "", "what is not on the disk is not kept");
+    std::thread::sleep(std::time::Duration::from_millis(260));
+    desk.app.dirty = false;
+    drop(desk.app.update(Message::Tick));
+    assert_eq!((desk.app.case_status().as_str(), desk.app.dirty), ("case: saving", true));
+    desk.send(Message::Kept(News::Failed("not saved: /x: the disk is full".into())));
+    desk.draw();
+    desk.shows("the disk is full").shows("case not saved");
+    desk.send(Message::Kept(News::Saved));
+    assert_eq!(desk.app.case_status(), "case: 1 note");
+}
+
+#[test]
 fn the_tour_advances_with_what_is_done() {
     let mut desk = findings_desk(80, 30);
     desk.keys("T").shows("step 1 of 13");
@@ -1356,22 +1374,4 @@ fn fields_of_an_event_go_by_their_names() {
     let rows = answer(vec![Event { data: fields, ..Event::default() }], &[]);
     let look = Look::new(&UNICODE, &Theme::default());
     assert!(super::panes::record(rows.as_ref(), 0, &look).iter().any(|(name, value, _)| name == "TargetImage" && value == "lsass.exe"));
-}
-
-#[test]
-fn a_slow_disk_is_not_felt_and_is_told() {
-    let mut desk = desk();
-    let opened = News::Opened { book: Box::default(), identity: Box::default(), kept: Some("/x".into()), begun: false, told: None };
-    desk.send(Message::Kept(opened));
-    drop(desk.app.update(Message::Key(KeyEvent::new(KeyCode::Char('m'), KeyModifiers::NONE))));
-    assert_eq!(desk.app.case_status(), "case: 1 note");
-    std::thread::sleep(std::time::Duration::from_millis(260));
-    desk.app.dirty = false;
-    drop(desk.app.update(Message::Tick));
-    assert_eq!((desk.app.case_status().as_str(), desk.app.dirty), ("case: saving", true));
-    desk.send(Message::Kept(News::Failed("not saved: /x: the disk is full".into())));
-    desk.draw();
-    desk.shows("the disk is full").shows("case not saved");
-    desk.send(Message::Kept(News::Saved));
-    assert_eq!(desk.app.case_status(), "case: 1 note");
 }

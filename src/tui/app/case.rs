@@ -41,6 +41,8 @@ pub struct Case {
     opened: Option<Time>,
     /// The image's identity, and the file that notes are kept in.
     about: Option<(String, Option<PathBuf>)>,
+    /// Notes that are in the file.
+    on_disk: usize,
     /// Orders whose answer is awaited, and since when.
     saving: usize,
     since: Option<Instant>,
@@ -134,6 +136,9 @@ impl App {
             News::Saved => {
                 self.answered();
                 (self.case.failed, self.case.saved) = (false, true);
+                if self.case.saving == 0 {
+                    self.case.on_disk = self.case.notes.len();
+                }
             }
             News::Failed(why) => {
                 self.answered();
@@ -161,6 +166,7 @@ impl App {
         if !notes.is_empty() {
             back.push(counted(notes.len(), "note", "notes"));
         }
+        self.case.on_disk = notes.len();
         for (object, note) in notes {
             self.case.notes.entry(object).or_insert(note);
         }
@@ -190,7 +196,9 @@ impl App {
     /// For the status line; nothing while there is nothing to say.
     pub fn case_status(&self) -> String {
         let case = &self.case;
-        match (case.notes.len(), case.keeping) {
+        // Only what is on the disk counts as kept.
+        let count = if case.keeping == Keeping::Kept { case.on_disk } else { case.notes.len() };
+        match (count, case.keeping) {
             (_, Keeping::Kept) if case.failed => "case not saved".to_owned(),
             (_, Keeping::Kept) if case.slow => "case: saving".to_owned(),
             (0, Keeping::Kept) if case.saved => "case saved".to_owned(),
