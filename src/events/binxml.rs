@@ -130,7 +130,7 @@ pub struct Reader {
     ops: usize,
     steps: u32,
     text: usize,
-    scratch: Vec<u8>,
+    scratch: Scratch,
 }
 
 impl Reader {
@@ -496,16 +496,47 @@ fn entity(name: &str) -> &str {
     }
 }
 
-/// UTF-16 text without the NULs at its end. `scratch` spares an allocation.
-fn wide(bytes: &[u8], scratch: &mut Vec<u8>) -> Name {
+/// What spares allocations: room for a text, and the texts that came last, since logs say the same over and over.
+#[derive(Default)]
+struct Scratch {
+    text: Vec<u8>,
+    known: Vec<Option<Name>>,
+}
+
+/// Texts that are kept, and the longest that is worth it.
+const KNOWN_TEXTS: usize = 512;
+const LONGEST_KNOWN: usize = 160;
+
+impl Scratch {
+    /// The text in `self.text`.
+    fn name(&mut self) -> Option<Name> {
+        let text = str::from_utf8(&self.text).ok()?;
+        if text.len() > LONGEST_KNOWN {
+            return Some(text.into());
+        }
+        if self.known.is_empty() {
+            self.known.resize(KNOWN_TEXTS, None);
+        }
+        // Length and some of its end tell most texts apart; those that are not are merely made anew.
+        let end = self.text.iter().rev().take(8).fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)));
+        let place = self.known.get_mut(end.wrapping_mul(31).wrapping_add(text.len()) % KNOWN_TEXTS)?;
+        match place {
+            Some(known) if **known == *text => Some(Name::clone(known)),
+            _ => Some(Name::clone(place.insert(text.into()))),
+        }
+    }
+}
+
+/// UTF-16 text without the NULs at its end.
+fn wide(bytes: &[u8], scratch: &mut Scratch) -> Name {
     let (units, _) = bytes.as_chunks::<2>();
     let length = units.iter().rposition(|unit| *unit != [0, 0]).map_or(0, |last| last + 1);
     let units = units.get(..length).unwrap_or_default();
     if units.iter().all(|[low, high]| *high == 0 && *low < 0x80) {
-        scratch.clear();
-        scratch.extend(units.iter().map(|[low, _]| *low));
-        if let Ok(text) = str::from_utf8(scratch) {
-            return text.into();
+        scratch.text.clear();
+        scratch.text.extend(units.iter().map(|[low, _]| *low));
+        if let Some(name) = scratch.name() {
+            return name;
         }
     }
     let decoded = char::decode_utf16(units.iter().map(|unit| u16::from_le_bytes(*unit)));
