@@ -180,6 +180,7 @@ fn what_is_paged_out_is_read_from_the_page_file_or_said_to_be_missing() {
         ("handles", 53),
         ("privileges", 52),
         ("sids", 20),
+        ("timeline", 80),
     ];
     assert_eq!(faults(&session, &lost), NOTHING, "nowhere");
     for (table, _) in lost {
@@ -377,12 +378,13 @@ fn counts_and_circles_have_an_end_and_give_no_rows() {
         image.set(early, "_LIST_ENTRY.Blink", late);
     }
     let (session, _folder) = image.open();
-    assert_eq!(faults(&session, &[("regions", 60), ("handles", 140), ("privileges", 40)]), NOTHING);
+    assert_eq!(faults(&session, &[("regions", 60), ("handles", 140), ("privileges", 40), ("timeline", 20)]), NOTHING);
     noted(&session, "sids", "implausible number of SIDs");
     noted(&session, "privileges", "implausible privileges");
     noted(&session, "regions", "implausible VAD tree");
     noted(&session, "handles", "implausible handle table");
     noted(&session, "libraries", "implausible loader list");
+    noted(&session, "timeline", "implausible loader list");
     noted(&session, "threads", "implausible thread list");
 }
 

@@ -72,8 +72,9 @@ impl Gathering<'_> {
         }
         match self.session.typed::<T>(scope, self.out.watch()) {
             Ok(answer) => {
-                if answer.state() == State::Cut {
-                    self.out.cut(format!("{} could not be finished: {}", T::TABLE.name, answer.notes().join("; ")));
+                match answer.state() {
+                    State::Cut => self.out.cut(format!("{} could not be finished: {}", T::TABLE.name, answer.notes().join("; "))),
+                    _ => answer.notes().iter().for_each(|note| self.out.note(format!("{}: {note}", T::TABLE.name))),
                 }
                 Some(answer)
             }
