@@ -2,7 +2,7 @@
 
 use super::app::{App, Focus, TWO_PANES};
 use super::commands::Pane;
-use super::panes::table::TableView;
+use super::panes::{moment, table::TableView};
 use super::text::{self, Cut};
 use super::theme::{Look, Role};
 use super::widgets::status_line::{Left, StatusLine};
@@ -156,7 +156,8 @@ fn facts(info: &Info, dot: &str) -> String {
     let release = match info.os {
         // `Linux version 6.1.0-56-amd64 (...)`: the rest is the compiler.
         Origin::Linux => info.kernel.split_whitespace().nth(2).map(|release| format!("Linux {release}")),
-        Origin::Windows => None,
+        // `Windows 10.0.19041.1706 (19041.1.amd64fre...)`: the rest is the laboratory.
+        Origin::Windows => info.kernel.split(" (").next().map(str::to_owned),
     };
     let release = release.unwrap_or_else(|| info.kernel.clone());
     let passed = info.checks.iter().filter(|check| check.passed).count();
@@ -165,6 +166,7 @@ fn facts(info: &Info, dot: &str) -> String {
     if !info.checks.is_empty() {
         parts.push(format!("profile {passed}/{} checks", info.checks.len()));
     }
+    parts.extend(info.capture_time.value().map(|time| format!("captured {}Z", moment(*time))));
     parts.join(dot)
 }
 

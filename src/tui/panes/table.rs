@@ -896,6 +896,14 @@ fn address(text: &str, port: Option<i128>) -> String {
     }
 }
 
+/// The subject of a finding without the process that it begins with, which columns of their own tell.
+fn without_owner<'a>(rows: &dyn Rows, row: usize, subject: &'a str) -> &'a str {
+    let told = |name| rows.table().column(name).map(|column| rows.cell(row, column).to_string());
+    let owner = told("process").zip(told("pid")).map(|(process, pid)| format!("{process} {pid}"));
+    let rest = owner.and_then(|owner| subject.strip_prefix(owner.as_str()));
+    rest.map_or(subject, |rest| rest.trim_start_matches([',', ':', ' ']))
+}
+
 fn record_of(rows: &dyn Rows, number: Option<u64>, line: &str) -> Option<usize> {
     let table = rows.table();
     let numbers = ["record_id", "sequence", "record_ids"].into_iter().find_map(|name| table.column(name))?;
@@ -957,6 +965,7 @@ impl Grid for Shown<'_> {
                 let text = surroundings(bytes, before.and_then(|before| usize::try_from(before).ok()).unwrap_or(0));
                 self.look.fit(&text, room, column.cut)
             }
+            Cell::Text(text) if name == "subject" => self.look.fit(without_owner(rows.as_ref(), row, text), room, column.cut),
             Cell::Text(text) if column.joined.is_some() => self.look.fit(&address(text, port), room, column.cut),
             Cell::Text(text) if !text.contains('_') => self.look.fit(text, room, column.cut),
             Cell::List(items) if matches!(items.first(), Some(Cell::Object(_))) => self.look.fit(&signs(items), room, column.cut),
