@@ -69,6 +69,8 @@ pub struct Tally {
     pub stale: u64,
     /// Records that are cut.
     pub cut: u64,
+    /// Records whose head and text have different numbers, among others that have one: overwritten.
+    pub torn: u64,
     /// Records with a head of which nothing else could be read.
     pub lost: u64,
     /// Bytes between records that are none.
@@ -83,6 +85,7 @@ impl Tally {
         self.unsound += other.unsound;
         self.stale += other.stale;
         self.cut += other.cut;
+        self.torn += other.torn;
         self.lost += other.lost;
         self.skipped += other.skipped;
         self.dropped += other.dropped;
@@ -94,6 +97,7 @@ impl Tally {
             (self.unsound, "chunks have checksums that do not agree: being written, or damaged; their records are shown as they read"),
             (self.stale, "records lie past the end of their log or chunk: remnants of earlier ones"),
             (self.cut, "records are cut: their rest is not at hand"),
+            (self.torn, "records contradict their own numbers: overwritten, and left out"),
             (self.lost, "records could not be read at all"),
             (self.skipped, "bytes where records should be are none, and were passed over"),
             (self.dropped, "records beyond those that can wait for the definitions of others were left out"),
@@ -109,6 +113,32 @@ struct Orphan {
     stale: bool,
 }
 
+/// Where records stand whose head has the number that their text has, or another. They differ throughout in a log of other logs'
+/// records; where they differ here and there, and no checksum holds, something was overwritten.
+#[derive(Default)]
+struct Numbers {
+    alike: usize,
+    differing: Vec<usize>,
+}
+
+impl Numbers {
+    fn note(&mut self, own: Option<u64>, head: Head, place: usize) {
+        match own {
+            Some(own) if own != head.number => self.differing.push(place),
+            _ => self.alike += 1,
+        }
+    }
+
+    /// Takes out what was overwritten; tells how much that was.
+    fn settle(self, out: &mut Vec<Event>) -> u64 {
+        let Some(first) = self.differing.first().copied().filter(|_| self.alike > self.differing.len()) else { return 0 };
+        let mut differing = self.differing.iter().peekable();
+        let from_there = out.split_off(first).into_iter().zip(first..);
+        out.extend(from_there.filter(|(_, place)| differing.next_if_eq(&place).is_none()).map(|(event, _)| event));
+        self.differing.len() as u64
+    }
+}
+
 /// Reads chunks and records, and keeps what helps to read others.
 #[derive(Default)]
 pub struct Log {
@@ -116,6 +146,8 @@ pub struct Log {
     known: Known,
     orphans: Vec<Orphan>,
     orphan_bytes: usize,
+    /// Of the records that are being read.
+    numbers: Numbers,
     pub tally: Tally,
 }
 
@@ -136,9 +168,12 @@ impl Log {
         let free = word(48) as usize;
         // Without a believable end all that follows each other counts.
         let end = if headed && (HEADER..=bytes.len()).contains(&free) { free } else { 0 };
+        let mut proven = false;
         if headed {
             self.tally.chunks += 1;
-            self.tally.unsound += u64::from(holes == 0 && word(120) & NO_CHECKSUM == 0 && !sound(bytes, end, word(52), word(124)));
+            let sealed = holes == 0 && word(120) & NO_CHECKSUM == 0;
+            proven = sealed && sound(bytes, end, word(52), word(124));
+            self.tally.unsound += u64::from(sealed && !proven);
         }
         let (mut at, mut before): (usize, Option<Head>) = (if headed { HEADER } else { 0 }, None);
         let mut live = true;
@@ -177,6 +212,10 @@ impl Log {
                 }
             }
         }
+        let numbers = std::mem::take(&mut self.numbers);
+        if !proven {
+            self.tally.torn += numbers.settle(out);
+        }
         self.reader.learned(place, &mut self.known);
     }
 
@@ -190,6 +229,7 @@ impl Log {
             return self.orphan(place.bytes.get(at..at + head.size).unwrap_or_default(), source.to_owned(), stale);
         }
         self.tally.stale += u64::from(stale);
+        self.numbers.note(draft.record_id, head, out.len());
         let mut event = made(draft, head, source, read);
         if stale {
             event.recovered = Recovered::Reconstructed;
@@ -233,6 +273,7 @@ impl Log {
                 continue;
             }
             let alone = whole && !orphan.stale && !draft.borrowed && !draft.unnamed;
+            self.numbers.note(draft.record_id, head, out.len());
             let mut event = made(draft, head, &orphan.source, read);
             if !alone {
                 event.recovered = Recovered::Reconstructed;
@@ -248,6 +289,7 @@ impl Log {
             }
             out.push(event);
         }
+        self.tally.torn += std::mem::take(&mut self.numbers).settle(out);
     }
 }
 

@@ -114,6 +114,27 @@ fn what_lies_past_the_end_is_a_remnant_and_damage_is_passed_over() {
 }
 
 #[test]
+fn a_record_that_contradicts_its_number_is_left_out() {
+    let mut chunk = Chunk::new(1);
+    for _ in 0..5 {
+        chunk.sysmon("PC01", 3, TIME, &connect(GUID, 5016, true, ("10.0.0.1", 49928), ("10.0.0.2", 443)));
+    }
+    let mut bytes = chunk.finish();
+    let last = chunk.last();
+    bytes[last + 15] = 1;
+    let (events, log) = read(&[&bytes]);
+    assert_eq!((events.len(), log.tally.torn), (4, 1));
+    // In a log whose records are numbered anew all differ.
+    let mut bytes = chunk.finish();
+    (0..bytes.len() - 8)
+        .filter(|at| bytes[*at..].starts_with(b"**\0\0"))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .for_each(|at| bytes[at + 9] ^= 0x40);
+    assert_eq!((read(&[&bytes]).0.len(), read(&[&bytes]).1.tally.unsound), (5, 1));
+}
+
+#[test]
 fn a_missing_page_takes_only_its_records() {
     let mut chunk = Chunk::new(1);
     for _ in 0..30 {
