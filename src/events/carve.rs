@@ -30,6 +30,7 @@ struct Carver<'a> {
 
 /// Reads every record that memory holds. What could not be looked at is told.
 pub fn carve(windows: &Windows, watch: &Watch, log: &mut Log, out: &mut Vec<Event>) -> Vec<String> {
+    log.strict = true;
     let mut carver = Carver { watch, log, out, seen: HashSet::new() };
     let mut notes = Vec::new();
     let is_log =

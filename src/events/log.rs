@@ -148,6 +148,8 @@ pub struct Log {
     orphan_bytes: usize,
     /// Of the records that are being read.
     numbers: Numbers,
+    /// Whether records that contradict themselves are left out: a file is shown as it is, memory is written to while it is copied.
+    pub strict: bool,
     pub tally: Tally,
 }
 
@@ -213,7 +215,7 @@ impl Log {
             }
         }
         let numbers = std::mem::take(&mut self.numbers);
-        if !proven {
+        if self.strict && !proven {
             self.tally.torn += numbers.settle(out);
         }
         self.reader.learned(place, &mut self.known);
@@ -289,7 +291,10 @@ impl Log {
             }
             out.push(event);
         }
-        self.tally.torn += std::mem::take(&mut self.numbers).settle(out);
+        let numbers = std::mem::take(&mut self.numbers);
+        if self.strict {
+            self.tally.torn += numbers.settle(out);
+        }
     }
 }
 
