@@ -33,9 +33,10 @@ impl Guid {
 impl fmt::Display for Guid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g, h, i, j, k, rest @ ..] = self.0;
-        write!(f, "{{{d:02x}{c:02x}{b:02x}{a:02x}-{g:02x}{e:02x}-{i:02x}{h:02x}-{j:02x}{k:02x}-")?;
-        rest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
-        f.write_str("}")
+        let first = u32::from_le_bytes([a, b, c, d]);
+        let [second, third, fourth] = [[g, e], [i, h], [j, k]].map(u16::from_be_bytes);
+        let last = rest.iter().fold(0, |last, byte| last << 8 | u64::from(*byte));
+        write!(f, "{{{first:08x}-{second:04x}-{third:04x}-{fourth:04x}-{last:012x}}}")
     }
 }
 
