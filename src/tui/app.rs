@@ -255,7 +255,7 @@ pub struct App {
     case: case::Case,
     pub keymap: Keymap,
     /// What the user calls noise.
-    pub noise: Arc<[Rule]>,
+    noise: Arc<[Rule]>,
     pending: Option<take::Pending>,
     /// Bytes that are to be written, until one has said where.
     leaving: Option<Taking>,

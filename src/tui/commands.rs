@@ -160,7 +160,8 @@ pub static COMMANDS: &[Command] = &[
     command!(TREE "columns" [char('C')] ("columns", 14) "show or hide columns of the tree: score, start, user, session, threads, sockets, command line"
         => |app, _| app.ask_columns()),
     command!(LISTS "invert" [char('I')] ("", 0) "invert the sorting" => |app, _| app.invert()),
-    command!(TABLE "noise" [char('H')] ("", 0) "show or hide what machines do by themselves: loopback, multicast, your own rules" => |app, _| app.toggle_noise()),
+    command!(TABLE "noise" "FILTER" [char('H')] ("", 0) "show or hide what machines do by themselves: loopback, multicast, your own rules; a filter makes a rule of this case"
+        => |app: &mut App, typed: &str| app.noise(typed)),
     command!(TABLE "closer" [char('+')] ("", 0) "timeline and events: the day of the selected row, then its hour, minute, second" => |app, _| app.zoom_time(true)),
     command!(TABLE "wider" [char('-')] ("", 0) "timeline and events: the hour around the minute, and so on to all times" => |app, _| app.zoom_time(false)),
     command!(TABLE "later" [char('}')] ("", 0) "timeline and events: the next day, hour, minute or second that has rows" => |app, _| app.slide_time(true)),

@@ -1,11 +1,9 @@
 //! What the user has set: a folder with `config.toml`, `keymap.toml` and themes. What is wrong in a file is said with its line.
 
 use super::keymap::Keymap;
-use super::panes::filter::{Filter, fields};
-use super::panes::noise::{self, Rule};
+use super::panes::noise::Rule;
 use super::theme::Theme;
-use crate::engine::{Error, catalog};
-use crate::facts::Origin;
+use crate::engine::Error;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
@@ -106,18 +104,9 @@ impl Config {
     }
 }
 
-/// A rule that says what is noise: a filter that some table can be asked with which marks noise.
 fn rule_of(setting: &Setting<'_>, source: &Source) -> Result<Rule, Error> {
     let filter = setting.value.as_str().ok_or_else(|| source.wrong(setting.at, format!("{} wants a filter as text", setting.name)))?;
-    let mut why = "the filter is empty".to_owned();
-    for entry in catalog().iter().filter(|entry| noise::column(entry.table).is_some()) {
-        match Filter::parse(filter, &fields(entry.table, Origin::Windows)) {
-            Ok(parsed) if !parsed.is_empty() => return Ok(Rule { name: setting.name.to_owned(), filter: filter.to_owned() }),
-            Ok(_) => {}
-            Err(wrong) => why = wrong,
-        }
-    }
-    Err(source.wrong(setting.at, format!("{}: {why}", setting.name)))
+    Rule::parse(setting.name, filter).map_err(|why| source.wrong(setting.at, format!("{}: {why}", setting.name)))
 }
 
 fn no_theme(name: &str) -> String {

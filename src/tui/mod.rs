@@ -79,7 +79,7 @@ pub fn run(name: &str, setup: Setup<'_>, open: impl FnOnce(&Watch) -> Result<Ses
     let mut app = App::new(name, Look::new(&capabilities, &config.theme), size);
     (app.writers, app.reporter) = (setup.writers, Some(setup.reporter));
     app.keymap = config.keymap;
-    app.noise = config.noise.into();
+    app.set_noise(config.noise);
     app.set_speed(terminal::speed(setup.slow, |name| std::env::var(name).ok()));
     let opening = Task::start(move |watch| open(watch));
     let inputs = terminal::inputs()?;

@@ -848,9 +848,19 @@ fn a_timeline_shows_where_it_is_dense_and_can_be_looked_into() {
 fn what_the_user_calls_noise_is_hidden_too() {
     use super::panes::noise::Rule;
     let mut desk = Desk::with(110, 24, &UNICODE, &[FINDINGS, "timeline"]);
-    let rule = Rule { name: "shells".into(), filter: "kind=shell_command".into() };
-    desk.app.tables.iter_mut().for_each(|view| view.rules = [rule.clone()].into());
+    desk.app.set_noise(vec![Rule::parse("shells", "kind=shell_command").unwrap()]);
     desk.keys("2 a").shows("31 hidden: 30 loopback, 1 shells").hides("chmod");
+    // Rules of the case come and go by a word, and are there the next time.
+    desk.keys(": noise Space bash_( Enter").shows("31 hidden");
+    desk.keys(": noise Space kind=process_start Enter").shows("1 kind=process_start").shows("noise in this case");
+    let (view, _) = desk.app.close_case();
+    let mut next = Desk::with(110, 24, &UNICODE, &[FINDINGS, "timeline"]);
+    let book = Casebook { notes: Vec::new().into_iter().collect(), trail: Vec::new(), view: Some((view, String::new())) };
+    next.keys("2 a");
+    next.send(Message::Kept(News::Opened { book: Box::new(book), identity: Box::default(), kept: None, begun: true, told: None }));
+    next.draw();
+    next.shows("1 kind=process_start");
+    desk.keys(": noise Space kind=process_start Enter").hides("1 kind=process_start");
 }
 
 // Rows taken along.

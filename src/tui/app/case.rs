@@ -8,6 +8,7 @@ use crate::facts::{Answer, Identity, Record, Rows, Sink, State, Time};
 use crate::tui::panes::arrange::Sort;
 use crate::tui::panes::bytes::{BytesView, Mode};
 use crate::tui::panes::link::{Place, Reads, Where};
+use crate::tui::panes::noise::Rule;
 use crate::tui::panes::process_tree::Order as TreeOrder;
 use crate::tui::panes::table::Seek;
 use crate::tui::text::counted;
@@ -86,6 +87,8 @@ struct View {
     row: Option<Object>,
     tables: Vec<TableConditions>,
     bytes: Option<BytesPlace>,
+    /// Filters that pick noise in this case.
+    noise: Vec<String>,
 }
 
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -170,7 +173,11 @@ impl App {
         for (object, note) in notes {
             self.case.notes.entry(object).or_insert(note);
         }
-        let view = view.filter(|_| !self.case.touched).and_then(|(text, time)| Some((serde_json::from_str(&text).ok()?, time)));
+        let view: Option<(View, String)> = view.and_then(|(text, time)| Some((serde_json::from_str(&text).ok()?, time)));
+        let kept = view.iter().flat_map(|(view, _)| &view.noise).filter_map(|filter| Rule::of_case(filter).ok());
+        let rules = self.noise.iter().cloned().chain(kept).collect();
+        self.set_noise(rules);
+        let view = view.filter(|_| !self.case.touched);
         if let Some((_, time)) = &view {
             back.push(format!("the view of {} UTC", time.get(..16).unwrap_or(time).replace('T', " ")));
         }
@@ -364,6 +371,7 @@ impl App {
             row,
             tables: conditions.collect(),
             bytes,
+            noise: self.noise.iter().filter(|rule| rule.of_case).map(|rule| rule.filter.clone()).collect(),
         }
     }
 

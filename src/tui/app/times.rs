@@ -1,10 +1,42 @@
 //! Looking at a stretch of time, and at or past what machines do by themselves.
 
 use super::App;
+use crate::case::Action;
+use crate::tui::panes::noise::Rule;
 use crate::tui::theme::Role;
+use std::sync::Arc;
 
 impl App {
-    pub fn toggle_noise(&mut self) {
+    /// Shows or hides noise; a filter is made a rule of the case, or taken back if it is one.
+    pub fn noise(&mut self, filter: &str) {
+        if filter.is_empty() {
+            return self.toggle_noise();
+        }
+        let mut rules = self.noise.to_vec();
+        let before = rules.len();
+        rules.retain(|rule| !(rule.of_case && rule.filter == filter));
+        let said = match rules.len() < before {
+            true => format!("no noise any more: {filter}"),
+            false => match Rule::of_case(filter) {
+                Ok(rule) => {
+                    rules.push(rule);
+                    format!("noise in this case: {filter}")
+                }
+                Err(why) => return self.warn(why),
+            },
+        };
+        self.set_noise(rules);
+        self.done(Action::Noted, &said);
+        self.notice = Some((Role::Text, said));
+    }
+
+    pub fn set_noise(&mut self, rules: Vec<Rule>) {
+        self.noise = rules.into();
+        self.tables.iter_mut().for_each(|view| view.rules = Arc::clone(&self.noise));
+        (0..self.tables.len()).for_each(|table| self.arrange(table));
+    }
+
+    fn toggle_noise(&mut self) {
         let table = self.active;
         let Some(view) = self.table() else { return };
         if !view.toggle_noise() {

@@ -1,8 +1,9 @@
 //! Rows that say little: those that their table marks as noise, and those that the user's own rules pick. They are hidden at first and
 //! counted, never dropped.
 
-use super::filter::{Field, Filter};
-use crate::facts::{Cell, Table};
+use super::filter::{Field, Filter, fields};
+use crate::engine::catalog;
+use crate::facts::{Cell, Origin, Table};
 use std::sync::Arc;
 
 /// A name under which rows are counted, and the filter that picks them.
@@ -10,6 +11,27 @@ use std::sync::Arc;
 pub struct Rule {
     pub name: String,
     pub filter: String,
+    /// It belongs to the case of the image, not to the user's settings.
+    pub of_case: bool,
+}
+
+impl Rule {
+    /// A filter that some table can be asked with which marks noise.
+    pub fn parse(name: &str, filter: &str) -> Result<Self, String> {
+        let mut why = "the filter is empty".to_owned();
+        for entry in catalog().iter().filter(|entry| column(entry.table).is_some()) {
+            match Filter::parse(filter, &fields(entry.table, Origin::Windows)) {
+                Ok(parsed) if !parsed.is_empty() => return Ok(Self { name: name.to_owned(), filter: filter.to_owned(), of_case: false }),
+                Ok(_) => {}
+                Err(wrong) => why = wrong,
+            }
+        }
+        Err(why)
+    }
+
+    pub fn of_case(filter: &str) -> Result<Self, String> {
+        Self::parse(filter, filter).map(|rule| Self { of_case: true, ..rule })
+    }
 }
 
 /// What is asked of the rows.
