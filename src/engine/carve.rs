@@ -1,7 +1,7 @@
 //! Programs in memory that no file backs: found by their headers, as long as those say.
 
 use crate::address::{PAGE_SIZE, VirtAddr};
-use crate::facts::{Content, Known, Part, Place, Watch};
+use crate::facts::{Content, Watch};
 use crate::paging::AddressSpace;
 use crate::windows;
 
@@ -69,16 +69,7 @@ fn elf(space: &AddressSpace, base: VirtAddr, rest: u64) -> Option<Content> {
     let (names, number) = (field(sections, word)?, field(sizes + 6, 2)?.saturating_mul(field(sizes + 4, 2)?));
     let sections = if names == 0 { 0 } else { names.saturating_add(number) };
     let size = file.max(sections).max(last.saturating_sub(first));
-    let length = size.min(rest);
-    Some(Content {
-        layout: Known::Value("memory"),
-        size: Known::Value(size),
-        problems: (length < size)
-            .then(|| format!("its headers say {size:#x} bytes, its region ends after {length:#x}"))
-            .into_iter()
-            .collect(),
-        ..Content::new("carved", vec![Part { offset: 0, length, place: Place::Memory(base) }])
-    })
+    Some(Content::carved("memory", base, size, rest))
 }
 
 #[cfg(test)]

@@ -80,12 +80,15 @@ pub fn events(windows: &Windows, scope: Scope, out: &mut Sink<Event>) {
         out.note("no event record was found in memory; --evtx names log files of the machine");
     }
     notes.into_iter().for_each(|note| out.note(note));
-    let about = |event: &Event| match scope {
+    out.extend(events.into_iter().filter(|event| is_about(event, scope)));
+}
+
+fn is_about(event: &Event, scope: Scope) -> bool {
+    match scope {
         Scope::Pid(pid) => event.pid.value() == Some(&pid),
         Scope::Process(process) => event.process_address.value() == Some(&process),
         _ => true,
-    };
-    out.extend(events.into_iter().filter(about));
+    }
 }
 
 pub fn connections(windows: &Windows, scope: Scope, out: &mut Sink<Connection>) {

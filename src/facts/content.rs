@@ -70,6 +70,18 @@ impl Content {
         Self { kind, parts: Parts(parts), ..Self::default() }
     }
 
+    /// A program in one piece, of the size that its headers say, where `rest` bytes are left.
+    pub fn carved(layout: &'static str, base: VirtAddr, size: u64, rest: u64) -> Self {
+        let length = size.min(rest);
+        let cut = (length < size).then(|| format!("its headers say {size:#x} bytes, its region ends after {length:#x}"));
+        Self {
+            layout: Known::Value(layout),
+            size: Known::Value(size),
+            problems: cut.into_iter().collect(),
+            ..Self::new("carved", vec![Part { offset: 0, length, place: Place::Memory(base) }])
+        }
+    }
+
     pub fn parts(&self) -> &[Part] {
         &self.parts.0
     }

@@ -165,8 +165,8 @@ impl Source for OnDisk {
 /// From this length on `pread` is as fast as the map.
 const LARGE: usize = 64 * 1024;
 
-/// What is brought in at the first touch: about what a disk reads at once anyway.
-const GRANULE: u64 = 64 * 1024;
+/// What is brought in at the first touch: walks look here and there, and the system reads ahead by itself.
+const GRANULE: u64 = 16 * 1024;
 
 /// A map of the whole file, touched only where the kernel has said that the bytes can be read.
 struct Map {

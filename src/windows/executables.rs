@@ -178,17 +178,7 @@ pub fn carved(space: &AddressSpace, base: VirtAddr, rest: u64) -> Option<Content
     if !flat {
         return Some(rebuilt(space, Extent::loose(base, rest), false, "carved"));
     }
-    let size = headers.file_size();
-    let length = size.min(rest);
-    Some(Content {
-        layout: Known::Value("file"),
-        size: Known::Value(size),
-        problems: (length < size)
-            .then(|| format!("its headers say {size:#x} bytes, its region ends after {length:#x}"))
-            .into_iter()
-            .collect(),
-        ..Content::new("carved", vec![Part { offset: 0, length, place: Place::Memory(base) }])
-    })
+    Some(Content::carved("file", base, headers.file_size(), rest))
 }
 
 /// An executable as a file, from where it is mapped.

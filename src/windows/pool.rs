@@ -16,7 +16,7 @@ const TAGS: [&[u8; 4]; 20] = [
 pub const PROTECTED: u8 = 0x80;
 /// Blocks begin at multiples of this on x64.
 pub const GRAIN: usize = 16;
-const CHUNK: usize = 1 << 20;
+const CHUNK: usize = 256 << 10;
 static ZEROS: [u8; PAGE_SIZE as usize] = [0; PAGE_SIZE as usize];
 /// With what letter any of the marks begins.
 static LETTERS: [bool; 256] = {

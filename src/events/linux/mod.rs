@@ -193,12 +193,7 @@ pub fn events(linux: &Linux, scope: Scope, out: &mut Sink<Event>) {
         out.note("the page cache holds no journal, no log of a syslog daemon and no logins");
     }
     notes.into_iter().for_each(|note| out.note(note));
-    let about = |event: &Event| match scope {
-        Scope::Pid(pid) => event.pid.value() == Some(&pid),
-        Scope::Process(process) => event.process_address.value() == Some(&process),
-        _ => true,
-    };
-    out.extend(events.into_iter().filter(about));
+    out.extend(events.into_iter().filter(|event| super::is_about(event, scope)));
 }
 
 /// A process object, as far as events tell one from another.
