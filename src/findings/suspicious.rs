@@ -373,7 +373,7 @@ pub(super) mod tests {
         let engine = |image| is_engine(image, 7);
         assert!(!engine("\\Users\\mara\\clr.dll") && engine("/usr/lib/jvm/java-17/lib/server/libjvm.so"));
         assert!(engine("/usr/bin/node") && !engine("/usr/bin/node_exporter") && !engine("/tmp/node"));
-        assert!(engine("/root/.debug/jit/java-jit-1/jit-7.dump") && !engine("/root/.debug/jit/java-jit-1/jit-8.dump"));
+        assert!(engine("/home/mara/.debug/jit/java-jit-1/jit-7.dump") && !engine("/home/mara/.debug/jit/java-jit-1/jit-8.dump"));
     }
 
     #[test]
