@@ -3,7 +3,8 @@
 
 use super::kdbg::Kdbg;
 use super::kernel::Kernel;
-use super::{shared, text, verify};
+use super::objects::{OBJECT_KIND, PROCESS_OBJECT, THREAD_OBJECT};
+use super::{hives, shared, text, verify};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::ReadError;
 use crate::paging::{AddressSpace, FRAME};
@@ -18,11 +19,8 @@ const MOST_EXPORTS: u64 = 1 << 16;
 const MOST_NAME: usize = 128;
 /// Aligned words of the image that look like kernel addresses.
 const MOST_POINTERS: usize = 1 << 20;
-const PROCESS_OBJECT: u64 = 3;
 /// How far into a process object its name is looked for.
 const PROCESS_REACH: usize = 0x1000;
-/// Signature of a hive in memory (_HHIVE.Signature), as debuggers check it.
-const HIVE: u64 = 0xbee0_bee0;
 
 /// What an image told, whatever the layouts are.
 pub struct Discovery {
@@ -95,7 +93,7 @@ impl Discovery {
     fn find_system(&mut self, space: &AddressSpace, kernel: &Kernel, root_at: u64) -> Option<VirtAddr> {
         let is_system = |process: VirtAddr| -> bool {
             let root = space.uint(process.offset(root_at), 8).map(|root| PhysAddr(root & FRAME));
-            let kind = space.uint(process, 1).map(|kind| kind & 0x7f);
+            let kind = space.uint(process, 1).map(|kind| kind & OBJECT_KIND);
             if kind != Ok(PROCESS_OBJECT) || root.is_ok_and(|root| root.0 == 0) {
                 return false;
             }
@@ -177,7 +175,7 @@ impl Discovery {
         let module =
             |first: VirtAddr| -> Result<bool, ReadError> { Ok(verify::module(context, first)?.pointer("DllBase")? == kernel.base) };
         let hive = |first: VirtAddr| -> Result<bool, ReadError> {
-            Ok(context.container("_CMHIVE", "HiveList", first)?.inner("Hive")?.uint("Signature")? == HIVE)
+            Ok(context.container("_CMHIVE", "HiveList", first)?.inner("Hive")?.uint("Signature")? == hives::SIGNATURE)
         };
         let (mut modules, mut hives) = (None, None);
         for (at, first) in &self.pointers {
@@ -218,7 +216,7 @@ impl Discovery {
         let processor = |block: VirtAddr| -> Result<bool, ReadError> {
             let processor = context.object("_KPRCB", block)?;
             let thread = context.object("_KTHREAD", processor.pointer("CurrentThread")?)?;
-            Ok(processor.uint("Number")? == 0 && thread.inner("Header")?.uint("Type")? & 0x7f == 6)
+            Ok(processor.uint("Number")? == 0 && thread.inner("Header")?.uint("Type")? & OBJECT_KIND == THREAD_OBJECT)
         };
         let type_name = |kind: VirtAddr| -> Result<String, ReadError> {
             let name = context.object("_OBJECT_TYPE", kind)?.inner("Name")?;

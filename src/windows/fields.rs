@@ -2,6 +2,7 @@
 //! processes at once. What lies between two found fields that moved alike is taken to have moved with them; the rest is given up.
 
 use super::kernel::Kernel;
+use super::objects::{OBJECT_KIND, THREAD_OBJECT};
 use super::{USER_END, fast_ref, shared, text};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::facts::ReadError;
@@ -15,8 +16,6 @@ const THREAD_REACH: usize = 0xa00;
 const SAMPLE: usize = 40;
 const MOST_LIST: usize = 1 << 14;
 const MOST_VADS: u64 = 1 << 16;
-/// _KOBJECTS of wdm.h.
-const THREAD_OBJECT: u64 = 6;
 /// IO_TYPE_FILE of wdm.h.
 const FILE_OBJECT: u64 = 5;
 const NAME: &[u8] = b"System\0";
@@ -259,7 +258,7 @@ impl Search<'_> {
         let entry =
             |process: &Specimen| Some(VirtAddr(process.word(head))).filter(|entry| entry.is_kernel() && *entry != process.at.offset(head));
         let starts = |entry: VirtAddr, back: u64| {
-            context.space.uint(VirtAddr(entry.0.wrapping_sub(back)), 1).is_ok_and(|kind| kind & 0x7f == THREAD_OBJECT)
+            context.space.uint(VirtAddr(entry.0.wrapping_sub(back)), 1).is_ok_and(|kind| kind & OBJECT_KIND == THREAD_OBJECT)
         };
         let entries: Vec<_> = self.processes.iter().filter_map(|process| Some((process, entry(process)?))).collect();
         if entries.len() < 2 {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// _HHIVE.Signature.
-const SIGNATURE: u64 = 0xbee0_bee0;
+pub(super) const SIGNATURE: u64 = 0xbee0_bee0;
 /// _HBASE_BLOCK.Signature: `regf`.
 const BASE_SIGNATURE: u64 = 0x6667_6572;
 const TAG: &[u8; 4] = b"CM10";

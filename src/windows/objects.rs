@@ -23,6 +23,8 @@ const NAME_INFO: u64 = 0x02;
 pub const MUTANT_OBJECT: u64 = 2;
 pub const PROCESS_OBJECT: u64 = 3;
 pub const THREAD_OBJECT: u64 = 6;
+/// The highest bit of _DISPATCHER_HEADER.Type is a lock.
+pub const OBJECT_KIND: u64 = 0x7f;
 /// What stands for directories and devices whose names cannot be read.
 pub const UNREAD: &str = "??";
 /// A type index is a byte.

@@ -2,6 +2,7 @@
 
 use super::kdbg::Kdbg;
 use super::kernel::Kernel;
+use super::objects::{OBJECT_KIND, PROCESS_OBJECT, THREAD_OBJECT};
 use super::{USER_END, fast_ref, objects, shared, text};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Check, ReadError, Time};
@@ -20,9 +21,6 @@ const MOST_VADS: usize = 1 << 16;
 const MOST_MODULES: usize = 1 << 12;
 /// Of the processes that can be checked, so many in a hundred must pass: some end, some lie.
 const ENOUGH: usize = 80;
-/// _KOBJECTS of wdm.h.
-const PROCESS_OBJECT: u64 = 3;
-const THREAD_OBJECT: u64 = 6;
 const SYSTEM_PID: u64 = 4;
 
 /// How a check came out.
@@ -257,7 +255,7 @@ const PROCESS_CHECKS: &[(&str, usize, ProcessCheck)] = &[
     ("process IDs are multiples of 4", SAMPLE, |_, process| Ok(Some(process.pid.is_multiple_of(4) && (1..1 << 31).contains(&process.pid)))),
     ("parents' process IDs fit", SAMPLE, parent),
     ("objects are dispatcher objects of processes", SAMPLE, |_, process| {
-        Ok(Some(process.object.inner("Pcb")?.inner("Header")?.uint("Type")? & 0x7f == PROCESS_OBJECT))
+        Ok(Some(process.object.inner("Pcb")?.inner("Header")?.uint("Type")? & OBJECT_KIND == PROCESS_OBJECT))
     }),
     ("creation times lie before the capture", SAMPLE, |scene, process| {
         let created = process.object.uint("CreateTime")?;
@@ -320,7 +318,8 @@ const PROCESS_CHECKS: &[(&str, usize, ProcessCheck)] = &[
         }
         let thread = scene.context.container("_ETHREAD", "ThreadListEntry", first)?;
         let kernel = thread.inner("Tcb")?;
-        let owner = kernel.pointer("Process")? == process.object.address && kernel.inner("Header")?.uint("Type")? & 0x7f == THREAD_OBJECT;
+        let owner =
+            kernel.pointer("Process")? == process.object.address && kernel.inner("Header")?.uint("Type")? & OBJECT_KIND == THREAD_OBJECT;
         Ok(Some(owner && thread.inner("Cid")?.uint("UniqueProcess")? == process.pid))
     }),
     ("scheduler's thread lists agree", SAMPLE, |scene, process| {
@@ -536,7 +535,7 @@ const MACHINE_CHECKS: &[(&str, MachineCheck)] = &[
         let thread = context.object("_KPRCB", block)?.pointer("CurrentThread")?;
         let kind = context.object("_KTHREAD", thread)?.inner("Header")?.uint("Type")?;
         let detail = format!("processor {block}, thread {thread}");
-        Ok(if kind & 0x7f == THREAD_OBJECT { Outcome::Holds(detail) } else { Outcome::Fails(detail) })
+        Ok(if kind & OBJECT_KIND == THREAD_OBJECT { Outcome::Holds(detail) } else { Outcome::Fails(detail) })
     }),
     ("frame database knows System's page table", |scene, system| {
         let context = scene.context;
