@@ -5,6 +5,7 @@ use crate::address::VirtAddr;
 use std::any::Any;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -164,6 +165,45 @@ impl<T> Kept<T> {
     }
 }
 
+/// A search that begins before anyone asks for what it finds. Dropping it ends it.
+#[derive(Debug)]
+pub struct Begun<T> {
+    watch: Arc<Watch>,
+    found: Mutex<Option<Receiver<T>>>,
+}
+
+impl<T: Send + 'static> Begun<T> {
+    pub fn start(search: impl FnOnce(&Watch) -> T + Send + 'static) -> Self {
+        let watch = Arc::<Watch>::default();
+        let (told, found) = channel();
+        let inside = Arc::clone(&watch);
+        std::thread::spawn(move || told.send(search(&inside)));
+        Self { watch, found: Mutex::new(Some(found)) }
+    }
+    /// What it found, for the first who asks; None for the others. Who is cancelled while he waits ends the search.
+    pub fn take(&self, watch: &Watch) -> Option<T> {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        loop {
+            match found.recv_timeout(WAIT) {
+                Err(RecvTimeoutError::Timeout) => {
+                    let (done, total) = self.watch.reading();
+                    watch.progress(done, total);
+                    if watch.cancelled() {
+                        self.watch.cancel();
+                    }
+                }
+                found => return found.ok(),
+            }
+        }
+    }
+}
+
+impl<T> Drop for Begun<T> {
+    fn drop(&mut self) {
+        self.watch.cancel();
+    }
+}
+
 /// Where a walker puts its rows. Rows are published in batches, so that the screen fills while the walk goes on.
 pub struct Sink<T> {
     batch: Vec<T>,
@@ -174,6 +214,7 @@ pub struct Sink<T> {
     watch: Arc<Watch>,
 }
 
+const WAIT: Duration = Duration::from_millis(10);
 const BATCH_ROWS: usize = 1000;
 const BATCH_TIME: Duration = Duration::from_millis(50);
 
