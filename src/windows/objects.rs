@@ -1,10 +1,11 @@
 //! Kernel objects: the header before each, its type and its name, and objects found by the tag of their pool block.
 
-use super::pool::PROTECTED;
+use super::pool::{Block, PROTECTED};
 use super::{Windows, lists, text};
 use crate::address::VirtAddr;
 use crate::facts::{ReadError, Watch};
 use crate::symbols::{Context, Object};
+use rayon::prelude::*;
 use std::collections::HashMap;
 
 /// The optional headers before an _OBJECT_HEADER, nearest first, with their bits in InfoMask (Windows Internals; the kernel keeps the
@@ -235,9 +236,8 @@ impl Windows {
         let (header, pool) = (self.profile.layout("_OBJECT_HEADER")?, u64::from(self.profile.layout("_POOL_HEADER")?.size));
         let body = header.offset("Body")?;
         let most = self.most_optional()?;
-        let mut found = Vec::new();
-        for block in pools.with_tag(tag) {
-            let Some(start) = block.address.map(|address| address.offset(pool)) else { continue };
+        let inside = |block: &Block| {
+            let start = block.address?.offset(pool);
             let fits = |skip: &u64| -> Result<bool, ReadError> {
                 if u64::from(block.size) <= pool + skip + body {
                     return Ok(false);
@@ -246,10 +246,10 @@ impl Windows {
                 Ok(self.optional_size(header.uint("InfoMask")?)? == *skip && self.type_name(&header)? == kind)
             };
             // From the far end: zeros in an optional header may look like a header without any.
-            if let Some(skip) = (0..=most / 16).rev().map(|grains| grains * 16).find(|skip| fits(skip).unwrap_or(false)) {
-                found.push(start.offset(skip + body));
-            }
-        }
+            let skip = (0..=most / 16).rev().map(|grains| grains * 16).find(|skip| fits(skip).unwrap_or(false))?;
+            Some(start.offset(skip + body))
+        };
+        let mut found: Vec<_> = pools.with_tag(tag).par_iter().filter_map(inside).collect();
         found.sort();
         found.dedup();
         Ok(found)

@@ -5,6 +5,7 @@ use super::{Windows, lists};
 use crate::address::VirtAddr;
 use crate::facts::{self, Known, Process, ProcessState, ReadError, Scope, Sink, Time, TreeProcess, Watch};
 use crate::symbols::{Context, Object};
+use rayon::prelude::*;
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -93,11 +94,14 @@ impl Windows {
                 Err(why) => roster.notes.push(format!("the pools were not searched for processes: {why}")),
             }
             match self.objects_by_tag(b"Thre", "Thread", watch) {
-                Ok(threads) => threads.iter().filter_map(|thread| self.owner(*thread)).for_each(|address| mark(address, THREAD)),
+                Ok(threads) => {
+                    let owners: Vec<_> = threads.par_iter().filter_map(|thread| self.owner(*thread)).collect();
+                    owners.into_iter().for_each(|address| mark(address, THREAD));
+                }
                 Err(why) => roster.notes.push(format!("the pools were not searched for threads: {why}")),
             }
         }
-        roster.members = found.into_iter().filter_map(|(address, found_by)| self.member(self.context(), address, found_by)).collect();
+        roster.members = found.into_par_iter().filter_map(|(address, found_by)| self.member(self.context(), address, found_by)).collect();
         let members: HashSet<_> = roster.members.iter().map(|member| member.address).collect();
         let torn = listed.iter().filter(|address| !members.contains(address)).count();
         if torn > 0 {
@@ -354,11 +358,10 @@ fn thread_count(count: u64) -> Result<u32, ReadError> {
 pub fn processes(windows: &Windows, scope: Scope, out: &mut Sink<Process>) {
     let roster = windows.roster(out.watch());
     roster.notes.iter().for_each(|note| out.note(note.clone()));
-    for member in roster.members.iter().filter(|member| scope.admits(member.pid, member.address)) {
-        if out.cancelled() {
-            return;
-        }
-        match windows.process(member) {
+    let members = roster.members.par_iter().filter(|member| scope.admits(member.pid, member.address));
+    let rows: Vec<_> = members.take_any_while(|_| !out.watch().cancelled()).map(|member| (member, windows.process(member))).collect();
+    for (member, row) in rows {
+        match row {
             Ok(process) => out.push(process),
             Err(why) => out.note(format!("{} {}: {why}", member.name, member.pid)),
         }
@@ -377,7 +380,7 @@ pub fn pstree(windows: &Windows, scope: Scope, out: &mut Sink<TreeProcess>) {
 }
 
 fn tree(windows: &Windows, roster: &Roster, scope: Scope, out: &mut Sink<TreeProcess>) {
-    let processes: Vec<Process> = roster.members.iter().filter_map(|member| windows.process(member).ok()).collect();
+    let processes: Vec<Process> = roster.members.par_iter().filter_map(|member| windows.process(member).ok()).collect();
     let mut by_pid: HashMap<u32, Vec<usize>> = HashMap::new();
     for (index, process) in processes.iter().enumerate() {
         by_pid.entry(process.pid).or_default().push(index);
