@@ -5,7 +5,7 @@ use crate::address::VirtAddr;
 use std::any::Any;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 /// What a query is about.
@@ -61,12 +61,22 @@ pub trait Rows: Send + Sync {
 /// A partial answer that is still growing.
 pub trait Feed: Send + Sync {
     fn snapshot(&self) -> Arc<dyn Rows>;
+    /// The same for one who waits no longer for the rest, though others may.
+    fn cancelled(&self) -> Arc<dyn Rows>;
 }
 
 impl<T: Record + Clone> Feed for Mutex<Answer<T>> {
     fn snapshot(&self) -> Arc<dyn Rows> {
         Arc::new(self.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
+    fn cancelled(&self) -> Arc<dyn Rows> {
+        Arc::new(Answer { state: State::Cancelled, ..self.lock().unwrap_or_else(PoisonError::into_inner).clone() })
+    }
+}
+
+/// Where what is made of tables gets their rows: each table is worked out once for all who ask.
+pub trait Tables {
+    fn table<T: Record + Clone>(&self, scope: Scope, watch: &Arc<Watch>) -> Result<Answer<T>, String>;
 }
 
 /// The rows found so far, in chunks that are shared and never change.
@@ -137,30 +147,45 @@ impl Watch {
     }
 }
 
-/// What a search found, for all who ask after it. What a cancelled one found is handed out, but not kept.
+/// What a search found, for all who ask after it: one searches, the others wait. What a cancelled one found is handed out, but not kept.
 #[derive(Debug)]
-pub struct Kept<T>(OnceLock<Arc<T>>);
+pub struct Kept<T> {
+    found: OnceLock<Arc<T>>,
+    search: Mutex<()>,
+}
 
 impl<T> Default for Kept<T> {
     fn default() -> Self {
-        Self(OnceLock::new())
+        Self { found: OnceLock::new(), search: Mutex::default() }
     }
 }
 
 impl<T> Kept<T> {
     pub fn get(&self) -> Option<&T> {
-        self.0.get().map(|known| &**known)
+        self.found.get().map(|known| &**known)
     }
     pub fn or_search(&self, watch: &Watch, search: impl FnOnce() -> T) -> Arc<T> {
         let Ok(found) = self.or_try(watch, || Ok::<_, Infallible>(search()));
         found
     }
     pub fn or_try<E>(&self, watch: &Watch, search: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
-        if let Some(known) = self.0.get() {
-            return Ok(Arc::clone(known));
-        }
+        let turn = loop {
+            let turn = self.search.try_lock();
+            if let Some(known) = self.found.get() {
+                return Ok(Arc::clone(known));
+            }
+            match turn {
+                Ok(turn) => break Some(turn),
+                Err(TryLockError::Poisoned(turn)) => break Some(turn.into_inner()),
+                // Of its own search there will be little.
+                Err(TryLockError::WouldBlock) if watch.cancelled() => break None,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(TURN),
+            }
+        };
         let found = Arc::new(search()?);
-        Ok(if watch.cancelled() { found } else { Arc::clone(self.0.get_or_init(|| found)) })
+        let kept = if watch.cancelled() { found } else { Arc::clone(self.found.get_or_init(|| found)) };
+        drop(turn);
+        Ok(kept)
     }
 }
 
@@ -176,6 +201,8 @@ pub struct Sink<T> {
 
 const BATCH_ROWS: usize = 1000;
 const BATCH_TIME: Duration = Duration::from_millis(50);
+/// How often one who waits for another's search looks after it.
+const TURN: Duration = Duration::from_millis(1);
 
 impl<T> Sink<T> {
     pub fn new(watch: Arc<Watch>) -> Self {

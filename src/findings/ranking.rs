@@ -2,17 +2,15 @@
 
 use super::case::Case;
 use super::processes::{Suspect, is_offline, is_shell, is_system, judge, judge_linux, judge_windows, program};
-use super::{rules, suspicious};
+use super::rules;
 use crate::address::VirtAddr;
 use crate::facts::drivers::{Callback, DriverFunction, SystemService};
 use crate::facts::linux::{BpfProgram, LogRecord, OpenFile, ShellHistory, SystemCall};
 use crate::facts::windows::{Handle, Privilege, Sid};
 use crate::facts::{
-    Answer, Finding, Known, Module, Process, Record, Reference, Rows, Scope, Sink, Socket, State, Subject, Suspicious, Table, ToCell,
-    Variable,
+    Answer, Finding, Known, Module, Process, Record, Reference, Rows, Scope, Sink, Socket, State, Subject, Suspicious, Table, Tables,
+    ToCell, Variable,
 };
-use crate::linux::{self, Linux};
-use crate::windows::{self, Windows};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -48,69 +46,71 @@ const COMMANDS: &[&[&str]] = &[
 /// What the kernel logs of modules that it does not know.
 const UNSIGNED: [&str; 2] = ["module verification failed", "loading out-of-tree module taints kernel"];
 
-pub fn of_windows(windows: &Windows, scope: Scope, out: &mut Sink<Finding>) {
-    let processes = rows::<Process>(out, |sink| windows::processes(windows, Scope::Machine, sink));
-    let sids = rows::<Sid>(out, |sink| windows::sids(windows, Scope::Machine, sink));
-    let users: HashMap<u32, &str> = sids.iter().filter(|sid| sid.role == "user").map(|sid| (sid.pid, sid.sid.as_str())).collect();
-    let sockets = rows::<Socket>(out, |sink| windows::sockets(windows, Scope::Machine, sink));
-    let privileges = rows::<Privilege>(out, |sink| windows::privileges(windows, Scope::Machine, sink));
+pub fn of_windows(tables: &impl Tables, processes: &Answer<Process>, scope: Scope, out: &mut Sink<Finding>) {
+    doubt(processes, out);
+    let sids = ask::<Sid>(tables, Scope::Machine, out);
+    let users: HashMap<u32, &str> =
+        sids.iter().flat_map(Answer::iter).filter(|sid| sid.role == "user").map(|sid| (sid.pid, sid.sid.as_str())).collect();
+    let sockets = ask::<Socket>(tables, Scope::Machine, out);
+    let privileges = ask::<Privilege>(tables, Scope::Machine, out);
     let sockets = by_pid(&sockets, |socket| socket.pid.value().copied());
     let privileges = by_pid(&privileges, |held| Some(held.pid));
     let user = |process: &Process| users.get(&process.pid).copied();
 
-    let mut list = List::new(scope, &processes);
+    let mut list = List::new(scope, processes);
     for process in processes.iter() {
-        let parent = parent(&processes, process);
+        let parent = parent(processes, process);
         let suspect = Suspect { process, parent, user: user(process), parent_user: parent.and_then(user) };
         let case = windows_case(&suspect, own(&privileges, process));
         list.process(process, case, own(&sockets, process));
     }
-    let handles = rows::<Handle>(out, |sink| windows::handles(windows, Scope::Machine, sink));
-    list.handles(&handles, &processes, user);
-    list.regions(&rows(out, |sink| suspicious::of_windows(windows, scope, sink)));
-    list.modules(&rows(out, |sink| windows::modules(windows, Scope::Machine, sink)));
-    list.callbacks(&rows(out, |sink| windows::callbacks(windows, Scope::Machine, sink)));
-    for row in rows::<DriverFunction>(out, |sink| windows::driver_functions(windows, Scope::Machine, sink)).iter() {
-        if row.place != "own" && list.strange(&row.module) {
+    each(tables, Scope::Machine, out, |handles| list.handles(handles, processes, user));
+    each(tables, scope, out, |regions| list.regions(regions));
+    each(tables, Scope::Machine, out, |modules| list.modules(modules));
+    each(tables, Scope::Machine, out, |callbacks| list.callbacks(callbacks));
+    each(tables, Scope::Machine, out, |functions: &Answer<DriverFunction>| {
+        for row in functions.iter().filter(|row| row.place != "own" && list.strange(&row.module)).collect::<Vec<_>>() {
             let what = format!("{} of {}", row.function, row.driver.cell());
             list.hook(what, row.address, &row.module, &DriverFunction::TABLE, row.driver_address);
         }
-    }
-    for row in rows::<SystemService>(out, |sink| windows::ssdt(windows, Scope::Machine, sink)).iter() {
-        if list.strange(&row.module) {
+    });
+    each(tables, Scope::Machine, out, |services: &Answer<SystemService>| {
+        for row in services.iter().filter(|row| list.strange(&row.module)).collect::<Vec<_>>() {
             let what = format!("system call {:#x} of {}", row.number.0, row.table);
             list.hook(what, row.function, &row.module, &SystemService::TABLE, row.address);
         }
-    }
+    });
     list.publish(out);
 }
 
-pub fn of_linux(linux: &Linux, scope: Scope, out: &mut Sink<Finding>) {
-    let processes = rows::<Process>(out, |sink| linux::processes(linux, Scope::Machine, sink));
-    let sockets = rows::<Socket>(out, |sink| linux::sockets(linux, Scope::Machine, sink));
-    let files = rows::<OpenFile>(out, |sink| linux::open_files(linux, Scope::Machine, sink));
-    let variables = rows::<Variable>(out, |sink| linux::environment(linux, Scope::Machine, sink));
+pub fn of_linux(tables: &impl Tables, processes: &Answer<Process>, scope: Scope, out: &mut Sink<Finding>) {
+    doubt(processes, out);
+    let sockets = ask::<Socket>(tables, Scope::Machine, out);
+    let files = ask::<OpenFile>(tables, Scope::Machine, out);
+    let variables = ask::<Variable>(tables, Scope::Machine, out);
     let sockets = by_pid(&sockets, |socket| socket.pid.value().copied());
     let files = by_pid(&files, |file| Some(file.pid));
     let variables = by_pid(&variables, |variable| Some(variable.pid));
 
-    let mut list = List::new(scope, &processes);
+    let mut list = List::new(scope, processes);
     for process in processes.iter() {
-        let suspect = Suspect { process, parent: parent(&processes, process), user: None, parent_user: None };
+        let suspect = Suspect { process, parent: parent(processes, process), user: None, parent_user: None };
         let case = linux_case(&suspect, own(&variables, process), own(&files, process), own(&sockets, process));
         list.process(process, case, own(&sockets, process));
     }
-    list.regions(&rows(out, |sink| suspicious::of_linux(linux, scope, sink)));
-    list.modules(&rows(out, |sink| linux::modules(linux, Scope::Machine, sink)));
-    for row in rows::<SystemCall>(out, |sink| linux::syscall_table(linux, Scope::Machine, sink)).iter() {
-        if let ("hooked", Some(function)) = (row.state, row.function.value()) {
-            list.hook(format!("system call {} of {}", row.index, row.table), *function, &row.module, &SystemCall::TABLE, row.address);
+    each(tables, scope, out, |regions| list.regions(regions));
+    each(tables, Scope::Machine, out, |modules| list.modules(modules));
+    each(tables, Scope::Machine, out, |calls: &Answer<SystemCall>| {
+        for row in calls.iter() {
+            if let ("hooked", Some(function)) = (row.state, row.function.value()) {
+                list.hook(format!("system call {} of {}", row.index, row.table), *function, &row.module, &SystemCall::TABLE, row.address);
+            }
         }
-    }
-    list.callbacks(&rows(out, |sink| linux::callbacks(linux, Scope::Machine, sink)));
-    list.programs(&rows(out, |sink| linux::bpf_programs(linux, Scope::Machine, sink)));
-    list.commands(&rows(out, |sink| linux::shell_history(linux, scope, sink)));
-    list.log(&rows(out, |sink| linux::kernel_log(linux, Scope::Machine, sink)));
+    });
+    each(tables, Scope::Machine, out, |callbacks| list.callbacks(callbacks));
+    each(tables, Scope::Machine, out, |programs| list.programs(programs));
+    each(tables, scope, out, |history| list.commands(history));
+    each(tables, Scope::Machine, out, |log| list.log(log));
     list.publish(out);
 }
 
@@ -146,21 +146,41 @@ pub(super) fn linux_case(suspect: &Suspect<'_>, variables: &[&Variable], files: 
     case
 }
 
-/// The rows of a table. What was wrong with them is said once more here: a finding may be missing for it.
-fn rows<T: Record + Clone>(out: &mut Sink<Finding>, walk: impl FnOnce(&mut Sink<T>)) -> Arc<Answer<T>> {
-    let mut sink = out.beside();
-    walk(&mut sink);
-    let rows = sink.finish();
+/// The rows of a table; None where there are none to be had. What was wrong with them is said once more here: a finding may be missing
+/// for it.
+fn ask<T: Record + Clone>(tables: &impl Tables, scope: Scope, out: &mut Sink<Finding>) -> Option<Answer<T>> {
+    if out.cancelled() {
+        return None;
+    }
+    match tables.table::<T>(scope, &Arc::clone(out.watch())) {
+        Ok(rows) => {
+            doubt(&rows, out);
+            Some(rows)
+        }
+        Err(why) => {
+            out.note(format!("{} is missing, so findings may be missing: {why}", T::TABLE.name));
+            None
+        }
+    }
+}
+
+fn each<T: Record + Clone>(tables: &impl Tables, scope: Scope, out: &mut Sink<Finding>, judge: impl FnOnce(&Answer<T>)) {
+    if let Some(rows) = ask(tables, scope, out) {
+        judge(&rows);
+    }
+}
+
+fn doubt<T: Record>(rows: &Answer<T>, out: &mut Sink<Finding>) {
     if rows.state() == State::Cut {
         out.note(format!("{} could not be read to the end, so findings may be missing", T::TABLE.name));
     }
-    rows
 }
 
 /// Rows by process ID, so that each process finds its own at once.
-fn by_pid<T: Record>(rows: &Answer<T>, pid: impl Fn(&T) -> Option<u32>) -> HashMap<u32, Vec<&T>> {
+fn by_pid<T: Record>(rows: &Option<Answer<T>>, pid: impl Fn(&T) -> Option<u32>) -> HashMap<u32, Vec<&T>> {
     let mut of: HashMap<u32, Vec<&T>> = HashMap::new();
-    rows.iter().filter_map(|row| Some((pid(row)?, row))).for_each(|(pid, row)| of.entry(pid).or_default().push(row));
+    let rows = rows.iter().flat_map(Answer::iter);
+    rows.filter_map(|row| Some((pid(row)?, row))).for_each(|(pid, row)| of.entry(pid).or_default().push(row));
     of
 }
 
