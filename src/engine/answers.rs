@@ -101,8 +101,8 @@ mod tests {
     use super::*;
     use crate::facts::{Process, Sink};
     use std::convert::Infallible;
-    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     const QUESTION: Question = ("processes", Scope::Machine);
 

@@ -33,6 +33,8 @@ pub struct Exhibit {
     pub entrances: Vec<Entrance>,
     /// Files that the process has mapped as code.
     pub images: Arc<[String]>,
+    /// A list for profilers that tells of functions in it, and how many.
+    pub listed: Option<(String, usize)>,
 }
 
 /// What stands behind a region.
@@ -61,6 +63,8 @@ pub enum Way {
     Apc,
     Import,
     Detour,
+    /// A thread is there, or returns there.
+    Thread,
 }
 
 /// A place where code differs from the file it came from.

@@ -1,9 +1,8 @@
 //! Executable regions with what is needed to judge them: content of private ones, differences of mapped ones from their files.
 
-use super::Linux;
 use super::maps::{self, Mapping};
-use super::path;
 use super::tasks::Task;
+use super::{Linux, entrances, path};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Behind, Change, Exhibit, Known, Protection, ReadError, Record, Scope, Sink};
 use crate::paging::{AddressSpace, Leaf};
@@ -41,6 +40,7 @@ fn of_task<T: Record>(
     let code = mappings.iter().filter(|mapping| mapping.protection.execute).filter_map(|mapping| mapping.file.as_ref());
     let images: Arc<[String]> = code.filter_map(|file| path::of_file(file).ok()).map(path::FilePath::shown).collect();
     let runs = mm.follow("exe_file")?.and_then(|file| path::of_file(&file).ok()).map(|path| Arc::from(path.shown()));
+    let mut exhibits = Vec::new();
     for mapping in mappings.iter().filter(|mapping| !linux.is_special(mapping)) {
         if out.cancelled() {
             return Ok(());
@@ -48,9 +48,23 @@ fn of_task<T: Record>(
         let (_, rights) = space.resident(mapping.start, mapping.end);
         if mapping.protection.execute || rights.is_some_and(|rights| rights.execute) {
             let exhibit = linux.exhibit(task, &space, mapping, rights, program);
-            show(Exhibit { images: Arc::clone(&images), program: runs.clone(), ..exhibit }, out);
+            exhibits.push(Exhibit { images: Arc::clone(&images), program: runs.clone(), ..exhibit });
         }
     }
+    let range = |exhibit: &Exhibit| exhibit.start..exhibit.end.offset(1);
+    let private = |exhibit: &&mut Exhibit| exhibit.behind == Behind::Nothing && !exhibit.content.is_empty();
+    let regions: Vec<_> = exhibits.iter_mut().filter(private).map(|exhibit| range(exhibit)).collect();
+    if !regions.is_empty() {
+        let ways = entrances::of_task(task, &space, &regions);
+        let lists = linux.perf_maps(out.watch());
+        for exhibit in exhibits.iter_mut().filter(private) {
+            let region = range(exhibit);
+            exhibit.entrances = ways.iter().filter(|way| region.contains(&way.to)).cloned().collect();
+            let lists = lists.iter().map(|list| (list.path.clone(), list.within(&region)));
+            exhibit.listed = lists.filter(|(_, functions)| *functions > 0).max_by_key(|(_, functions)| *functions);
+        }
+    }
+    exhibits.into_iter().for_each(|exhibit| show(exhibit, out));
     Ok(())
 }
 
