@@ -310,3 +310,31 @@ impl<T> Sink<T> {
         change(&mut self.feed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    #[test]
+    fn one_searches_while_others_wait_or_give_up() {
+        let (kept, searching) = (Kept::default(), Barrier::new(2));
+        let (watch, cancelled) = (Watch::default(), Watch::default());
+        cancelled.cancel();
+        std::thread::scope(|threads| {
+            let first = threads.spawn(|| {
+                kept.or_search(&watch, || {
+                    searching.wait();
+                    searching.wait();
+                    1
+                })
+            });
+            searching.wait();
+            assert_eq!(*kept.or_search(&cancelled, || 0), 0, "who gave up does not wait");
+            let second = threads.spawn(|| kept.or_search(&watch, || 2));
+            searching.wait();
+            assert_eq!((*first.join().unwrap(), *second.join().unwrap()), (1, 1));
+        });
+    }
+}

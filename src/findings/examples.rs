@@ -233,6 +233,7 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::writable_code, mapped(|it| it.protection.write = true), mapped(|_| ())),
         (&rules::rewritten_code, mapped(|it| it.changes.push(change)), mapped(|it| it.copies.push(START))),
         (&rules::private_code_pages, mapped(|it| it.copies.push(START)), mapped(|_| ())),
+        (&rules::probed, mapped(|it| it.probed.push(START)), mapped(|it| it.copies.push(START))),
         (&rules::thread_start, private(|it| it.threads.push((9, START))), private(|_| ())),
         (&rules::queued_call, way(Way::Apc), way(Way::Import)),
         (&rules::import_hook, way(Way::Import), way(Way::Detour)),

@@ -34,6 +34,7 @@ rules! {
     writable_code 35 ["T1055"] "code of a file mapped writable and executable at once", "see who wrote to it";
     rewritten_code 35 ["T1574"] "code that differs from the file's", "follow the first changed instruction; a jump leads to the hook";
     private_code_pages 30 ["T1055"] "code pages of the process's own, though a file backs them", "compare them with the file";
+    probed 5 "breakpoints in code that the kernel itself keeps (uprobes)", "see who set them: tools that trace do, and so may an intruder's";
     thread_start 25 ["T1055"] "a thread began in it", "look at the thread's stack and at what the code calls";
     thread_inside 25 ["T1055"] "a thread is in it or returns to it", "disassemble it there; look at what the thread waits for";
     queued_call 30 ["T1055.004"] "a call queued to a thread (APC) leads into it", "see which process queued it; disassemble it where the call leads";

@@ -320,6 +320,9 @@ fn judge_file(exhibit: &Exhibit, case: &mut Case) {
             format!("{count} of its pages are private copies, the first at {at}: something wrote to the code"),
         );
     }
+    if let Some(at) = exhibit.probed.first() {
+        case.add(&rules::probed, format!("{} of its pages differ from the file by them alone, the first at {at}", exhibit.probed.len()));
+    }
 }
 
 #[cfg(test)]

@@ -125,6 +125,7 @@ impl Linux {
             roster: Kept::default(),
             module_code: Kept::default(),
             perf_maps: Kept::default(),
+            uprobes: Kept::default(),
         })
     }
 }

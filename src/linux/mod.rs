@@ -27,6 +27,7 @@ mod shell_history;
 mod sockets;
 mod syscalls;
 mod tasks;
+mod uprobes;
 mod xarray;
 
 pub use bpf::bpf_programs;
@@ -72,6 +73,7 @@ pub struct Linux {
     roster: Kept<Roster>,
     module_code: Kept<code::Modules>,
     perf_maps: Kept<Vec<perf_maps::PerfMap>>,
+    uprobes: Kept<uprobes::Probes>,
 }
 
 impl Linux {
