@@ -6,7 +6,7 @@ use crate::facts::{
     Cell, Holds, Landmark, Library, Located, Module, Origin, Process, Record, Region, Rows, Scope, Structure, ToCell, Watch,
 };
 use crate::symbols::Profile;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// Rows of an answer in which an object is looked for.
 const MOST_ROWS: usize = 200_000;
@@ -68,10 +68,7 @@ impl Session {
 
     /// The object around an address, of those that the answers at hand tell of, and its field there.
     fn object_at(&self, at: VirtAddr) -> Option<String> {
-        let answers: Vec<Arc<dyn Rows>> = {
-            let answers = self.0.answers.lock().unwrap_or_else(PoisonError::into_inner);
-            answers.values().cloned().collect()
-        };
+        let answers = self.0.answers.all();
         let os = self.info().os;
         // The nearest: a structure may be declared larger than what is allocated for it, and reach into the next.
         let mut nearest: Option<(u64, &Arc<dyn Rows>, usize)> = None;

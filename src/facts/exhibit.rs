@@ -26,6 +26,8 @@ pub struct Exhibit {
     /// Code pages that are the process's own copies though a file backs them, and the first at which one differs from the file.
     pub copies: Vec<VirtAddr>,
     pub changes: Vec<Change>,
+    /// Such pages that differ from the file in nothing but breakpoints of the kernel's own.
+    pub probed: Vec<VirtAddr>,
     pub head: Known<Vec<u8>>,
     /// Threads that began in it, by ID and address, as far as the system keeps that.
     pub threads: Vec<(u32, VirtAddr)>,
@@ -33,6 +35,8 @@ pub struct Exhibit {
     pub entrances: Vec<Entrance>,
     /// Files that the process has mapped as code.
     pub images: Arc<[String]>,
+    /// A list for profilers that tells of functions in it, and how many.
+    pub listed: Option<(String, usize)>,
 }
 
 /// What stands behind a region.
@@ -61,6 +65,8 @@ pub enum Way {
     Apc,
     Import,
     Detour,
+    /// A thread is there, or returns there.
+    Thread,
 }
 
 /// A place where code differs from the file it came from.

@@ -66,6 +66,7 @@ words! {
         Handle = "handle",
         Commands = "commands",
         Log = "log",
+        File = "file",
     }
 }
 

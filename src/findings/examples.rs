@@ -1,11 +1,11 @@
 //! For each rule an example that it applies to, and one as near to that as can be to which it does not.
 
 use super::processes::Suspect;
-use super::ranking::{List, linux_case, windows_case};
+use super::ranking::{Held, List, linux_case, windows_case};
 use super::{rules, suspicious};
 use crate::address::VirtAddr;
 use crate::facts::drivers::Callback;
-use crate::facts::linux::{BpfProgram, LogRecord, OpenFile, ShellHistory};
+use crate::facts::linux::{BpfProgram, CachedFile, Capabilities, LogRecord, OpenFile, ShellHistory};
 use crate::facts::windows::{Handle, Privilege};
 use crate::facts::*;
 use std::collections::HashMap;
@@ -91,7 +91,29 @@ fn on_linux(process: &Process, change: impl FnOnce(&mut Vec<Variable>, &mut Vec<
     change(&mut variables, &mut files, &mut sockets);
     let (variables, files, sockets): (Vec<_>, Vec<_>, Vec<_>) =
         (variables.iter().collect(), files.iter().collect(), sockets.iter().collect());
-    ids(&linux_case(&suspect(process, None, [None, None]), &variables, &files, &sockets).indicators)
+    holds(process, Held { variables: &variables, files: &files, sockets: &sockets, ..Held::default() })
+}
+
+fn holds(process: &Process, held: Held<'_>) -> Ids {
+    ids(&linux_case(&suspect(process, None, [None, None]), &held).indicators)
+}
+
+/// A program that runs as a user, with what bounds it.
+fn bounded(uid: u32, bounds: Capabilities, at_home: bool) -> Ids {
+    let process = Process { uid: Known::Value(uid), ..process(8, "web", "/usr/bin/web", "") };
+    holds(&process, Held { bounds: Some(&bounds), at_home, ..Held::default() })
+}
+
+/// The same with another process beside it.
+fn beside(twin: bool, tracer: bool) -> Ids {
+    let (own, other) = (process(8, "web", "/usr/bin/web", ""), process(9, "other", "/usr/bin/other", ""));
+    let bounds = Capabilities::default();
+    holds(&own, Held { bounds: Some(&bounds), twin: twin.then_some(&other), tracer: tracer.then_some(&other), ..Held::default() })
+}
+
+fn cached(path: &str, size: u64) -> Ids {
+    let file = CachedFile { path: text(path), size: Known::Value(size), ..CachedFile::default() };
+    listed(Vec::new(), |list, _| list.files(&answer([file])))
 }
 
 fn program(name: &str, path: &str) -> Ids {
@@ -152,12 +174,19 @@ fn logged(record: &str) -> Ids {
 fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
     let page = |content: &[u8]| private(|it| it.content = vec![(START, content.to_vec())]);
     let engine = |path: &str| private(|it| it.images = [path.to_owned()].into());
+    let map = || ("/tmp/perf-7.map".to_owned(), 3);
+    let running = |path: &str| {
+        private(|it| {
+            it.images = [path.to_owned()].into();
+            it.entrances.push(Entrance { way: Way::Thread, from: "thread 9 was in it".to_owned(), to: START });
+        })
+    };
     let change = Change { at: START, was: vec![0x48], is: vec![0xe9], detour: None };
     let nops = [vec![0x90; 16], vec![0x48, 0x31, 0xf6, 0x0f, 0x05]].concat();
     let deleted = |deleted, anonymous| mapped(|it| it.behind = Behind::File { program: true, deleted, anonymous });
     let hidden = |state| {
         let process = Process { state, ..process(8, "x", "/usr/bin/x", "") };
-        ids(&linux_case(&suspect(&process, None, [None, None]), &[], &[], &[]).indicators)
+        holds(&process, Held::default())
     };
     let child = |parent: &str| on_windows(&format!("{SYSTEM_32}cmd.exe"), "cmd.exe /c dir", parent, [MARA, MARA]);
     let services = format!("{SYSTEM_32}services.exe");
@@ -179,12 +208,23 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         let process = Process { kernel_thread: Known::Value(kernel_thread), ..process(8, "kworker/0:1", "/usr/bin/miner", "") };
         on_linux(&process, |_, _, _| ())
     };
+    let strong = Capabilities { effective: Known::Value(Hex(1 << 21)), ..Capabilities::default() };
+    let ring = |path: &str| {
+        let ring = OpenFile { path: text("anon_inode:[io_uring]"), ..OpenFile::default() };
+        on_linux(&process(8, "x", path, ""), |_, files, _| files.push(ring))
+    };
     let peers = |other| suspicious::tests::among_peers(3, Scope::Machine, other).concat();
     vec![
         (&rules::private_executable, private(|_| ()), mapped(|_| ())),
         (&rules::made_executable, private(|it| it.protection.execute = false), private(|_| ())),
         (&rules::no_content, private(|it| it.content.clear()), private(|it| (it.content, it.unread) = (Vec::new(), 1))),
         (&rules::engine, engine("/usr/lib/jvm/lib/server/libjvm.so"), engine("/tmp/libjvm.so")),
+        (
+            &rules::perf_map,
+            private(|it| it.listed = Some(map())),
+            private(|it| (it.listed, it.content) = (Some(map()), vec![(START, b"\x7fELF\x02\x01".to_vec())])),
+        ),
+        (&rules::thread_inside, running("/tmp/libjvm.so"), running("/usr/lib/jvm/lib/server/libjvm.so")),
         (&rules::peers, peers(None), peers(Some(1))),
         (&rules::elf_header, page(b"\x7fELF\x02\x01"), page(b"\x7eELF\x02\x01")),
         (&rules::pe_header, page(b"MZ\x90\0"), page(b"ZM\x90\0")),
@@ -193,6 +233,7 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::writable_code, mapped(|it| it.protection.write = true), mapped(|_| ())),
         (&rules::rewritten_code, mapped(|it| it.changes.push(change)), mapped(|it| it.copies.push(START))),
         (&rules::private_code_pages, mapped(|it| it.copies.push(START)), mapped(|_| ())),
+        (&rules::probed, mapped(|it| it.probed.push(START)), mapped(|it| it.copies.push(START))),
         (&rules::thread_start, private(|it| it.threads.push((9, START))), private(|_| ())),
         (&rules::queued_call, way(Way::Apc), way(Way::Import)),
         (&rules::import_hook, way(Way::Import), way(Way::Detour)),
@@ -224,6 +265,11 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::deleted_program, program("x", "/usr/bin/x (deleted)"), program("x", "/usr/bin/x")),
         (&rules::memfd_program, program("x", "/memfd:x (deleted)"), program("x", "/usr/bin/x (deleted)")),
         (&rules::preloaded, variable("LD_PRELOAD"), variable("LD_LIBRARY_PATH")),
+        (&rules::preloaded_everywhere, cached("/etc/ld.so.preload", 20), cached("/etc/ld.so.preload", 0)),
+        (&rules::traced, beside(false, true), beside(false, false)),
+        (&rules::shared_credentials, beside(true, false), beside(false, true)),
+        (&rules::strong_capabilities, bounded(33, strong.clone(), true), bounded(33, strong, false)),
+        (&rules::io_uring, ring("/tmp/x"), ring("/usr/bin/x")),
         (&rules::shell_on_socket, standard("socket"), standard("pipe")),
         (&rules::raw_packets, socket("PACKET"), socket("TCPv4")),
         (&rules::talks, connected("powershell.exe", "203.0.113.7"), connected("powershell.exe", "127.0.0.1")),

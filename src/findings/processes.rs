@@ -62,6 +62,8 @@ const SHELLS: &[&str] = &[
 /// Programs that have no use for the network.
 const OFFLINE: &[&str] =
     &["notepad.exe", "calc.exe", "mspaint.exe", "rundll32.exe", "regsvr32.exe", "dllhost.exe", "werfault.exe", "conhost.exe", "lsass.exe"];
+const OFFLINE_UNIX: &[&str] =
+    &["sh", "bash", "dash", "zsh", "ksh", "sleep", "cat", "tail", "tee", "cron", "crond", "atd", "agetty", "login"];
 /// Do nothing without arguments.
 const HOSTS: &[&str] = &["rundll32.exe", "regsvr32.exe", "svchost.exe", "mshta.exe"];
 /// What command lines hold that hide or fetch what they run; each part of a line must be there.
@@ -196,6 +198,8 @@ pub fn judge_linux(suspect: &Suspect<'_>, case: &mut Case) {
     let kernel = process.kernel_thread.value().copied();
     if kernel == Some(false) && KERNEL_NAMES.iter().any(|known| name.starts_with(known)) {
         case.add(&rules::kernel_lookalike, format!("{name} is a program, {}", process.path.cell()));
+    } else if let (Some(false), Some(line)) = (kernel, process.command_line.value().filter(|line| is_bracketed(line))) {
+        case.add(&rules::kernel_lookalike, format!("calls itself {line}, and is {}", process.path.cell()));
     }
     let Some(path) = process.path.value() else { return };
     if path.starts_with("/memfd:") {
@@ -208,9 +212,15 @@ pub fn judge_linux(suspect: &Suspect<'_>, case: &mut Case) {
     }
 }
 
+/// Whether a command line looks as tools show threads of the kernel, which have none.
+fn is_bracketed(line: &str) -> bool {
+    line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).is_some_and(|name| !name.is_empty() && !name.contains(['[', ' ']))
+}
+
 /// Whether connections are odd for a program.
 pub fn is_offline(process: &Process) -> bool {
-    OFFLINE.contains(&program(process).as_str())
+    let name = program(process);
+    OFFLINE.contains(&name.as_str()) || OFFLINE_UNIX.contains(&name.as_str())
 }
 
 pub fn is_shell(process: &Process) -> bool {

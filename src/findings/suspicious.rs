@@ -188,8 +188,17 @@ fn judge_private(exhibit: &Exhibit, case: &mut Case) {
             case.add(rule, format!("{}, at {}", entrance.from, entrance.to));
         }
     }
-    if let (true, Some(engine)) = (only_private(&case.indicators), exhibit.images.iter().find(|image| is_engine(image, exhibit.pid))) {
-        case.add(&rules::engine, format!("{engine} is loaded, and the code has no sign of another origin"));
+    let alone = only_private(&case.indicators);
+    let engine = exhibit.images.iter().find(|image| is_engine(image, exhibit.pid)).filter(|_| alone);
+    if let Some(engine) = engine {
+        // Where code is made at run time, threads are in it.
+        return case.add(&rules::engine, format!("{engine} is loaded, and the code has no sign of another origin"));
+    }
+    if let (true, Some((list, functions))) = (alone, &exhibit.listed) {
+        return case.add(&rules::perf_map, format!("{list} tells of {functions} functions in it"));
+    }
+    if let Some(entrance) = exhibit.entrances.iter().find(|entrance| entrance.way == Way::Thread) {
+        case.add(&rules::thread_inside, format!("{}, at {}", entrance.from, entrance.to));
     }
 }
 
@@ -310,6 +319,9 @@ fn judge_file(exhibit: &Exhibit, case: &mut Case) {
             &rules::private_code_pages,
             format!("{count} of its pages are private copies, the first at {at}: something wrote to the code"),
         );
+    }
+    if let Some(at) = exhibit.probed.first() {
+        case.add(&rules::probed, format!("{} of its pages differ from the file by them alone, the first at {at}", exhibit.probed.len()));
     }
 }
 
