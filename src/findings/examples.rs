@@ -153,7 +153,7 @@ fn holding(target: &str, access: u64, owner: Option<&str>) -> Ids {
 
 fn kernel(state: &'static str, callback_in: Known<String>) -> Ids {
     listed(Vec::new(), |list, _| {
-        list.modules(&answer([Module { name: "phantom".to_owned(), state, ..Module::default() }]));
+        list.modules(&answer([Module { name: Known::Value("phantom".to_owned()), state, ..Module::default() }]));
         list.callbacks(&answer([Callback { kind: "kprobe", module: callback_in, ..Callback::default() }]));
     })
 }

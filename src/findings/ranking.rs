@@ -372,8 +372,8 @@ impl List {
         for module in modules.iter().filter(|module| module.state == "hidden") {
             let mut case = Case::default();
             case.add(&rules::hidden_module, format!("seen by {}, and not on the list", module.sources.join(", ").replace('_', " ")));
-            self.hidden.insert(module.name.clone());
-            let subject = format!("module {}: {}", module.name, rules::hidden_module.meaning);
+            self.hidden.extend(module.name.value().cloned());
+            let subject = format!("module {}: {}", module.name.value().map_or("??", String::as_str), rules::hidden_module.meaning);
             self.add(Subject::Module, None, subject, case, &Module::TABLE, module.address);
         }
     }

@@ -5,6 +5,7 @@ use super::{USER_END, Windows};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Known, Owner, Owners, ReadError, Scope, Watch};
 use crate::paging::AddressSpace;
+use crate::symbols::Object;
 use std::collections::HashSet;
 
 /// Lists of frames, as all versions number them (_MMLISTS).
@@ -46,12 +47,16 @@ impl Windows {
 
     /// What the frame database says of a frame. A zeroed page is not believed: nothing would be found in it.
     fn frame_state(&self, frame: PhysAddr) -> Result<Option<&'static str>, ReadError> {
+        let state = self.frame_entry(frame)?.inner("u3")?.inner("e1")?.uint("PageLocation")?;
+        Ok(LISTS.get(state as usize).copied().flatten())
+    }
+
+    /// The entry of a frame in the frame database.
+    pub(super) fn frame_entry(&self, frame: PhysAddr) -> Result<Object<'_>, ReadError> {
         let context = self.context();
         let database = context.space.pointer(context.symbol("MmPfnDatabase")?)?;
         let size = u64::from(context.profile.layout("_MMPFN")?.size);
-        let entry = context.object("_MMPFN", database.offset((frame.0 / PAGE_SIZE).wrapping_mul(size)))?;
-        let state = entry.inner("u3")?.inner("e1")?.uint("PageLocation")?;
-        Ok(LISTS.get(state as usize).copied().flatten())
+        context.object("_MMPFN", database.offset((frame.0 / PAGE_SIZE).wrapping_mul(size)))
     }
 
     fn owned_by(&self, task: &Task<'_>, frames: &[PhysAddr], watch: &Watch, owners: &mut Owners) -> Result<AddressSpace, ReadError> {
