@@ -31,7 +31,6 @@ use super::taking::{Taking, Took};
 use super::text::counted;
 use super::theme::{Look, Role};
 use super::widgets::palette::Item;
-use super::wire::Speed;
 use super::work::{Id, Ongoing};
 use crate::address::VirtAddr;
 use crate::case::{Action, Judgement, News, Object, Order as Keep};
@@ -271,9 +270,11 @@ pub struct App {
     crossing: Option<(u32, bool)>,
     locating: Option<(u32, String, i128)>,
     scores: Option<&'static Entry>,
-    pub speed: Speed,
-    /// When the cursor moved last, where what follows from that waits.
+    /// The connection is slow.
+    pub slow: bool,
+    /// When the cursor moved last, while what follows from that waits, and for how long.
     moved: Option<Instant>,
+    pub rest: Duration,
     serial: u32,
     interrupted: bool,
     effects: Vec<Effect>,
@@ -315,8 +316,9 @@ impl App {
             crossing: None,
             locating: None,
             scores: None,
-            speed: Speed::Local,
+            slow: false,
             moved: None,
+            rest: resting::REST,
             serial: 0,
             interrupted: false,
             effects: Vec::new(),
