@@ -423,8 +423,13 @@ impl App {
             Slot::Beside(beside) => self.tree.learn(beside, Some(rows.as_ref()), &self.look),
             Slot::Table(table) => {
                 if let Some(view) = self.tables.get_mut(table).filter(|view| view.asked == Some(scope)) {
+                    let (hunt, state, found) = (view.hunt.is_some(), rows.state(), rows.len());
                     view.load(rows);
                     let missed = view.missed();
+                    if hunt && state != State::Running {
+                        let cancelled = if state == State::Cancelled { ", cancelled" } else { "" };
+                        self.search_ends(&format!("{}{cancelled}", counted(found, "hit", "hits")));
+                    }
                     self.arrange(table);
                     missed.into_iter().for_each(|why| self.warn(why));
                 }
@@ -442,6 +447,7 @@ impl App {
                     view.forget();
                     view.failure = Some(why.clone());
                     if view.hunt.is_some() {
+                        self.search_ends(&why);
                         self.warn(why);
                     }
                 }

@@ -1116,19 +1116,22 @@ fn moving(desk: &mut Desk, painter: &mut Painter) -> (usize, usize) {
         let most = if top(&desk.app) == before { &mut most.0 } else { &mut most.1 };
         *most = bytes.max(*most);
     };
-    (0..60).for_each(|_| seen(desk, "j"));
-    (0..8).for_each(|_| seen(desk, "^D"));
-    (0..4).for_each(|_| seen(desk, "PgDn"));
-    (0..60).for_each(|_| seen(desk, "k"));
+    (0..12).for_each(|_| seen(desk, "j"));
+    (0..4).for_each(|_| seen(desk, "^D"));
+    (0..2).for_each(|_| seen(desk, "PgDn"));
+    (0..12).for_each(|_| seen(desk, "k"));
     most
 }
 
 #[test]
 fn moving_costs_little() {
-    for (width, height, capabilities) in [(80, 24, &UNICODE), (80, 24, &PLAIN), (120, 32, &UNICODE), (160, 44, &UNICODE), (200, 60, &UNICODE)] {
+    for (width, height, capabilities) in
+        [(80, 24, &UNICODE), (80, 24, &PLAIN), (120, 32, &UNICODE), (160, 44, &UNICODE), (200, 60, &UNICODE)]
+    {
         let mut desk = Desk::with(width, height, capabilities, &[FINDINGS, "sockets", "regions"]);
         desk.many = 5000;
-        let crowd = (1..400).map(|pid| process(u32::from(pid > 1), u64::from(pid > 1), pid, &format!("worker-{}", pid * 7), Some("/usr/bin/worker")));
+        let crowd = (1..400)
+            .map(|pid| process(u32::from(pid > 1), u64::from(pid > 1), pid, &format!("worker-{}", pid * 7), Some("/usr/bin/worker")));
         desk.send(Message::Rows { slot: Slot::Tree, scope: Scope::Machine, rows: answer(crowd.collect(), &[]) });
         let mut painter = Painter::new(Viewport::Fixed(Rect::new(0, 0, width, height))).unwrap();
         for keys in ["0 a l", "3"] {
@@ -1292,9 +1295,10 @@ fn a_finding_is_confirmed_or_benign() {
 #[test]
 fn an_image_is_found_as_it_was_left() {
     let mut first = Desk::new(120, 30, &UNICODE);
+    first.keys("0 C command Enter C start Enter").hides("UID");
     first.keys("0 f bash Enter Esc Tab 2 f r-x Enter s Down m a");
     let (view, _) = first.app.close_case();
-    let notes = first.kept.into_iter().filter_map(|order| match order {
+    let notes = std::mem::take(&mut first.kept).into_iter().filter_map(|order| match order {
         Order::Note(note, _) => Some((note.about(), *note)),
         _ => None,
     });
@@ -1318,6 +1322,8 @@ fn an_image_is_found_as_it_was_left() {
     let mut second = open(false, &view);
     second.shows("1 note and the view of 2026-11-22 09:01 UTC are back").shows("filter: r-x").shows("all processes");
     assert_eq!(second.process().1, "bash");
+    assert_eq!(second.app.tree.wanted_columns(), first.app.tree.wanted_columns());
+    assert!(second.app.tree.wanted_columns().is_some());
     second.keys("Esc").shows("case: 1 note").shows("Regions");
     open(true, &view).shows("1 note").hides("the view of").hides("filter: r-x");
     // Whatever stands in the file.
@@ -1327,6 +1333,24 @@ fn an_image_is_found_as_it_was_left() {
     let hostile = "{\"tables\":[{\"table\":\"regions\",\"filter\":\"/(/\",\"sort\":[\"x\",true]}],\"table\":\"regions\",\
                     \"bytes\":{\"space\":\"kernel\",\"what\":\"\u{1b}[2J\",\"first\":9,\"last\":1,\"at\":5,\"read_as\":\"strings\"}}";
     open(false, hostile).hides("\u{1b}");
+}
+
+#[test]
+fn a_search_is_in_the_trail_and_its_hits_are_places_without_it() {
+    let mut desk = desk();
+    desk.keys("S curl Enter Enter m j m");
+    desk.keys("A Enter").shows("\"curl\" in physical memory: 2 hits");
+    let notes = desk.kept.into_iter().filter_map(|order| match order {
+        Order::Note(note, _) => Some((note.about(), *note)),
+        _ => None,
+    });
+    let book = Box::new(Casebook { notes: notes.collect(), ..Casebook::default() });
+    let mut next = Desk::new(80, 24, &UNICODE);
+    next.send(Message::Kept(News::Opened { book, identity: Box::default(), kept: None, begun: true, told: None }));
+    let places = ["' Enter", "Esc ' Down Enter"].map(|keys| next.keys(keys).text());
+    for part in ["hit of curl", "557504260010", "700000 "] {
+        assert!(places.iter().any(|text| text.contains(part)), "{part} is not in {places:?}");
+    }
 }
 
 #[test]

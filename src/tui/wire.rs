@@ -14,6 +14,8 @@ const WORTH_WRITING: u16 = 12;
 /// Blanks that are worth being erased rather than written: within a line, and up to its end.
 const WORTH_ERASING: usize = 10;
 const WORTH_ENDING: usize = 4;
+/// Bytes of a frame from which on it is tried whether lines have only moved.
+const WORTH_SCROLLING: usize = 250;
 
 /// How the next letter will look.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -230,11 +232,23 @@ impl Wire {
         (self.pen, self.at) = (pen, Some(Place { x, y, exact }));
     }
 
+    /// What turns the lines of a screen into others.
+    fn lines(&mut self, before: &[Line], wanted: &[Line], width: usize) -> String {
+        let out = std::mem::take(&mut self.out);
+        (self.pen, self.at) = (PLAIN, None);
+        for ((y, before), wanted) in (0..).zip(before).zip(wanted) {
+            self.line(y, before, wanted, width);
+        }
+        self.turn(PLAIN);
+        std::mem::replace(&mut self.out, out)
+    }
+
     /// Writes what a line has to change.
     fn line(&mut self, y: u16, before: &[Slot], wanted: &[Slot], width: usize) {
         let mut x = 0;
-        while let Some(place) = wanted.get(x) {
-            let (Some(cell), Ok(column), true) = (place, u16::try_from(x), differs(before, wanted, x)) else {
+        // A line that was moved may be longer than what is wanted in its place.
+        while x < width {
+            let (Some(cell), Ok(column), true) = (slot(wanted, x), u16::try_from(x), differs(before, wanted, x)) else {
                 x += 1;
                 continue;
             };
@@ -301,16 +315,16 @@ impl Backend for Wire {
         }
         let mut before = std::mem::replace(&mut self.seen, wanted.clone());
         before.resize(wanted.len(), Line::new());
-        (self.pen, self.at) = (PLAIN, None);
         let width = wanted.iter().map(Vec::len).max().unwrap_or(0);
-        if let Some(scroll) = scroll::find(&before, &wanted, width) {
+        let written = self.lines(&before, &wanted, width);
+        let scroll = (written.len() >= WORTH_SCROLLING).then(|| scroll::find(&before, &wanted, width)).flatten();
+        let scrolled = scroll.map(|scroll| {
             scroll.apply(&mut before);
-            self.out.push_str(&scroll.sequence());
-        }
-        for ((y, before), wanted) in (0..).zip(&before).zip(&wanted) {
-            self.line(y, before, wanted, width);
-        }
-        self.turn(PLAIN);
+            scroll.sequence() + &self.lines(&before, &wanted, width)
+        });
+        // Where other things stand beside a list, they move along, and to write them again may cost more.
+        let shorter = scrolled.filter(|scrolled| scrolled.len() < written.len());
+        self.out.push_str(shorter.as_ref().unwrap_or(&written));
         Ok(())
     }
 
@@ -395,12 +409,13 @@ mod tests {
     proptest! {
         /// Whatever is drawn in whatever steps, a terminal shows what was drawn.
         #[test]
-        fn a_terminal_shows_what_was_drawn(frames in prop::collection::vec(cells(), 1..4)) {
+        fn a_terminal_shows_what_was_drawn(frames in prop::collection::vec((cells(), 0usize..6), 1..5)) {
             let area = Rect::new(0, 0, 40, 6);
             let (mut wire, mut terminal) = (Wire::default(), vt100::Parser::new(6.try_into().unwrap(), 40.try_into().unwrap(), 0));
             let mut before = Buffer::empty(area);
-            for frame in frames {
+            for (frame, moved) in frames {
                 let mut after = before.clone();
+                after.content.rotate_left(moved * 40);
                 for (x, y, letter, style) in frame {
                     let symbol = ["a", "b", " ", "│", "é", " ", " ", "界"][usize::from(letter)];
                     let plain = Style::reset();
@@ -428,6 +443,41 @@ mod tests {
                 }
                 before = after;
             }
+        }
+    }
+
+    #[test]
+    fn lines_that_only_move_are_moved_by_the_terminal() {
+        let area = Rect::new(0, 0, 80, 24);
+        let list = |top: usize| {
+            let mut buffer = Buffer::empty(area);
+            for y in 0..24 {
+                let row = top + usize::from(y);
+                let text = if (3..20).contains(&y) { format!("{row:>6} {:x} path-{}", row * 7919, row * 31) } else { format!("line {y}") };
+                buffer.set_string(0, y, text, if row % 3 == 0 { Style::reset().red() } else { Style::reset() });
+                // Something at the edge stays.
+                buffer.set_string(79, y, "│", Style::reset());
+            }
+            buffer
+        };
+        let (mut wire, mut terminal) = (Wire::default(), vt100::Parser::new(24.try_into().unwrap(), 80.try_into().unwrap(), 0));
+        let mut before = Buffer::empty(area);
+        for (top, most) in [(100, 2000), (108, 500), (100, 500), (101, 250), (700, 2000)] {
+            let after = list(top);
+            wire.draw(before.diff(&after).into_iter()).unwrap();
+            let bytes = wire.take();
+            assert!(bytes.len() < most, "{top}: {}", bytes.len());
+            assert_eq!(bytes.ends_with(b"r") || bytes.windows(3).any(|three| three == b"\x1b[r"), most < 1000, "{top}");
+            terminal.process(&bytes);
+            for position in area.positions() {
+                let seen = terminal.screen().cell(position.y, position.x).unwrap();
+                let text = if seen.contents().is_empty() { " " } else { seen.contents() };
+                assert_eq!(
+                    (after[position].symbol(), after[position].fg == Color::Red && text != " "),
+                    (text, seen.fgcolor() == vt100::Color::Idx(1) && text != " ")
+                );
+            }
+            before = after;
         }
     }
 

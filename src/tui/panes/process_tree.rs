@@ -343,6 +343,13 @@ impl ProcessTree {
         let all = self.chosen.choices(self.os);
         all.into_iter().map(|(part, wanted)| (part, wanted && self.drawn.contains(&part))).collect()
     }
+    /// The columns that are wanted by their names, where they are not the usual ones.
+    pub fn wanted_columns(&self) -> Option<Vec<String>> {
+        self.chosen.names()
+    }
+    pub fn want_columns(&mut self, names: &[String]) {
+        self.chosen = Columns::named(names);
+    }
     pub fn choose_column(&mut self, part: Part) {
         let in_sight = self.drawn.contains(&part);
         self.chosen.choose(part, in_sight);

@@ -3,8 +3,7 @@
 use super::{Line, NOTHING, Pen, Slot, blank};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-/// Changed places from which on it is looked whether lines have only moved, and places that must then be saved.
-const WORTH_LOOKING: i64 = 200;
+/// Places that must be saved.
 const WORTH_MOVING: i64 = 60;
 
 /// The lines from `top` to `bottom` move up, or down; what they leave is blank.
@@ -20,7 +19,11 @@ impl Scroll {
     pub(super) fn apply(&self, lines: &mut [Line]) {
         let Some(lines) = lines.get_mut(self.top..=self.bottom) else { return };
         let by = self.by.min(lines.len());
-        if self.up { lines.rotate_left(by) } else { lines.rotate_right(by) }
+        if self.up {
+            lines.rotate_left(by)
+        } else {
+            lines.rotate_right(by)
+        }
         let left = if self.up { lines.len() - by..lines.len() } else { 0..by };
         lines.get_mut(left).into_iter().flatten().for_each(Line::clear);
     }
@@ -38,9 +41,6 @@ pub(super) fn find(before: &[Line], wanted: &[Line], width: usize) -> Option<Scr
     let (old, new) = (marks(before), marks(wanted));
     let unlike = |a: &[u64], b: &[u64]| a.iter().zip(b).filter(|(a, b)| a != b).count() as i64;
     let stay: Vec<i64> = old.iter().zip(&new).map(|(old, new)| unlike(old, new)).collect();
-    if stay.iter().sum::<i64>() < WORTH_LOOKING {
-        return None;
-    }
     let nothing = vec![mark(None); width];
     // What is saved where a line is blank then.
     let emptied: Vec<i64> = stay.iter().zip(&new).map(|(stay, new)| stay - unlike(&nothing, new)).collect();
