@@ -117,6 +117,21 @@ pub fn plain(text: &str) -> String {
     if name.is_empty() { "image".to_owned() } else { name.to_owned() }
 }
 
+/// A name for a new file where the program was started; in the home folder where that is where evidence lies.
+pub fn beside_no_evidence(name: &str, evidence: &[PathBuf]) -> String {
+    let here = std::env::current_dir().and_then(std::fs::canonicalize);
+    if here.is_ok_and(|here| evidence.contains(&here)) { format!("~/{name}") } else { name.to_owned() }
+}
+
+/// A path as it was typed, `~` being the home folder.
+pub fn path(typed: &str) -> PathBuf {
+    let home = std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE"));
+    match (typed.strip_prefix("~/"), home) {
+        (Some(rest), Some(home)) => Path::new(&home).join(rest),
+        _ => PathBuf::from(typed),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
@@ -130,20 +145,5 @@ mod tests {
         ] {
             assert_eq!(super::plain(name), plain);
         }
-    }
-}
-
-/// A name for a new file where the program was started; in the home folder where that is where evidence lies.
-pub fn beside_no_evidence(name: &str, evidence: &[PathBuf]) -> String {
-    let here = std::env::current_dir().and_then(std::fs::canonicalize);
-    if here.is_ok_and(|here| evidence.contains(&here)) { format!("~/{name}") } else { name.to_owned() }
-}
-
-/// A path as it was typed, `~` being the home folder.
-pub fn path(typed: &str) -> PathBuf {
-    let home = std::env::var_os("HOME").or_else(|| std::env::var_os("USERPROFILE"));
-    match (typed.strip_prefix("~/"), home) {
-        (Some(rest), Some(home)) => Path::new(&home).join(rest),
-        _ => PathBuf::from(typed),
     }
 }

@@ -454,7 +454,7 @@ mod tests {
             for y in 0..24 {
                 let row = top + usize::from(y);
                 let text = if (3..20).contains(&y) { format!("{row:>6} {:x} path-{}", row * 7919, row * 31) } else { format!("line {y}") };
-                buffer.set_string(0, y, text, if row % 3 == 0 { Style::reset().red() } else { Style::reset() });
+                buffer.set_string(0, y, text, if row.is_multiple_of(3) { Style::reset().red() } else { Style::reset() });
                 // Something at the edge stays.
                 buffer.set_string(79, y, "│", Style::reset());
             }
