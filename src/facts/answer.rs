@@ -126,6 +126,8 @@ impl<T: Record> Rows for Answer<T> {
 #[derive(Debug, Default)]
 pub struct Watch {
     cancelled: AtomicBool,
+    /// What is done now, where that is not what the work as a whole is called.
+    stage: Mutex<&'static str>,
     done: AtomicU64,
     total: AtomicU64,
 }
@@ -141,6 +143,15 @@ impl Watch {
     pub fn progress(&self, done: u64, total: u64) {
         self.total.store(total, Ordering::Relaxed);
         self.done.store(done, Ordering::Relaxed);
+    }
+    /// Another part of the work begins, with a progress of its own.
+    pub fn begin(&self, stage: &'static str) {
+        self.progress(0, 0);
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+    }
+    /// What is done now; empty where the name of the work says it.
+    pub fn stage(&self) -> &'static str {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
     /// Done and total, in whatever unit the job counts; total 0 where it is not known.
     pub fn reading(&self) -> (u64, u64) {

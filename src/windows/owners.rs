@@ -35,7 +35,8 @@ impl Windows {
         for (frame, page, protection) in kernel {
             owners.add(frame, Owner { process: None, page, kind: "kernel", protection, file: Known::Absent });
         }
-        for frame in frames.iter().filter(|_| !watch.cancelled()) {
+        for (done, frame) in frames.iter().enumerate().take_while(|_| !watch.cancelled()) {
+            watch.progress(done as u64, frames.len() as u64);
             if owners.of(*frame).is_empty()
                 && let Ok(Some(state)) = self.frame_state(*frame)
             {
