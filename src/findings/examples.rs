@@ -1,12 +1,13 @@
 //! For each rule an example that it applies to, and one as near to that as can be to which it does not.
 
-use super::processes::Suspect;
+use super::case::Case;
+use super::processes::{Held, Suspect, judge_among};
 use super::ranking::{List, linux_case, windows_case};
 use super::{rules, suspicious};
 use crate::address::VirtAddr;
 use crate::facts::drivers::Callback;
 use crate::facts::linux::{BpfProgram, LogRecord, OpenFile, ShellHistory};
-use crate::facts::windows::{Handle, Privilege};
+use crate::facts::windows::{Apc, Handle, Privilege, Program};
 use crate::facts::*;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -78,7 +79,7 @@ fn suspect<'a>(process: &'a Process, parent: Option<&'a Process>, users: [Option
 fn on_windows(path: &str, line: &str, parent: &str, users: [Option<&str>; 2]) -> Ids {
     let named = |pid, path: &str, line: &str| process(pid, path.rsplit('\\').next().unwrap(), path, line);
     let (child, parent) = (named(8, path, line), named(4, parent, ""));
-    ids(&windows_case(&suspect(&child, Some(&parent), users), &[]).indicators)
+    ids(&windows_case(&suspect(&child, Some(&parent), users), &Held::default()).indicators)
 }
 
 /// A program of Windows' own, started by services.exe.
@@ -117,8 +118,70 @@ fn connected(name: &str, to: &str) -> Ids {
         state: text("ESTABLISHED"),
         ..Socket::default()
     };
-    let case = windows_case(&suspect(&own, None, [None, None]), &[]);
+    let case = windows_case(&suspect(&own, None, [None, None]), &Held::default());
     listed(vec![own.clone()], |list, _| list.process(&own, case, &[&socket]))
+}
+
+/// A program of Windows with what it holds.
+fn with(held: Held<'_>) -> Ids {
+    let own = process(8, "notepad.exe", &format!("{SYSTEM_32}notepad.exe"), "");
+    ids(&windows_case(&suspect(&own, None, [None, None]), &held).indicators)
+}
+
+/// What a program says it is, and what it is.
+fn runs(change: impl FnOnce(&mut Program)) -> Ids {
+    let base = Known::Value(START);
+    let mut program = Program {
+        base: base.clone(),
+        told_base: base,
+        mapped: Known::Value(true),
+        path: text("\\Device\\HarddiskVolume3\\Windows\\System32\\notepad.exe"),
+        told_path: text("C:\\Windows\\System32\\notepad.exe"),
+        kernel_mapped: Known::Value(true),
+        ..Program::default()
+    };
+    change(&mut program);
+    with(Held { program: Some(&program), ..Held::default() })
+}
+
+fn library(listed: bool, mapped_file: Known<String>) -> Ids {
+    let listed = Known::Value(listed);
+    let library = Library { in_load: listed.clone(), in_init: listed.clone(), in_memory: listed, mapped_file, ..Library::default() };
+    with(Held { libraries: &[&library], ..Held::default() })
+}
+
+fn stopped(breakpoints: &[VirtAddr]) -> Ids {
+    let thread = Thread { breakpoints: breakpoints.to_vec(), ..Thread::default() };
+    with(Held { threads: &[&thread], ..Held::default() })
+}
+
+fn call(function: &str) -> Ids {
+    let call = Apc { routine_symbol: text(function), context: Known::Value(Hex(START.0)), ..Apc::default() };
+    with(Held { calls: &[&call], ..Held::default() })
+}
+
+/// The second of two programs of Windows, each with its session.
+fn among(first: (&str, u32), second: (&str, u32)) -> Ids {
+    let named = |pid: u32, (name, session): (&str, u32)| Process {
+        session: Known::Value(session),
+        create_time: Time::from_seconds(pid.into()).into(),
+        ..process(pid, name, &format!("{SYSTEM_32}{name}"), "")
+    };
+    let (first, second) = (named(8, first), named(12, second));
+    let mut case = Case::default();
+    judge_among(&second.clone(), &answer([first, second]), &mut case);
+    ids(&case.indicators)
+}
+
+/// A machine whose first program began so many seconds after the system.
+fn started(after: i64) -> Ids {
+    let at = |pid, seconds| Process { create_time: Time::from_seconds(seconds).into(), ..process(pid, "smss.exe", "", "") };
+    listed(vec![at(4, 1_000_000), at(8, 1_000_000 + after)], |list, processes| list.clock(processes))
+}
+
+fn driver(path: &str) -> Ids {
+    let module = Module { state: "loaded", path: text(path), ..Module::default() };
+    listed(Vec::new(), |list, _| list.modules(&answer([module])))
 }
 
 fn holding(target: &str, access: u64, owner: Option<&str>) -> Ids {
@@ -152,7 +215,12 @@ fn logged(record: &str) -> Ids {
 fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
     let page = |content: &[u8]| private(|it| it.content = vec![(START, content.to_vec())]);
     let engine = |path: &str| private(|it| it.images = [path.to_owned()].into());
-    let change = Change { at: START, was: vec![0x48], is: vec![0xe9], detour: None };
+    let change = Change { at: START, was: vec![0x48], is: vec![0xe9], detour: None, function: None };
+    let patched = |name: &str, is: &[u8]| {
+        let function = Some((name.to_owned(), 0));
+        mapped(|it| it.changes.push(Change { at: START, was: vec![0x4c; is.len()], is: is.to_vec(), detour: None, function }))
+    };
+    let entropy = |bits| private(|it| it.entropy = Some((bits, 4096)));
     let nops = [vec![0x90; 16], vec![0x48, 0x31, 0xf6, 0x0f, 0x05]].concat();
     let deleted = |deleted, anonymous| mapped(|it| it.behind = Behind::File { program: true, deleted, anonymous });
     let hidden = |state| {
@@ -165,7 +233,7 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
     let debug = |enabled| {
         let process = process(8, "notepad.exe", "\\Program Files\\Editor\\notepad.exe", "");
         let held = Privilege { name: "SeDebugPrivilege".to_owned(), enabled, ..Privilege::default() };
-        ids(&windows_case(&suspect(&process, None, [MARA, None]), &[&held]).indicators)
+        ids(&windows_case(&suspect(&process, None, [MARA, None]), &Held { privileges: &[&held], ..Held::default() }).indicators)
     };
     let bash = process(8, "bash", "/usr/bin/bash", "-bash");
     let variable = |name: &str| {
@@ -191,11 +259,19 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::first_page_empty, private(|it| it.content[0].0 = START.offset(0x1000)), private(|_| ())),
         (&rules::shellcode, page(&nops), page(&nops[8..16])),
         (&rules::writable_code, mapped(|it| it.protection.write = true), mapped(|_| ())),
-        (&rules::rewritten_code, mapped(|it| it.changes.push(change)), mapped(|it| it.copies.push(START))),
+        (&rules::rewritten_code, mapped(|it| it.changes.push(change.clone())), mapped(|it| it.copies.push(START))),
         (&rules::private_code_pages, mapped(|it| it.copies.push(START)), mapped(|_| ())),
         (&rules::thread_start, private(|it| it.threads.push((9, START))), private(|_| ())),
         (&rules::queued_call, way(Way::Apc), way(Way::Import)),
         (&rules::import_hook, way(Way::Import), way(Way::Detour)),
+        (&rules::stands_in_it, way(Way::Stand), way(Way::Return)),
+        (&rules::returns_to_it, way(Way::Return), way(Way::Import)),
+        (&rules::direct_system_call, private(|it| it.system_calls.push((START, 0x18))), private(|_| ())),
+        (&rules::even_bytes, entropy(7.9), entropy(6.2)),
+        (&rules::silenced, patched("EtwEventWrite", &[0x33, 0xc0, 0xc3]), patched("NtClose", &[0x33, 0xc0, 0xc3])),
+        (&rules::header_rewritten, mapped(|it| it.header = Some(change.clone())), mapped(|it| it.changes.push(change.clone()))),
+        (&rules::data_executable, mapped(|it| it.data_code = Some((START, ".data".to_owned(), 1))), mapped(|_| ())),
+        (&rules::unlisted_image, mapped(|it| it.unlisted = true), mapped(|_| ())),
         (&rules::detour, way(Way::Detour), way(Way::Apc)),
         (&rules::no_file, mapped(|it| it.behind = Behind::Nowhere), mapped(|_| ())),
         (&rules::memfd_executable, deleted(true, true), deleted(true, false)),
@@ -213,6 +289,28 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
             on_windows(&services, "", "\\x.exe", [SYSTEM, SYSTEM]),
         ),
         (&rules::debug_privilege, debug(true), debug(false)),
+        (&rules::wrong_session, among(("wininit.exe", 0), ("lsass.exe", 1)), among(("wininit.exe", 2), ("lsass.exe", 2))),
+        (&rules::runs_twice, among(("lsass.exe", 0), ("lsass.exe", 0)), among(("csrss.exe", 0), ("csrss.exe", 1))),
+        (&rules::moved_program, runs(|it| it.told_base = Known::Value(START.offset(0x1000))), runs(|it| it.told_base = Known::Absent)),
+        (&rules::unmapped_program, runs(|it| it.mapped = Known::Value(false)), runs(|it| it.mapped = Known::Absent)),
+        (
+            &rules::masked_path,
+            runs(|it| it.told_path = text("C:\\Windows\\explorer.exe")),
+            runs(|it| it.told_path = text("\\SystemRoot\\System32\\NOTEPAD.EXE")),
+        ),
+        (&rules::written_program, runs(|it| it.written = Known::Value(true)), runs(|it| it.written = Known::Value(false))),
+        (&rules::replaced_program, runs(|it| it.replaced = Known::Value(true)), runs(|it| it.replaced = Known::Absent)),
+        (
+            &rules::no_page_tables,
+            runs(|it| it.kernel_mapped = Known::Value(false)),
+            runs(|it| it.kernel_mapped = Known::Unreadable(ReadError::File(0))),
+        ),
+        (&rules::missing_image, library(true, Known::Absent), library(true, Known::Unreadable(ReadError::File(0)))),
+        (&rules::no_loader, library(false, text("x.dll")), library(true, text("x.dll"))),
+        (&rules::library_call, call("LoadLibraryW"), call("Sleep")),
+        (&rules::breakpoint, stopped(&[START]), stopped(&[])),
+        (&rules::clock_set, started(-3600), started(-2)),
+        (&rules::driver_folder, driver("\\??\\C:\\ProgramData\\x.sys"), driver("\\SystemRoot\\System32\\drivers\\x.sys")),
         (&rules::document_child, child("\\Program Files\\Office\\WINWORD.EXE"), child("\\Windows\\explorer.exe")),
         (&rules::server_child, child("\\Windows\\System32\\inetsrv\\w3wp.exe"), child("\\Windows\\explorer.exe")),
         (&rules::script, service("cmd.exe", "powershell -enc aQBlAHgA"), service("cmd.exe", "powershell Get-Date")),

@@ -134,6 +134,16 @@ impl Windows {
         }
     }
 
+    /// The exported function at or before an address of a process, whose place is known, as people write it.
+    pub(super) fn function_at(&self, process: &Object<'_>, at: VirtAddr, place: &Place) -> Option<String> {
+        if at.is_kernel() {
+            return place.symbol.value().cloned();
+        }
+        let space = self.space_of(process).ok()?;
+        let (name, past) = Headers::read(&space, place.base?).ok()?.export_at(&space, at)?;
+        Some(if past == 0 { name } else { format!("{name}+{past:#x}") })
+    }
+
     /// How people name an address, as `ntoskrnl.exe+0x1f`, with the symbol there. Nothing is swept for it: what takes a sweep to know is
     /// named only after one.
     pub fn name_at(&self, process: Option<VirtAddr>, at: VirtAddr) -> Option<String> {

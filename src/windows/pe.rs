@@ -1,6 +1,6 @@
 //! Portable Executables as they lie mapped in memory (Microsoft PE/COFF specification): pages may be missing, sizes may lie.
 
-use crate::address::VirtAddr;
+use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::ReadError;
 use crate::paging::AddressSpace;
 
@@ -10,10 +10,26 @@ pub const MOST_IMAGE: u32 = 1 << 30;
 pub const NEW_HEADER: u64 = 0x3c;
 pub const OPTIONAL: u64 = 0x18;
 pub const SIZE_OF_IMAGE: u64 = 0x38;
+const SECTION_ALIGNMENT: u64 = 0x20;
 const DEBUG_DIRECTORY: usize = 6;
-const IMPORT_DIRECTORY: usize = 1;
-/// Size of an import descriptor, and how many are looked at.
-const IMPORT_BYTES: u64 = 20;
+/// IMAGE_DIRECTORY_ENTRY_COM_DESCRIPTOR: of code that .NET compiles when it runs.
+const MANAGED_DIRECTORY: usize = 14;
+/// Descriptors of imported libraries, and of those that are loaded at the first call: the directory, the size of a descriptor, and where
+/// it has the table to look up, the library's name and the slots (IMAGE_IMPORT_DESCRIPTOR, IMAGE_DELAYLOAD_DESCRIPTOR).
+const IMPORT_TABLES: [(usize, u64, [u64; 3]); 2] = [(1, 20, [0, 12, 16]), (13, 32, [16, 4, 12])];
+/// IMAGE_DIRECTORY_ENTRY_EXPORT, and the parts of IMAGE_EXPORT_DIRECTORY.
+const EXPORT_DIRECTORY: usize = 0;
+const EXPORT_COUNT: u64 = 0x14;
+const EXPORT_NAMES: u64 = 0x18;
+const EXPORT_FUNCTIONS: u64 = 0x1c;
+const MOST_EXPORTS: u64 = 1 << 16;
+const MOST_NAME: usize = 128;
+/// What Windows itself loads.
+pub const MOST_SECTIONS: u64 = 96;
+const SECTION_BYTES: u64 = 40;
+/// IMAGE_SCN_MEM_EXECUTE.
+const SECTION_EXECUTE: u64 = 0x2000_0000;
+/// How many import descriptors are looked at.
 const MOST_IMPORTED: u64 = 1024;
 const MOST_DEBUG_ENTRIES: u64 = 32;
 const CODEVIEW: u64 = 2;
@@ -24,6 +40,7 @@ pub struct Headers {
     pub base: VirtAddr,
     pub size: u32,
     pub is_64_bit: bool,
+    nt: VirtAddr,
     /// Start of the data directories.
     directories: VirtAddr,
     directory_count: u32,
@@ -66,7 +83,7 @@ impl Headers {
         if size == 0 || size > MOST_IMAGE {
             return Err(bad);
         }
-        Ok(Self { base, size, is_64_bit, directories, directory_count })
+        Ok(Self { base, size, is_64_bit, nt, directories, directory_count })
     }
 
     /// Address and size of a data directory.
@@ -79,6 +96,67 @@ impl Headers {
         Ok((rva != 0 && rva < self.size).then(|| (self.base.offset(rva.into()), size)))
     }
 
+    /// Whether it holds code for .NET; none where that cannot be read.
+    pub fn is_managed(&self, space: &AddressSpace) -> Result<bool, ReadError> {
+        self.directory(space, MANAGED_DIRECTORY).map(|directory| directory.is_some())
+    }
+
+    /// The sections as the headers have them. None in an image whose sections share pages, which then share their rights.
+    pub fn sections(&self, space: &AddressSpace) -> Result<Vec<Section>, ReadError> {
+        let optional = self.nt.offset(OPTIONAL);
+        if space.uint(optional.offset(SECTION_ALIGNMENT), 4)? < PAGE_SIZE {
+            return Ok(Vec::new());
+        }
+        let (count, table) = (space.uint(self.nt.offset(6), 2)?.min(MOST_SECTIONS), optional.offset(space.uint(self.nt.offset(0x14), 2)?));
+        let section = |index: u64| -> Result<Section, ReadError> {
+            let at = table.offset(index * SECTION_BYTES);
+            let field = |offset| space.uint(at.offset(offset), 4);
+            let (size, start, raw, flags) = (field(8)?, field(12)?, field(16)?, field(36)?);
+            let name = String::from_utf8_lossy(&space.bytes::<8>(at)?).trim_end_matches('\0').to_owned();
+            let size = if size == 0 { raw } else { size };
+            Ok(Section { name, start: self.base.offset(start), size, executable: flags & SECTION_EXECUTE != 0 })
+        };
+        (0..count).map(section).collect()
+    }
+
+    /// Names and addresses in the export directory, as far as it is in memory.
+    pub fn exports(&self, space: &AddressSpace) -> Option<Vec<(String, VirtAddr)>> {
+        let (directory, _) = self.directory(space, EXPORT_DIRECTORY).ok()??;
+        let word = |at: VirtAddr| space.uint(at, 4).ok();
+        let count = u64::from(word(directory.offset(EXPORT_NAMES))? as u32).min(MOST_EXPORTS);
+        let table = |index: u64| Some(self.base.offset(word(directory.offset(EXPORT_FUNCTIONS + index * 4))?));
+        let (functions, names, ordinals) = (table(0)?, table(1)?, table(2)?);
+        let export = |index: u64| {
+            let name = space.text(self.base.offset(word(names.offset(index * 4))?), MOST_NAME).ok()?;
+            let ordinal = space.uint(ordinals.offset(index * 2), 2).ok()?;
+            let function = word(functions.offset(ordinal * 4))?;
+            let sound = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()) && function < u64::from(self.size);
+            sound.then(|| (name, self.base.offset(function)))
+        };
+        Some((0..count).filter_map(export).collect())
+    }
+
+    /// The exported function at or shortly before an address, and how far behind its start.
+    pub fn export_at(&self, space: &AddressSpace, at: VirtAddr) -> Option<(String, u64)> {
+        let (directory, _) = self.directory(space, EXPORT_DIRECTORY).ok()??;
+        let word = |at: VirtAddr| space.uint(at, 4).ok();
+        let count = |offset| word(directory.offset(offset)).map(|count| count.min(MOST_EXPORTS));
+        let table = |index: u64| Some(self.base.offset(word(directory.offset(EXPORT_FUNCTIONS + index * 4))?));
+        let read = |at: VirtAddr, bytes: u64| {
+            let mut table = vec![0; bytes as usize];
+            space.read(at, &mut table).ok().map(|()| table)
+        };
+        let functions = read(table(0)?, count(EXPORT_COUNT)? * 4)?;
+        let rvas = functions.as_chunks::<4>().0.iter().map(|rva| u64::from(u32::from_le_bytes(*rva)));
+        let wanted = at.0.checked_sub(self.base.0)?;
+        let (ordinal, start) = rvas.enumerate().filter(|(_, rva)| (1..=wanted).contains(rva)).max_by_key(|(_, rva)| *rva)?;
+        let ordinals = read(table(2)?, count(EXPORT_NAMES)? * 2)?;
+        let index = ordinals.as_chunks::<2>().0.iter().position(|own| usize::from(u16::from_le_bytes(*own)) == ordinal)?;
+        let name = space.text(self.base.offset(word(table(1)?.offset(index as u64 * 4))?), MOST_NAME).ok()?;
+        let near = wanted - start < PAGE_SIZE;
+        (near && !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic())).then_some((name, wanted - start))
+    }
+
     pub fn pdb(&self, space: &AddressSpace) -> Result<Option<PdbId>, ReadError> {
         let Some((table, size)) = self.directory(space, DEBUG_DIRECTORY)? else { return Ok(None) };
         for index in 0..u64::from(size / 28).min(MOST_DEBUG_ENTRIES) {
@@ -89,6 +167,34 @@ impl Headers {
             }
         }
         Ok(None)
+    }
+}
+
+/// What is the same in the headers of a file and of the image that is made of it: all but the base, which is where the image lies. None
+/// where these are no headers.
+pub fn identity(page: &[u8]) -> Option<[Vec<u8>; 2]> {
+    let number = |at: usize| Some(u32::from_le_bytes(*page.get(at..)?.first_chunk()?) as usize);
+    let nt = number(NEW_HEADER as usize)?;
+    let optional = nt.checked_add(OPTIONAL as usize)?;
+    if !page.starts_with(b"MZ") || page.get(nt..)?.get(..4)? != b"PE\0\0" {
+        return None;
+    }
+    let end = optional.checked_add(number(nt + 0x14)? & 0xffff)?;
+    // The file header, the optional header up to the base, and what comes behind it.
+    Some([page.get(nt..optional + 0x18)?.to_vec(), page.get(optional + 0x20..end)?.to_vec()])
+}
+
+/// A section of a mapped image.
+pub struct Section {
+    pub name: String,
+    pub start: VirtAddr,
+    pub size: u64,
+    pub executable: bool,
+}
+
+impl Section {
+    pub fn holds(&self, at: VirtAddr) -> bool {
+        at.0.wrapping_sub(self.start.0) < self.size
     }
 }
 
@@ -121,12 +227,17 @@ impl Import {
 /// The imports of a module, as far as its tables are in memory; `left` is how many are looked at at most, and then how many still may be.
 pub fn imports(space: &AddressSpace, module: &Headers, left: &mut u32, mut show: impl FnMut(&Import)) {
     let width = if module.is_64_bit { 8 } else { 4 };
-    let Ok(Some((table, _))) = module.directory(space, IMPORT_DIRECTORY) else { return };
     let inside = |rva: u64| (rva != 0 && rva < u64::from(module.size)).then(|| module.base.offset(rva));
-    for at in (0..MOST_IMPORTED).map(|index| table.offset(index * IMPORT_BYTES)) {
-        let field = |offset| space.uint(at.offset(offset), 4).ok().and_then(inside);
-        // OriginalFirstThunk, Name, FirstThunk; the last descriptor is empty.
-        let (lookup, Some(library), Some(slots)) = (field(0), field(12), field(16)) else { return };
+    let descriptors = IMPORT_TABLES.into_iter().flat_map(|(directory, bytes, fields)| {
+        let table = module.directory(space, directory).ok().flatten();
+        let at = move |index| table.map(|(table, _)| table.offset(index * bytes));
+        (0..MOST_IMPORTED).map_while(at).map_while(move |at| {
+            let [lookup, library, slots] = fields.map(|offset| space.uint(at.offset(offset), 4).ok().and_then(inside));
+            // The last descriptor is empty.
+            Some((lookup, library?, slots?))
+        })
+    });
+    for (lookup, library, slots) in descriptors {
         for index in (0..u64::from(*left)).map(|index| index * u64::from(width)) {
             *left -= 1;
             match space.uint(slots.offset(index), width) {
