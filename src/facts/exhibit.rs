@@ -32,8 +32,9 @@ pub struct Exhibit {
     pub data_code: Option<(VirtAddr, String, u64)>,
     /// Whether the loader's lists, which could all be read, leave out this image though code of it is in memory.
     pub unlisted: bool,
-    /// How evenly the bytes of memory that no file backs are spread, in bits of 8, and the bytes that were counted.
-    pub entropy: Option<(f64, u64)>,
+    /// How evenly the bytes of a page are spread, in bits of 8, and its address: the page that comes nearest to them. Of memory that no
+    /// file backs.
+    pub entropy: Option<(f64, VirtAddr)>,
     /// System calls that memory without a file makes by itself: where, and their numbers.
     pub system_calls: Vec<(VirtAddr, u32)>,
     pub head: Known<Vec<u8>>,

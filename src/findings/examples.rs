@@ -220,7 +220,7 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         let function = Some((name.to_owned(), 0));
         mapped(|it| it.changes.push(Change { at: START, was: vec![0x4c; is.len()], is: is.to_vec(), detour: None, function }))
     };
-    let entropy = |bits| private(|it| it.entropy = Some((bits, 4096)));
+    let entropy = |bits| private(|it| it.entropy = Some((bits, START)));
     let nops = [vec![0x90; 16], vec![0x48, 0x31, 0xf6, 0x0f, 0x05]].concat();
     let deleted = |deleted, anonymous| mapped(|it| it.behind = Behind::File { program: true, deleted, anonymous });
     let hidden = |state| {

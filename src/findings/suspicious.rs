@@ -188,9 +188,6 @@ fn judge_private(exhibit: &Exhibit, case: &mut Case) {
         let count = exhibit.system_calls.len();
         case.add(&rules::direct_system_call, format!("{count} of them, the first at {at}: number {number:#x}"));
     }
-    if let Some((bits, bytes)) = exhibit.entropy.filter(|(bits, _)| *bits >= EVEN) {
-        case.add(&rules::even_bytes, format!("{bits:.2} bits of 8, counted over {bytes} bytes"));
-    }
     let ways = |case: &mut Case, ways: &[(Way, &'static Rule)]| {
         for (way, rule) in ways {
             if let Some(entrance) = exhibit.entrances.iter().find(|entrance| entrance.way == *way) {
@@ -202,8 +199,11 @@ fn judge_private(exhibit: &Exhibit, case: &mut Case) {
     if let (true, Some(engine)) = (only_private(&case.indicators), exhibit.images.iter().find(|image| is_engine(image, exhibit.pid))) {
         case.add(&rules::engine, format!("{engine} is loaded, and the code has no sign of another origin"));
     } else {
-        // What an engine compiled is run and returned to, of course.
+        // What an engine compiled is run and returned to, of course, beside tables of constants.
         ways(case, &[(Way::Stand, &rules::stands_in_it), (Way::Return, &rules::returns_to_it)]);
+        if let Some((bits, page)) = exhibit.entropy.filter(|(bits, _)| *bits >= EVEN) {
+            case.add(&rules::even_bytes, format!("{bits:.2} bits of 8 in the page at {page}"));
+        }
     }
     let (threads, unknown) = exhibit.stacks;
     if unknown > 0 {

@@ -17,7 +17,7 @@ const MOST_PAGES: u64 = 4096;
 /// Places of one page, and of one image, that are told where code was rewritten.
 const MOST_IN_PAGE: usize = 8;
 const MOST_CHANGES: usize = 256;
-/// Pages of one region whose bytes are counted and searched for system calls, and system calls that are kept.
+/// Pages of one region whose bytes are weighed and searched for system calls, and system calls that are kept.
 const MOST_WEIGHED: usize = 256;
 const MOST_CALLS: usize = 64;
 /// Bytes that are weighed together; where nearly all of them are alike, there is no code and no data.
@@ -121,12 +121,12 @@ fn ways_in(
     (ways, stacks)
 }
 
-/// How evenly bytes are spread, in bits of 8; `counts` has how often each value occurs.
-fn entropy(counts: &[u64; 256]) -> Option<(f64, u64)> {
+/// How evenly the bytes of a page are spread, in bits of 8; `counts` has how often each value occurs. None where too few are left to tell.
+fn entropy(counts: &[u64; 256]) -> Option<f64> {
     let all: u64 = counts.iter().sum();
     let share = |count: &u64| *count as f64 / all as f64;
     let bits = counts.iter().filter(|count| **count > 0).map(share).map(|share| -share * share.log2()).sum();
-    (all > 0).then_some((bits, all))
+    (all >= PAGE_SIZE / 2).then_some(bits)
 }
 
 /// System calls made here: a number is loaded, then the processor told to call, then the code returns, as only libraries of the system do.
@@ -194,8 +194,15 @@ impl Windows {
     /// Code pages that are a process's own and differ from the page that all others share.
     fn gather_changes(&self, task: &Task<'_>, space: &AddressSpace, vad: &Vad<'_>, exhibit: &mut Exhibit) {
         // At another base than the one that the section was relocated to, every page with an address in it differs.
-        let moved = vad.section_base().is_ok_and(|base| base != vad.start);
         let shared = self.shared_frames(vad);
+        let header = || {
+            let mut page = [0; PAGE_SIZE as usize];
+            self.image.read(shared(vad.start)?, &mut page).ok().and_then(|()| pe::base(&page))
+        };
+        let moved = match vad.section_base() {
+            Ok(base) if base.is_null() => header() != Some(vad.start),
+            base => base.is_ok_and(|base| base != vad.start),
+        };
         let differences = |at, leaf: Leaf| -> Option<Vec<Change>> {
             let (own, shared) = (leaf.frame()?, shared(at)?);
             let (mut was, mut is) = ([0; PAGE_SIZE as usize], [0; PAGE_SIZE as usize]);
@@ -245,11 +252,11 @@ fn data_parts(task: &Task<'_>, space: &AddressSpace, base: VirtAddr) -> Vec<pe::
     data
 }
 
-/// Counts the bytes of memory that no file backs, and looks for system calls in it.
+/// Weighs the bytes of each page of memory that no file backs, and looks for system calls in it.
 fn weigh(space: &AddressSpace, exhibit: &mut Exhibit) {
-    let mut counts = [0; 256];
     for (at, _) in exhibit.content.iter().take(MOST_WEIGHED) {
         let Ok(page) = space.bytes::<{ PAGE_SIZE as usize }>(*at) else { continue };
+        let mut counts = [0; 256];
         for piece in page.chunks(PIECE) {
             let mut own = [0; 256];
             piece.iter().for_each(|byte| own[usize::from(*byte)] += 1);
@@ -257,7 +264,9 @@ fn weigh(space: &AddressSpace, exhibit: &mut Exhibit) {
                 counts.iter_mut().zip(own).for_each(|(count, own)| *count += own);
             }
         }
+        if let Some(bits) = entropy(&counts).filter(|bits| exhibit.entropy.is_none_or(|(most, _)| most < *bits)) {
+            exhibit.entropy = Some((bits, *at));
+        }
         system_calls(*at, &page, &mut exhibit.system_calls);
     }
-    exhibit.entropy = entropy(&counts);
 }

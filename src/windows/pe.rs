@@ -184,6 +184,16 @@ pub fn identity(page: &[u8]) -> Option<[Vec<u8>; 2]> {
     Some([page.get(nt..optional + 0x18)?.to_vec(), page.get(optional + 0x20..end)?.to_vec()])
 }
 
+/// The base that headers name: in an image, where it was relocated to.
+pub fn base(page: &[u8]) -> Option<VirtAddr> {
+    let nt = u32::from_le_bytes(*page.get(NEW_HEADER as usize..)?.first_chunk()?) as usize;
+    let optional = page.get(nt.checked_add(OPTIONAL as usize)?..).filter(|_| page.starts_with(b"MZ"))?;
+    Some(VirtAddr(match is_64_bit(u16::from_le_bytes(*optional.first_chunk()?).into())? {
+        true => u64::from_le_bytes(*optional.get(0x18..)?.first_chunk()?),
+        false => u32::from_le_bytes(*optional.get(0x1c..)?.first_chunk()?).into(),
+    }))
+}
+
 /// A section of a mapped image.
 pub struct Section {
     pub name: String,
@@ -259,5 +269,109 @@ impl PdbId {
         let order = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
         let guid = order.iter().map(|index| format!("{:02X}", guid[*index])).collect();
         Ok(Self { name: space.text(at.offset(24), 64)?, guid, age: space.uint(at.offset(20), 4)? as u32 })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::address::PhysAddr;
+    use crate::image::Image;
+    use crate::paging::Levels;
+    use crate::windows::pages::WindowsPages;
+    use std::sync::Arc;
+
+    const BASE: u64 = 0x1_0000;
+
+    /// An image with one section of code and one of data, two exports, an import, and one that is loaded at the first call.
+    fn image() -> Vec<u8> {
+        let mut image = vec![0; 0x3000];
+        let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, b"MZ");
+        put(0x3c, &[0x80]);
+        put(0x80, b"PE\0\0");
+        put(0x86, &[2]);
+        put(0x94, &[0xf0]);
+        put(0x98, &[0x0b, 2]);
+        put(0x98 + 0x18, &BASE.to_le_bytes());
+        put(0x98 + 0x21, &[0x10]);
+        put(0x98 + 0x39, &[0x30]);
+        put(0x98 + 0x6c, &[16]);
+        let mut word = |at: usize, value: u32| put(at, &value.to_le_bytes());
+        for (directory, rva) in [(0, 0x2000), (1, 0x2100), (13, 0x2200)] {
+            word(0x98 + 0x70 + directory * 8, rva);
+            word(0x98 + 0x74 + directory * 8, 0x100);
+        }
+        for (section, (rva, flags)) in [(0x1000, 0x6000_0020), (0x2000, 0xc000_0040)].into_iter().enumerate() {
+            let at = 0x188 + section * 40;
+            for (field, value) in [(8, 0x1000), (12, rva), (36, flags)] {
+                word(at + field, value);
+            }
+        }
+        // Exports: the counts of functions and names, and the three tables.
+        for (field, value) in [(0x14, 2), (0x18, 2), (0x1c, 0x2040), (0x20, 0x2050), (0x24, 0x2060)] {
+            word(0x2000 + field, value);
+        }
+        for (at, value) in [(0x2040, 0x1100), (0x2044, 0x1000), (0x2050, 0x2070), (0x2054, 0x2080), (0x2060, 1)] {
+            word(at, value);
+        }
+        for (at, value) in [(0x2100, 0x2140), (0x210c, 0x20a0), (0x2110, 0x2150)] {
+            word(at, value);
+        }
+        for (at, value) in [(0x2204, 0x20b0), (0x220c, 0x2250), (0x2210, 0x2240)] {
+            word(at, value);
+        }
+        for (at, value) in [(0x2140, 0x20c0), (0x2150, 0x7777), (0x2240, 0x20d0), (0x2250, 0x8888)] {
+            word(at, value);
+        }
+        for (at, name) in [(0x2070, "First"), (0x2080, "Second"), (0x20a0, "a.dll"), (0x20b0, "b.dll"), (0x20c2, "Now"), (0x20d2, "Later")]
+        {
+            put(at, name.as_bytes());
+        }
+        image
+    }
+
+    fn mapped() -> (AddressSpace, Headers) {
+        let mut memory = vec![0; BASE as usize];
+        memory[0] = 0xf3;
+        memory.extend(image());
+        let image = Arc::new(Image::open_bytes("library", memory.leak()).unwrap());
+        let space = AddressSpace::new(image, PhysAddr(0), Levels::None, Arc::new(WindowsPages::minimal()));
+        let headers = Headers::read(&space, VirtAddr(BASE)).unwrap();
+        (space, headers)
+    }
+
+    #[test]
+    fn functions_are_known_by_their_exports() {
+        let (space, headers) = mapped();
+        let at = |rva: u64| headers.export_at(&space, VirtAddr(BASE + rva));
+        assert_eq!(at(0x1000), Some(("First".to_owned(), 0)));
+        assert_eq!(at(0x1010), Some(("First".to_owned(), 0x10)));
+        assert_eq!(at(0x1108), Some(("Second".to_owned(), 8)));
+        assert_eq!((at(0x0fff), at(0x2200)), (None, None));
+        assert_eq!(headers.exports(&space).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn imports_are_found_when_loaded_at_once_and_later() {
+        let (space, headers) = mapped();
+        let mut found = Vec::new();
+        imports(&space, &headers, &mut 100, |import| found.push((import.to.0, import.name(&space))));
+        assert_eq!(found, [(0x7777, "a.dll!Now".to_owned()), (0x8888, "b.dll!Later".to_owned())]);
+    }
+
+    #[test]
+    fn headers_tell_what_may_run_and_are_told_apart_but_for_their_base() {
+        let (space, headers) = mapped();
+        let sections = headers.sections(&space).unwrap();
+        let holder = |rva: u64| sections.iter().find(|section| section.holds(VirtAddr(BASE + rva))).map(|section| section.executable);
+        assert_eq!((holder(0x1fff), holder(0x2000), holder(0x80)), (Some(true), Some(false), None));
+        let (page, mut moved, mut other) = (image(), image(), image());
+        moved[0x98 + 0x1a] = 0x55;
+        other[0x98 + 0x10] = 0x55;
+        assert_eq!(base(&page), Some(VirtAddr(BASE)));
+        assert!(identity(&page).is_some() && identity(&page) == identity(&moved) && identity(&page) != identity(&other));
+        assert_eq!((identity(&page[..0x40]), identity(&[])), (None, None));
     }
 }
