@@ -4,7 +4,9 @@ use super::{Session, System, derived, timeline};
 use crate::events;
 use crate::facts::drivers::{Callback, Device, Driver, DriverFunction, SystemService};
 use crate::facts::linux::{BpfProgram, CachedFile, Capabilities, Interface, LogRecord, Mount, OpenFile, ShellHistory, SystemCall};
-use crate::facts::windows::{FileObject, Handle, Hive, Mutant, Privilege, RegistryEntry, Service, SessionMember, Sid, SymbolicLink};
+use crate::facts::windows::{
+    Apc, FileObject, Handle, Hive, Mutant, Privilege, Program, RegistryEntry, Service, SessionMember, Sid, SymbolicLink,
+};
 use crate::facts::{
     Connection, Event, Feed, Finding, Library, Module, Moment, Origin, Process, Record, Region, Rows, Scope, Serves, Sighting, Sink,
     Socket, Suspicious, SysmonRule, Table, Thread, TreeProcess, Variable, Watch,
@@ -125,6 +127,9 @@ catalog! {
     Variable ["envars"] linux: linux::environment, windows: windows::environment,;
     Library ["library_list", "dlllist", "ldrmodules", "malware.ldrmodules"] linux: linux::libraries, windows: windows::libraries,;
     Handle ["handles"] windows: windows::handles,;
+    Program ["malware.pebmasquerade", "pebmasquerade", "malware.hollowprocesses", "hollowprocesses", "malware.processghosting", "processghosting"]
+        windows: windows::programs,;
+    Apc [] windows: windows::apcs,;
     Privilege ["privileges", "privs"] windows: windows::privileges,;
     Sid ["getsids"] windows: windows::sids,;
     FileObject ["filescan"] windows: windows::file_objects,;

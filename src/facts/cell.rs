@@ -151,6 +151,7 @@ impl<T: ToCell> ToCell for Known<T> {
 pub trait ListItem: ToCell {}
 impl ListItem for &'static str {}
 impl ListItem for String {}
+impl ListItem for VirtAddr {}
 impl ListItem for super::Hole {}
 impl ListItem for super::Indicator {}
 

@@ -28,11 +28,24 @@ pub struct Exhibit {
     pub changes: Vec<Change>,
     /// Such pages that differ from the file in nothing but breakpoints of the kernel's own.
     pub probed: Vec<VirtAddr>,
+    /// The first place where the process's own copy of the headers differs from the file's.
+    pub header: Option<Change>,
+    /// Pages that can be run, of parts that the file marks as data: the first, and the name of its part; and how many.
+    pub data_code: Option<(VirtAddr, String, u64)>,
+    /// Whether the loader's lists, which could all be read, leave out this image though code of it is in memory.
+    pub unlisted: bool,
+    /// How evenly the bytes of a page are spread, in bits of 8, and its address: the page that comes nearest to them. Of memory that no
+    /// file backs.
+    pub entropy: Option<(f64, VirtAddr)>,
+    /// System calls that memory without a file makes by itself: where, and their numbers.
+    pub system_calls: Vec<(VirtAddr, u32)>,
     pub head: Known<Vec<u8>>,
     /// Threads that began in it, by ID and address, as far as the system keeps that.
     pub threads: Vec<(u32, VirtAddr)>,
     /// Other ways into it.
     pub entrances: Vec<Entrance>,
+    /// Threads of the process, and of these the ones whose place in it cannot be told.
+    pub stacks: (u64, u64),
     /// Files that the process has mapped as code.
     pub images: Arc<[String]>,
     /// A list for profilers that tells of functions in it, and how many.
@@ -65,8 +78,10 @@ pub enum Way {
     Apc,
     Import,
     Detour,
-    /// A thread is there, or returns there.
-    Thread,
+    /// A thread is to go on there, once the kernel lets it.
+    Stand,
+    /// The stack of a thread says that a call comes back there.
+    Return,
 }
 
 /// A place where code differs from the file it came from.
@@ -77,6 +92,8 @@ pub struct Change {
     pub is: Vec<u8>,
     /// Where it jumps at once, as a hook does.
     pub detour: Option<Detour>,
+    /// The exported function at or before it, and how far behind its start.
+    pub function: Option<(String, u64)>,
 }
 
 /// Where a jump leads in the end, and the file there; absent where none is behind it.
@@ -89,8 +106,19 @@ pub struct Detour {
 impl Change {
     /// The first place where a page at `at` is no longer what it was.
     pub fn first(at: VirtAddr, was: &[u8], is: &[u8]) -> Option<Self> {
-        let first = was.iter().zip(is).position(|(was, is)| was != is)?;
-        let end = (first + 8).min(was.len()).min(is.len());
-        Some(Self { at: at.offset(first as u64), was: was[first..end].to_vec(), is: is[first..end].to_vec(), detour: None })
+        Self::each(at, was, is).next()
+    }
+
+    /// Every place where it is no longer what it was, each with the bytes from there on.
+    pub fn each(at: VirtAddr, was: &[u8], is: &[u8]) -> impl Iterator<Item = Self> {
+        let length = was.len().min(is.len());
+        let mut from = 0;
+        std::iter::from_fn(move || {
+            let first = from + was.get(from..length)?.iter().zip(is.get(from..length)?).position(|(was, is)| was != is)?;
+            let end = (first + 8).min(length);
+            from = end;
+            let (was, is) = (was.get(first..end)?.to_vec(), is.get(first..end)?.to_vec());
+            Some(Self { at: at.offset(first as u64), was, is, detour: None, function: None })
+        })
     }
 }

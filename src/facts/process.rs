@@ -122,6 +122,16 @@ record! {
         [windows] win32_start_address: Known<VirtAddr>,
         /// The module which that lies in.
         [windows] win32_start_module: Known<String>,
+        /// The exported function at or shortly before what the program asked to run.
+        [windows] win32_start_symbol: Known<String>,
+        /// Where it goes on in its program once the kernel lets it; null for a thread of the kernel.
+        [windows] position: Known<VirtAddr>,
+        /// The module which that lies in.
+        [windows] position_module: Known<String>,
+        /// Top of its stack in the program.
+        [windows] stack: Known<VirtAddr>,
+        /// Addresses at which the processor is to stop it (debug registers).
+        [windows] breakpoints: Vec<VirtAddr>,
         /// State as the kernel names it.
         state: Known<String>,
         /// Start time.

@@ -89,6 +89,73 @@ record! {
 }
 
 record! {
+    /// What each process runs, told by all who know: the kernel, the image that is mapped, the process itself, and the file in the cache.
+    Program = "programs" {
+        /// Process ID.
+        pid: u32,
+        /// Name of the process.
+        process: String,
+        /// Where the kernel mapped the program.
+        base: Known<VirtAddr>,
+        /// Where the process itself says that it is; the loader goes by that.
+        told_base: Known<VirtAddr>,
+        /// Whether an image is still mapped where the kernel put it.
+        mapped: Known<bool>,
+        /// Path that the kernel keeps.
+        path: Known<String>,
+        /// File of the image that is mapped there.
+        mapped_file: Known<String>,
+        /// Path that the process itself keeps, which it can change.
+        told_path: Known<String>,
+        /// Whether that file is about to be deleted, or was.
+        deleted: Known<bool>,
+        /// Whether the file was open for writing when the image was made of it.
+        written: Known<bool>,
+        /// Whether the file in the cache has other headers than the image that was made of it; null where the cache does not have them.
+        replaced: Known<bool>,
+        /// Whether the page tables of the process lead to the kernel, without which nothing can run.
+        kernel_mapped: Known<bool>,
+        /// Address of the process object.
+        address: VirtAddr,
+    }
+}
+
+record! {
+    /// Calls that wait for threads to make them (asynchronous procedure calls).
+    Apc = "apcs" {
+        /// Process ID.
+        pid: u32,
+        /// Name of the process.
+        process: String,
+        /// Thread ID.
+        tid: u32,
+        /// In which mode the thread is to make it: kernel or user.
+        mode: &'static str,
+        /// What the thread is to call; null where the kernel's own routine is all there is. What a program queued goes through a routine
+        /// of ntdll, which is handed the program's own as its context.
+        routine: Known<VirtAddr>,
+        /// The module which that lies in.
+        routine_module: Known<String>,
+        /// The exported function at or shortly before it.
+        routine_symbol: Known<String>,
+        /// First argument.
+        context: Known<Hex>,
+        /// Second argument.
+        argument_1: Known<Hex>,
+        /// Third argument.
+        argument_2: Known<Hex>,
+        /// What the kernel calls when it hands over the call.
+        kernel_routine: Known<VirtAddr>,
+        /// The module which that lies in.
+        kernel_routine_module: Known<String>,
+        /// Address of the _KAPC.
+        address: VirtAddr,
+        /// Address of the process object.
+        process_address: VirtAddr,
+    }
+}
+
+record! {
     /// Mutants (mutexes).
     Mutant = "mutants" {
         /// Name, with the directories above it.

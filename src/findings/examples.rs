@@ -1,12 +1,13 @@
 //! For each rule an example that it applies to, and one as near to that as can be to which it does not.
 
-use super::processes::Suspect;
-use super::ranking::{Held, List, linux_case, windows_case};
+use super::case::Case;
+use super::processes::{Suspect, WindowsHeld, judge_among};
+use super::ranking::{LinuxHeld, List, linux_case, windows_case};
 use super::{rules, suspicious};
 use crate::address::VirtAddr;
 use crate::facts::drivers::Callback;
 use crate::facts::linux::{BpfProgram, CachedFile, Capabilities, LogRecord, OpenFile, ShellHistory};
-use crate::facts::windows::{Handle, Privilege};
+use crate::facts::windows::{Apc, Handle, Privilege, Program};
 use crate::facts::*;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -78,7 +79,7 @@ fn suspect<'a>(process: &'a Process, parent: Option<&'a Process>, users: [Option
 fn on_windows(path: &str, line: &str, parent: &str, users: [Option<&str>; 2]) -> Ids {
     let named = |pid, path: &str, line: &str| process(pid, path.rsplit('\\').next().unwrap(), path, line);
     let (child, parent) = (named(8, path, line), named(4, parent, ""));
-    ids(&windows_case(&suspect(&child, Some(&parent), users), &[]).indicators)
+    ids(&windows_case(&suspect(&child, Some(&parent), users), &WindowsHeld::default()).indicators)
 }
 
 /// A program of Windows' own, started by services.exe.
@@ -91,24 +92,24 @@ fn on_linux(process: &Process, change: impl FnOnce(&mut Vec<Variable>, &mut Vec<
     change(&mut variables, &mut files, &mut sockets);
     let (variables, files, sockets): (Vec<_>, Vec<_>, Vec<_>) =
         (variables.iter().collect(), files.iter().collect(), sockets.iter().collect());
-    holds(process, Held { variables: &variables, files: &files, sockets: &sockets, ..Held::default() })
+    holds(process, LinuxHeld { variables: &variables, files: &files, sockets: &sockets, ..LinuxHeld::default() })
 }
 
-fn holds(process: &Process, held: Held<'_>) -> Ids {
+fn holds(process: &Process, held: LinuxHeld<'_>) -> Ids {
     ids(&linux_case(&suspect(process, None, [None, None]), &held).indicators)
 }
 
 /// A program that runs as a user, with what bounds it.
 fn bounded(uid: u32, bounds: Capabilities, at_home: bool) -> Ids {
     let process = Process { uid: Known::Value(uid), ..process(8, "web", "/usr/bin/web", "") };
-    holds(&process, Held { bounds: Some(&bounds), at_home, ..Held::default() })
+    holds(&process, LinuxHeld { bounds: Some(&bounds), at_home, ..LinuxHeld::default() })
 }
 
 /// The same with another process beside it.
 fn beside(twin: bool, tracer: bool) -> Ids {
     let (own, other) = (process(8, "web", "/usr/bin/web", ""), process(9, "other", "/usr/bin/other", ""));
     let bounds = Capabilities::default();
-    holds(&own, Held { bounds: Some(&bounds), twin: twin.then_some(&other), tracer: tracer.then_some(&other), ..Held::default() })
+    holds(&own, LinuxHeld { bounds: Some(&bounds), twin: twin.then_some(&other), tracer: tracer.then_some(&other), ..LinuxHeld::default() })
 }
 
 fn cached(path: &str, size: u64) -> Ids {
@@ -139,8 +140,70 @@ fn connected(name: &str, to: &str) -> Ids {
         state: text("ESTABLISHED"),
         ..Socket::default()
     };
-    let case = windows_case(&suspect(&own, None, [None, None]), &[]);
+    let case = windows_case(&suspect(&own, None, [None, None]), &WindowsHeld::default());
     listed(vec![own.clone()], |list, _| list.process(&own, case, &[&socket]))
+}
+
+/// A program of Windows with what it holds.
+fn with(held: WindowsHeld<'_>) -> Ids {
+    let own = process(8, "notepad.exe", &format!("{SYSTEM_32}notepad.exe"), "");
+    ids(&windows_case(&suspect(&own, None, [None, None]), &held).indicators)
+}
+
+/// What a program says it is, and what it is.
+fn runs(change: impl FnOnce(&mut Program)) -> Ids {
+    let base = Known::Value(START);
+    let mut program = Program {
+        base: base.clone(),
+        told_base: base,
+        mapped: Known::Value(true),
+        path: text("\\Device\\HarddiskVolume3\\Windows\\System32\\notepad.exe"),
+        told_path: text("C:\\Windows\\System32\\notepad.exe"),
+        kernel_mapped: Known::Value(true),
+        ..Program::default()
+    };
+    change(&mut program);
+    with(WindowsHeld { program: Some(&program), ..WindowsHeld::default() })
+}
+
+fn library(listed: bool, mapped_file: Known<String>) -> Ids {
+    let listed = Known::Value(listed);
+    let library = Library { in_load: listed.clone(), in_init: listed.clone(), in_memory: listed, mapped_file, ..Library::default() };
+    with(WindowsHeld { libraries: &[&library], ..WindowsHeld::default() })
+}
+
+fn stopped(breakpoints: &[VirtAddr]) -> Ids {
+    let thread = Thread { breakpoints: breakpoints.to_vec(), ..Thread::default() };
+    with(WindowsHeld { threads: &[&thread], ..WindowsHeld::default() })
+}
+
+fn call(function: &str) -> Ids {
+    let call = Apc { routine_symbol: text(function), context: Known::Value(Hex(START.0)), ..Apc::default() };
+    with(WindowsHeld { calls: &[&call], ..WindowsHeld::default() })
+}
+
+/// The second of two programs of Windows, each with its session.
+fn among(first: (&str, u32), second: (&str, u32)) -> Ids {
+    let named = |pid: u32, (name, session): (&str, u32)| Process {
+        session: Known::Value(session),
+        create_time: Time::from_seconds(pid.into()).into(),
+        ..process(pid, name, &format!("{SYSTEM_32}{name}"), "")
+    };
+    let (first, second) = (named(8, first), named(12, second));
+    let mut case = Case::default();
+    judge_among(&second.clone(), &answer([first, second]), &mut case);
+    ids(&case.indicators)
+}
+
+/// A machine whose first program began so many seconds after the system.
+fn started(after: i64) -> Ids {
+    let at = |pid, seconds| Process { create_time: Time::from_seconds(seconds).into(), ..process(pid, "smss.exe", "", "") };
+    listed(vec![at(4, 1_000_000), at(8, 1_000_000 + after)], |list, processes| list.clock(processes))
+}
+
+fn driver(path: &str) -> Ids {
+    let module = Module { state: "loaded", path: text(path), ..Module::default() };
+    listed(Vec::new(), |list, _| list.modules(&answer([module])))
 }
 
 fn holding(target: &str, access: u64, owner: Option<&str>) -> Ids {
@@ -178,15 +241,20 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
     let running = |path: &str| {
         private(|it| {
             it.images = [path.to_owned()].into();
-            it.entrances.push(Entrance { way: Way::Thread, from: "thread 9 was in it".to_owned(), to: START });
+            it.entrances.push(Entrance { way: Way::Stand, from: "thread 9 was in it".to_owned(), to: START });
         })
     };
-    let change = Change { at: START, was: vec![0x48], is: vec![0xe9], detour: None };
+    let change = Change { at: START, was: vec![0x48], is: vec![0xe9], detour: None, function: None };
+    let patched = |name: &str, is: &[u8]| {
+        let function = Some((name.to_owned(), 0));
+        mapped(|it| it.changes.push(Change { at: START, was: vec![0x4c; is.len()], is: is.to_vec(), detour: None, function }))
+    };
+    let entropy = |bits| private(|it| it.entropy = Some((bits, START)));
     let nops = [vec![0x90; 16], vec![0x48, 0x31, 0xf6, 0x0f, 0x05]].concat();
     let deleted = |deleted, anonymous| mapped(|it| it.behind = Behind::File { program: true, deleted, anonymous });
     let hidden = |state| {
         let process = Process { state, ..process(8, "x", "/usr/bin/x", "") };
-        holds(&process, Held::default())
+        holds(&process, LinuxHeld::default())
     };
     let child = |parent: &str| on_windows(&format!("{SYSTEM_32}cmd.exe"), "cmd.exe /c dir", parent, [MARA, MARA]);
     let services = format!("{SYSTEM_32}services.exe");
@@ -194,7 +262,8 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
     let debug = |enabled| {
         let process = process(8, "notepad.exe", "\\Program Files\\Editor\\notepad.exe", "");
         let held = Privilege { name: "SeDebugPrivilege".to_owned(), enabled, ..Privilege::default() };
-        ids(&windows_case(&suspect(&process, None, [MARA, None]), &[&held]).indicators)
+        ids(&windows_case(&suspect(&process, None, [MARA, None]), &WindowsHeld { privileges: &[&held], ..WindowsHeld::default() })
+            .indicators)
     };
     let bash = process(8, "bash", "/usr/bin/bash", "-bash");
     let variable = |name: &str| {
@@ -224,19 +293,26 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
             private(|it| it.listed = Some(map())),
             private(|it| (it.listed, it.content) = (Some(map()), vec![(START, b"\x7fELF\x02\x01".to_vec())])),
         ),
-        (&rules::thread_inside, running("/tmp/libjvm.so"), running("/usr/lib/jvm/lib/server/libjvm.so")),
         (&rules::peers, peers(None), peers(Some(1))),
         (&rules::elf_header, page(b"\x7fELF\x02\x01"), page(b"\x7eELF\x02\x01")),
         (&rules::pe_header, page(b"MZ\x90\0"), page(b"ZM\x90\0")),
         (&rules::first_page_empty, private(|it| it.content[0].0 = START.offset(0x1000)), private(|_| ())),
         (&rules::shellcode, page(&nops), page(&nops[8..16])),
         (&rules::writable_code, mapped(|it| it.protection.write = true), mapped(|_| ())),
-        (&rules::rewritten_code, mapped(|it| it.changes.push(change)), mapped(|it| it.copies.push(START))),
+        (&rules::rewritten_code, mapped(|it| it.changes.push(change.clone())), mapped(|it| it.copies.push(START))),
         (&rules::private_code_pages, mapped(|it| it.copies.push(START)), mapped(|_| ())),
         (&rules::probed, mapped(|it| it.probed.push(START)), mapped(|it| it.copies.push(START))),
         (&rules::thread_start, private(|it| it.threads.push((9, START))), private(|_| ())),
         (&rules::queued_call, way(Way::Apc), way(Way::Import)),
         (&rules::import_hook, way(Way::Import), way(Way::Detour)),
+        (&rules::stands_in_it, running("/tmp/libjvm.so"), running("/usr/lib/jvm/lib/server/libjvm.so")),
+        (&rules::returns_to_it, way(Way::Return), way(Way::Import)),
+        (&rules::direct_system_call, private(|it| it.system_calls.push((START, 0x18))), private(|_| ())),
+        (&rules::even_bytes, entropy(7.9), entropy(6.2)),
+        (&rules::silenced, patched("EtwEventWrite", &[0x33, 0xc0, 0xc3]), patched("NtClose", &[0x33, 0xc0, 0xc3])),
+        (&rules::header_rewritten, mapped(|it| it.header = Some(change.clone())), mapped(|it| it.changes.push(change.clone()))),
+        (&rules::data_executable, mapped(|it| it.data_code = Some((START, ".data".to_owned(), 1))), mapped(|_| ())),
+        (&rules::unlisted_image, mapped(|it| it.unlisted = true), mapped(|_| ())),
         (&rules::detour, way(Way::Detour), way(Way::Apc)),
         (&rules::no_file, mapped(|it| it.behind = Behind::Nowhere), mapped(|_| ())),
         (&rules::memfd_executable, deleted(true, true), deleted(true, false)),
@@ -254,6 +330,28 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
             on_windows(&services, "", "\\x.exe", [SYSTEM, SYSTEM]),
         ),
         (&rules::debug_privilege, debug(true), debug(false)),
+        (&rules::wrong_session, among(("wininit.exe", 0), ("lsass.exe", 1)), among(("wininit.exe", 2), ("lsass.exe", 2))),
+        (&rules::runs_twice, among(("lsass.exe", 0), ("lsass.exe", 0)), among(("csrss.exe", 0), ("csrss.exe", 1))),
+        (&rules::moved_program, runs(|it| it.told_base = Known::Value(START.offset(0x1000))), runs(|it| it.told_base = Known::Absent)),
+        (&rules::unmapped_program, runs(|it| it.mapped = Known::Value(false)), runs(|it| it.mapped = Known::Absent)),
+        (
+            &rules::masked_path,
+            runs(|it| it.told_path = text("C:\\Windows\\explorer.exe")),
+            runs(|it| it.told_path = text("\\SystemRoot\\System32\\NOTEPAD.EXE")),
+        ),
+        (&rules::written_program, runs(|it| it.written = Known::Value(true)), runs(|it| it.written = Known::Value(false))),
+        (&rules::replaced_program, runs(|it| it.replaced = Known::Value(true)), runs(|it| it.replaced = Known::Absent)),
+        (
+            &rules::no_page_tables,
+            runs(|it| it.kernel_mapped = Known::Value(false)),
+            runs(|it| it.kernel_mapped = Known::Unreadable(ReadError::File(0))),
+        ),
+        (&rules::missing_image, library(true, Known::Absent), library(true, Known::Unreadable(ReadError::File(0)))),
+        (&rules::no_loader, library(false, text("x.dll")), library(true, text("x.dll"))),
+        (&rules::library_call, call("LoadLibraryW"), call("Sleep")),
+        (&rules::breakpoint, stopped(&[START]), stopped(&[])),
+        (&rules::clock_set, started(-3600), started(-2)),
+        (&rules::driver_folder, driver("\\??\\C:\\ProgramData\\x.sys"), driver("\\SystemRoot\\System32\\drivers\\x.sys")),
         (&rules::document_child, child("\\Program Files\\Office\\WINWORD.EXE"), child("\\Windows\\explorer.exe")),
         (&rules::server_child, child("\\Windows\\System32\\inetsrv\\w3wp.exe"), child("\\Windows\\explorer.exe")),
         (&rules::script, service("cmd.exe", "powershell -enc aQBlAHgA"), service("cmd.exe", "powershell Get-Date")),

@@ -3,7 +3,8 @@
 
 use super::case::Case;
 use super::rules;
-use crate::facts::{Process, ProcessState, ToCell};
+use crate::facts::windows::{Apc, Privilege, Program};
+use crate::facts::{Answer, Known, Library, Process, ProcessState, Thread, ToCell};
 
 /// Programs of Windows itself: name, folder below the system's root, and which programs start them; none where many do.
 const SYSTEM: &[(&str, &str, &[&str])] = &[
@@ -34,7 +35,14 @@ const SHORT: usize = "smss.exe".len();
 const SYSTEM_USERS: [&str; 5] = ["S-1-5-18", "S-1-5-19", "S-1-5-20", "S-1-5-90-", "S-1-5-96-"];
 const LOCAL_SYSTEM: &str = "S-1-5-18";
 /// Which of them are never started under the account of a person.
-const ONLY_SYSTEM: [&str; 6] = ["smss.exe", "csrss.exe", "wininit.exe", "winlogon.exe", "services.exe", "lsass.exe"];
+const ONLY_SYSTEM: [&str; 7] = ["smss.exe", "csrss.exe", "wininit.exe", "winlogon.exe", "services.exe", "lsass.exe", "spoolsv.exe"];
+/// Which are started for a person, and never under a user of the system.
+const ONLY_PEOPLE: [&str; 3] = ["explorer.exe", "sihost.exe", "userinit.exe"];
+/// Which run only in the session of services, and which in any other only.
+const WITH_SERVICES: [&str; 5] = ["wininit.exe", "services.exe", "lsass.exe", "lsaiso.exe", "spoolsv.exe"];
+const WITH_PEOPLE: [&str; 6] = ["winlogon.exe", "dwm.exe", "userinit.exe", "explorer.exe", "sihost.exe", "logonui.exe"];
+/// Which run once in a session.
+const SINGLE: [&str; 6] = ["csrss.exe", "wininit.exe", "winlogon.exe", "services.exe", "lsass.exe", "lsaiso.exe"];
 
 const DOCUMENTS: &[&str] = &["winword.exe", "excel.exe", "powerpnt.exe", "outlook.exe", "onenote.exe", "acrord32.exe", "mspub.exe"];
 const SERVERS: &[&str] =
@@ -170,6 +178,10 @@ pub fn judge_windows(suspect: &Suspect<'_>, case: &mut Case) {
         if let Some(user) = suspect.user.filter(|user| ONLY_SYSTEM.contains(&name.as_str()) && *user != LOCAL_SYSTEM) {
             case.add(&rules::wrong_user, format!("runs as {user}"));
         }
+        let own = |user: &str| [LOCAL_SYSTEM, "S-1-5-19", "S-1-5-20"].contains(&user);
+        if let Some(user) = suspect.user.filter(|user| ONLY_PEOPLE.contains(&name.as_str()) && own(user)) {
+            case.add(&rules::wrong_user, format!("runs as {user}, which is no person"));
+        }
     } else if let Some((like, ..)) = SYSTEM.iter().find(|(known, ..)| known.len() > SHORT && one_letter_apart(&name, known)) {
         case.add(&rules::lookalike, format!("{name} is not {like}"));
     }
@@ -188,6 +200,105 @@ pub fn judge_windows(suspect: &Suspect<'_>, case: &mut Case) {
     let line = process.command_line.value().map(|line| line.trim().trim_matches('"'));
     if let Some(line) = line.filter(|line| !line.is_empty() && !line.contains(' ') && HOSTS.contains(&name.as_str())) {
         case.add(&rules::no_arguments, format!("its command line is {line} alone"));
+    }
+}
+
+/// What else is told of a process on Windows.
+#[derive(Default)]
+pub struct WindowsHeld<'a> {
+    pub privileges: &'a [&'a Privilege],
+    pub libraries: &'a [&'a Library],
+    pub threads: &'a [&'a Thread],
+    pub calls: &'a [&'a Apc],
+    pub program: Option<&'a Program>,
+}
+
+/// What is odd about what a process on Windows holds.
+pub fn judge_held(suspect: &Suspect<'_>, held: &WindowsHeld<'_>, case: &mut Case) {
+    let debug = held.privileges.iter().find(|held| held.name == "SeDebugPrivilege" && held.enabled);
+    if let (Some(held), Some(user)) = (debug, suspect.user.filter(|user| user.starts_with("S-1-5-21-"))) {
+        case.add(&rules::debug_privilege, format!("{} is enabled for {user}", held.name));
+    }
+    if let Some(program) = held.program {
+        judge_program(program, case);
+    }
+    let lists = |library: &Library| [library.in_load.clone(), library.in_init.clone(), library.in_memory.clone()];
+    let missing =
+        held.libraries.iter().find(|library| library.mapped_file == Known::Absent && lists(library).contains(&Known::Value(true)));
+    if let Some(library) = missing {
+        case.add(&rules::missing_image, format!("{} at {}", library.name.cell(), library.base));
+    }
+    if !held.libraries.is_empty() && held.libraries.iter().all(|library| lists(library) == [const { Known::Value(false) }; 3]) {
+        case.add(&rules::no_loader, format!("{} images are mapped, and none of its lists has one", held.libraries.len()));
+    }
+    let loads = |call: &&&Apc| call.routine_symbol.value().is_some_and(|symbol| LOADING.contains(&symbol.as_str()));
+    if let Some((call, function)) = held.calls.iter().find(loads).and_then(|call| Some((call, call.routine_symbol.value()?))) {
+        let what = format!("thread {} is to call {function} with {}", call.tid, call.context.cell());
+        case.add(&rules::library_call, what);
+    }
+    if let Some((thread, at)) = held.threads.iter().find_map(|thread| Some((thread, thread.breakpoints.first()?))) {
+        case.add(&rules::breakpoint, format!("thread {} is to stop at {at}", thread.tid));
+    }
+}
+
+/// Functions whose only work is to load a library.
+const LOADING: [&str; 5] = ["LoadLibraryA", "LoadLibraryW", "LoadLibraryExA", "LoadLibraryExW", "LdrLoadDll"];
+
+/// What a process runs, and what it says it runs.
+fn judge_program(program: &Program, case: &mut Case) {
+    if let (Some(base), Some(told)) = (program.base.value(), program.told_base.value().filter(|told| Some(*told) != program.base.value())) {
+        case.add(&rules::moved_program, format!("mapped at {base}, while it says {told} itself"));
+    }
+    if let (Some(base), Some(false)) = (program.base.value(), program.mapped.value()) {
+        case.add(&rules::unmapped_program, format!("no image is mapped at {base}"));
+    }
+    if let (Some(path), Some(told)) = (program.path.value(), program.told_path.value())
+        && is_masked(path, told)
+    {
+        case.add(&rules::masked_path, format!("runs {path}, and calls itself {told}"));
+    }
+    let file = program.mapped_file.cell();
+    if program.written == Known::Value(true) {
+        case.add(&rules::written_program, format!("{file} was opened for writing"));
+    }
+    if program.replaced == Known::Value(true) {
+        case.add(&rules::replaced_program, format!("the cache has other headers of {file} than lie at {}", program.base.cell()));
+    }
+    if program.kernel_mapped == Known::Value(false) {
+        case.add(&rules::no_page_tables, "the kernel's own lists cannot be reached by them, as they can by those of System");
+    }
+}
+
+/// Whether a process names itself by another path than the kernel does: `C:\Windows\x.exe` and `\Device\HarddiskVolume3\Windows\x.exe`
+/// are one.
+fn is_masked(path: &str, told: &str) -> bool {
+    let plain = |path: &str| path.to_lowercase().replace("\\systemroot\\", "\\windows\\").replace("\\syswow64\\", "\\system32\\");
+    let (path, told) = (plain(path), plain(told));
+    // A drive may stand for a folder; short names (PROGRA~1) stand for long ones; a name without a folder says nothing.
+    let below = told.trim_start_matches("\\??\\").split_once(':').map_or(told.as_str(), |(_, below)| below).trim_start_matches('\\');
+    let known = below.contains('\\') && path.contains('\\') && !below.contains('~') && !path.contains('~');
+    known && !path.ends_with(&format!("\\{below}"))
+}
+
+/// What only a look at all processes tells: sessions, and programs that run once.
+pub fn judge_among(process: &Process, all: &Answer<Process>, case: &mut Case) {
+    let lives = |process: &&Process| process.state != ProcessState::Exited;
+    let (name, session) = (program(process), process.session.value().copied());
+    let Some(session) = session.filter(|_| lives(&process)) else { return };
+    let listed = |names: &[&str]| names.contains(&name.as_str());
+    let others = || all.iter().filter(lives).filter(|other| other.session.value() == Some(&session) && other.address != process.address);
+    // Session 0, and the one in which each container has its services.
+    let with = |wanted: &str| others().any(|other| program(other) == wanted);
+    let services = session == 0 || with("wininit.exe") || name == "wininit.exe" && with("services.exe");
+    if listed(&WITH_SERVICES) && !services {
+        case.add(&rules::wrong_session, format!("runs in session {session}, where people log on"));
+    }
+    if listed(&WITH_PEOPLE) && session == 0 {
+        case.add(&rules::wrong_session, "runs in session 0, where services run");
+    }
+    let before = |other: &&Process| other.create_time.value().is_some_and(|time| Some(time) < process.create_time.value());
+    if let Some(first) = others().filter(|_| listed(&SINGLE)).filter(before).find(|other| program(other) == name) {
+        case.add(&rules::runs_twice, format!("{} {} runs in session {session} since before", first.name, first.pid));
     }
 }
 

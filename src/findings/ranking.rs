@@ -1,15 +1,17 @@
 //! The findings: what the tables tell, judged, as one ranked list.
 
 use super::case::Case;
-use super::processes::{Suspect, is_offline, is_shell, is_system, judge, judge_linux, judge_windows, program};
+use super::processes::{
+    Suspect, WindowsHeld, is_offline, is_shell, is_system, judge, judge_among, judge_held, judge_linux, judge_windows, program,
+};
 use super::rules;
 use crate::address::VirtAddr;
 use crate::facts::drivers::{Callback, DriverFunction, SystemService};
 use crate::facts::linux::{BpfProgram, CachedFile, Capabilities, LogRecord, OpenFile, ShellHistory, SystemCall};
-use crate::facts::windows::{Handle, Privilege, Sid};
+use crate::facts::windows::{Apc, Handle, Privilege, Program, Sid};
 use crate::facts::{
-    Answer, Finding, Known, Module, Process, Record, Reference, Rows, Scope, Sink, Socket, State, Subject, Suspicious, Table, Tables,
-    ToCell, Variable,
+    Answer, Finding, Known, Library, Module, Process, ProcessState, Record, Reference, Rows, Scope, Sink, Socket, State, Subject,
+    Suspicious, Table, Tables, Thread, ToCell, Variable,
 };
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -25,6 +27,15 @@ const STRONG: [(u32, &str); 4] = [(16, "loading modules"), (17, "raw access to m
 /// The credentials of the kernel itself.
 const FIRST_CREDENTIALS: &str = "init_cred";
 const PRELOADS: &str = "/etc/ld.so.preload";
+/// The process of the kernel itself, on Windows.
+const SYSTEM_PROCESS: u32 = 4;
+/// Nanoseconds by which the kernel's first processes may be older than it: they are made before the clock is set.
+const CLOCK_SLACK: i128 = 60_000_000_000;
+/// Where the files of drivers are: below the folders of Windows and of installed programs.
+const DRIVER_FOLDERS: [&str; 5] =
+    ["\\systemroot\\", "\\windows\\", "\\program files\\", "\\program files (x86)\\", "\\programdata\\microsoft\\windows defender\\"];
+/// Where anyone, or any service, can put files.
+const LOOSE_FOLDERS: [&str; 3] = ["\\temp\\", "\\users\\", "\\$recycle.bin\\"];
 
 /// What commands hold that intruders type; each part must be there.
 const COMMANDS: &[&[&str]] = &[
@@ -62,17 +73,40 @@ pub fn of_windows(tables: &impl Tables, processes: &Answer<Process>, scope: Scop
     let sockets = by_pid(&sockets, |socket| socket.pid.value().copied());
     let privileges = by_pid(&privileges, |held| Some(held.pid));
     let user = |process: &Process| users.get(&process.pid).copied();
+    let libraries = ask::<Library>(tables, Scope::Machine, out);
+    let threads = ask::<Thread>(tables, Scope::Machine, out);
+    let calls = ask::<Apc>(tables, Scope::Machine, out);
+    let programs = ask::<Program>(tables, Scope::Machine, out);
+    let (libraries, threads) = (by_pid(&libraries, |library| Some(library.pid)), by_pid(&threads, |thread| Some(thread.pid)));
+    let queued = by_pid(&calls, |call| Some(call.pid));
+    let programs: HashMap<_, _> = programs.iter().flat_map(Answer::iter).map(|program| (program.address, program)).collect();
 
     let mut list = List::new(scope, processes);
     for process in processes.iter() {
         let parent = parent(processes, process);
         let suspect = Suspect { process, parent, user: user(process), parent_user: parent.and_then(user) };
-        let case = windows_case(&suspect, own(&privileges, process));
+        let held = if process.state == ProcessState::Exited {
+            WindowsHeld::default()
+        } else {
+            WindowsHeld {
+                privileges: own(&privileges, process),
+                libraries: own(&libraries, process),
+                threads: own(&threads, process),
+                calls: own(&queued, process),
+                program: process.address.value().and_then(|address| programs.get(address)).copied(),
+            }
+        };
+        let mut case = windows_case(&suspect, &held);
+        judge_among(process, processes, &mut case);
         list.process(process, case, own(&sockets, process));
     }
+    list.clock(processes);
     each(tables, Scope::Machine, out, |handles| list.handles(handles, processes, user));
     each(tables, scope, out, |regions| list.regions(regions));
     each(tables, Scope::Machine, out, |modules| list.modules(modules));
+    if let Some(calls) = &calls {
+        list.calls(calls);
+    }
     each(tables, Scope::Machine, out, |callbacks| list.callbacks(callbacks));
     each(tables, Scope::Machine, out, |functions: &Answer<DriverFunction>| {
         for row in functions.iter().filter(|row| row.place != "own" && list.strange(&row.module)).collect::<Vec<_>>() {
@@ -113,7 +147,7 @@ pub fn of_linux(tables: &impl Tables, processes: &Answer<Process>, scope: Scope,
         let bounds = own(&bounds, process).first().copied();
         let same = bounds.and_then(|bounds| users.get(bounds.credentials.value()?));
         let tracer = bounds.and_then(|bounds| bounds.tracer.value());
-        let held = Held {
+        let held = LinuxHeld {
             variables: own(&variables, process),
             files: own(&files, process),
             sockets: own(&sockets, process),
@@ -143,20 +177,17 @@ pub fn of_linux(tables: &impl Tables, processes: &Answer<Process>, scope: Scope,
 }
 
 /// What a process itself is accused of, with what it holds.
-pub(super) fn windows_case(suspect: &Suspect<'_>, privileges: &[&Privilege]) -> Case {
+pub(super) fn windows_case(suspect: &Suspect<'_>, held: &WindowsHeld<'_>) -> Case {
     let mut case = Case::default();
     judge(suspect, &mut case);
     judge_windows(suspect, &mut case);
-    let debug = privileges.iter().find(|held| held.name == "SeDebugPrivilege" && held.enabled);
-    if let (Some(held), Some(user)) = (debug, suspect.user.filter(|user| user.starts_with("S-1-5-21-"))) {
-        case.add(&rules::debug_privilege, format!("{} is enabled for {user}", held.name));
-    }
+    judge_held(suspect, held, &mut case);
     case
 }
 
 /// What a process of Linux has, and what is known of it beside.
 #[derive(Default)]
-pub(super) struct Held<'a> {
+pub(super) struct LinuxHeld<'a> {
     pub variables: &'a [&'a Variable],
     pub files: &'a [&'a OpenFile],
     pub sockets: &'a [&'a Socket],
@@ -168,7 +199,7 @@ pub(super) struct Held<'a> {
     pub at_home: bool,
 }
 
-pub(super) fn linux_case(suspect: &Suspect<'_>, held: &Held<'_>) -> Case {
+pub(super) fn linux_case(suspect: &Suspect<'_>, held: &LinuxHeld<'_>) -> Case {
     let mut case = Case::default();
     judge(suspect, &mut case);
     judge_linux(suspect, &mut case);
@@ -194,7 +225,7 @@ pub(super) fn linux_case(suspect: &Suspect<'_>, held: &Held<'_>) -> Case {
 }
 
 /// Whether a process may do more than it should, or is in another's hands.
-fn judge_bounds(process: &Process, held: &Held<'_>, case: &mut Case) {
+fn judge_bounds(process: &Process, held: &LinuxHeld<'_>, case: &mut Case) {
     let Some(bounds) = held.bounds.filter(|_| process.kernel_thread == Known::Value(false)) else { return };
     if let Some(tracer) = held.tracer {
         case.add(&rules::traced, format!("{} {} traces it", tracer.name, tracer.pid));
@@ -212,6 +243,13 @@ fn judge_bounds(process: &Process, held: &Held<'_>, case: &mut Case) {
             case.add(&rules::strong_capabilities, format!("runs as user {uid} with capabilities for {}", strong.join(", ")));
         }
     }
+}
+
+/// Whether drivers are not kept in the folder of a file.
+fn is_strange_folder(path: &str) -> bool {
+    let path = path.to_lowercase();
+    let within = |folders: &[&str]| folders.iter().any(|folder| path.contains(folder));
+    path.contains('\\') && (!within(&DRIVER_FOLDERS) || within(&LOOSE_FOLDERS))
 }
 
 /// The rows of a table; None where there are none to be had. What was wrong with them is said once more here: a finding may be missing
@@ -369,11 +407,17 @@ impl List {
     }
 
     pub(super) fn modules(&mut self, modules: &Answer<Module>) {
-        for module in modules.iter().filter(|module| module.state == "hidden") {
+        for module in modules.iter().filter(|module| module.state != "unloaded") {
             let mut case = Case::default();
-            case.add(&rules::hidden_module, format!("seen by {}, and not on the list", module.sources.join(", ").replace('_', " ")));
-            self.hidden.extend(module.name.value().cloned());
-            let subject = format!("module {}: {}", module.name.value().map_or("??", String::as_str), rules::hidden_module.meaning);
+            if module.state == "hidden" {
+                case.add(&rules::hidden_module, format!("seen by {}, and not on the list", module.sources.join(", ").replace('_', " ")));
+                self.hidden.extend(module.name.value().cloned());
+            }
+            if let Some(path) = module.path.value().filter(|path| is_strange_folder(path)) {
+                case.add(&rules::driver_folder, format!("its file is {path}"));
+            }
+            let meaning = case.indicators.first().map_or("", |first| first.rule.meaning);
+            let subject = format!("module {}: {meaning}", module.name.value().map_or("??", String::as_str));
             self.add(Subject::Module, None, subject, case, &Module::TABLE, module.address);
         }
     }
@@ -385,6 +429,44 @@ impl List {
             Known::Absent => true,
             // What cannot be read accuses nobody.
             Known::Unreadable(_) => false,
+        }
+    }
+
+    /// The kernel's own calls that wait for threads, and what it does to hand over those of programs.
+    pub(super) fn calls(&mut self, calls: &Answer<Apc>) {
+        for call in calls.iter() {
+            let mut goals = vec![(&call.kernel_routine, &call.kernel_routine_module)];
+            if call.mode == "kernel" {
+                goals.push((&call.routine, &call.routine_module));
+            }
+            for (at, module) in goals {
+                if let Some(at) = at.value().filter(|_| self.strange(module)) {
+                    let what = format!("call queued to thread {} of {} {}", call.tid, call.process, call.pid);
+                    self.hook(what, *at, module, &Apc::TABLE, call.address);
+                }
+            }
+        }
+    }
+
+    /// Once for the machine, however many processes are older than it.
+    pub(super) fn clock(&mut self, processes: &Answer<Process>) {
+        let Some(system) = processes.iter().find(|process| process.pid == SYSTEM_PROCESS) else { return };
+        let Some(start) = system.create_time.value() else { return };
+        let early = |process: &&Process| {
+            let born = process.create_time.value().map(|time| time.nanoseconds());
+            process.state != ProcessState::Exited && born.is_some_and(|born| born + CLOCK_SLACK < start.nanoseconds())
+        };
+        let first = processes.iter().filter(early).min_by_key(|process| process.create_time.value().copied());
+        if let Some(first) = first {
+            let mut case = Case::default();
+            let count = processes.iter().filter(early).count();
+            let (name, pid, born) = (&first.name, first.pid, first.create_time.cell());
+            case.add(
+                &rules::clock_set,
+                format!("{count} of them, the first {name} {pid} at {born}; the system began at {}", system.create_time.cell()),
+            );
+            let at = system.address.value().copied().unwrap_or_default();
+            self.add(Subject::Process, None, rules::clock_set.meaning.to_owned(), case, &Process::TABLE, at);
         }
     }
 

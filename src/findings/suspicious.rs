@@ -3,7 +3,7 @@
 use super::case::Case;
 use super::rules;
 use crate::address::VirtAddr;
-use crate::facts::{Behind, Exhibit, Indicator, Known, Scope, Sink, Suspicious, ToCell, Way};
+use crate::facts::{Behind, Change, Exhibit, Indicator, Known, Rule, Scope, Sink, Suspicious, ToCell, Way};
 use crate::linux::{self, Linux};
 use crate::windows::{self, Windows};
 use sha2::{Digest, Sha256};
@@ -107,7 +107,8 @@ impl Peers {
 
 /// Whether nothing is held against a region but that code lies in memory without a file.
 fn only_private(indicators: &[Indicator]) -> bool {
-    indicators.iter().all(|indicator| std::ptr::eq(indicator.rule, &rules::private_executable))
+    let weighty = indicators.iter().filter(|indicator| indicator.rule.points != 0);
+    weighty.map(|indicator| indicator.rule).all(|rule| std::ptr::eq(rule, &rules::private_executable))
 }
 
 pub(super) fn judge(exhibit: Exhibit) -> Option<Suspicious> {
@@ -183,24 +184,42 @@ fn judge_private(exhibit: &Exhibit, case: &mut Case) {
     if let Some((tid, start)) = exhibit.threads.first() {
         case.add(&rules::thread_start, format!("thread {tid} began at {start}"));
     }
-    for (way, rule) in [(Way::Apc, &rules::queued_call), (Way::Import, &rules::import_hook), (Way::Detour, &rules::detour)] {
-        if let Some(entrance) = exhibit.entrances.iter().find(|entrance| entrance.way == way) {
-            case.add(rule, format!("{}, at {}", entrance.from, entrance.to));
-        }
+    if let Some((at, number)) = exhibit.system_calls.first() {
+        let count = exhibit.system_calls.len();
+        case.add(&rules::direct_system_call, format!("{count} of them, the first at {at}: number {number:#x}"));
     }
+    let ways = |case: &mut Case, ways: &[(Way, &'static Rule)]| {
+        for (way, rule) in ways {
+            if let Some(entrance) = exhibit.entrances.iter().find(|entrance| entrance.way == *way) {
+                case.add(rule, format!("{}, at {}", entrance.from, entrance.to));
+            }
+        }
+    };
+    ways(case, &[(Way::Apc, &rules::queued_call), (Way::Import, &rules::import_hook), (Way::Detour, &rules::detour)]);
     let alone = only_private(&case.indicators);
     let engine = exhibit.images.iter().find(|image| is_engine(image, exhibit.pid)).filter(|_| alone);
     if let Some(engine) = engine {
-        // Where code is made at run time, threads are in it.
-        return case.add(&rules::engine, format!("{engine} is loaded, and the code has no sign of another origin"));
+        case.add(&rules::engine, format!("{engine} is loaded, and the code has no sign of another origin"));
+    } else if let (true, Some((list, functions))) = (alone, &exhibit.listed) {
+        case.add(&rules::perf_map, format!("{list} tells of {functions} functions in it"));
+    } else {
+        // What an engine compiled is run and returned to, of course, beside tables of constants.
+        ways(case, &[(Way::Stand, &rules::stands_in_it), (Way::Return, &rules::returns_to_it)]);
+        if let Some((bits, page)) = exhibit.entropy.filter(|(bits, _)| *bits >= EVEN) {
+            case.add(&rules::even_bytes, format!("{bits:.2} bits of 8 in the page at {page}"));
+        }
     }
-    if let (true, Some((list, functions))) = (alone, &exhibit.listed) {
-        return case.add(&rules::perf_map, format!("{list} tells of {functions} functions in it"));
-    }
-    if let Some(entrance) = exhibit.entrances.iter().find(|entrance| entrance.way == Way::Thread) {
-        case.add(&rules::thread_inside, format!("{}, at {}", entrance.from, entrance.to));
+    let (threads, unknown) = exhibit.stacks;
+    if unknown > 0 {
+        case.add(
+            &rules::not_evaluable,
+            format!("where {unknown} of the process's {threads} threads stand or return to: the image does not hold it"),
+        );
     }
 }
+
+/// Machine code has about six bits; what is packed or encrypted comes near eight.
+const EVEN: f64 = 7.2;
 
 /// Signs of code that was written to stand alone: it finds out where it is or which libraries there are, runs of NOPs, system calls made
 /// directly.
@@ -305,14 +324,25 @@ fn judge_file(exhibit: &Exhibit, case: &mut Case) {
         case.add(&rules::writable_code, "mapped from a file writable and executable at once");
     }
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    if let Some(change) = exhibit.changes.first() {
-        let (count, was, is) = (exhibit.changes.len(), hex(&change.was), hex(&change.is));
+    // The worst first: what jumps or returns at once, then what else has a name.
+    let silent = exhibit.changes.iter().find(|change| silences(change));
+    let leading = silent.or_else(|| exhibit.changes.iter().find(|change| change.detour.is_some()));
+    if let Some(change) = leading.or_else(|| exhibit.changes.first()) {
+        let (was, is) = (hex(&change.was), hex(&change.is));
+        let count = exhibit.changes.iter().map(|change| change.at.page()).collect::<HashSet<_>>().len();
+        let function = change.function.as_ref().map(|(name, past)| format!(" ({name}+{past:#x})")).unwrap_or_default();
         let jump = change.detour.as_ref().map_or(String::new(), |detour| match &detour.file {
             Known::Value(file) => format!(", a jump to {} in {file}", detour.to),
             Known::Absent => format!(", a jump to {}, which no file backs", detour.to),
             Known::Unreadable(_) => format!(", a jump to {}", detour.to),
         });
-        case.add(&rules::rewritten_code, format!("{count} of its pages differ from the file: at {} was {was}, is {is}{jump}", change.at));
+        case.add(
+            &rules::rewritten_code,
+            format!("{count} of its pages differ from the file: at {}{function} was {was}, is {is}{jump}", change.at),
+        );
+        if let Some((change, (name, _))) = silent.and_then(|change| Some((change, change.function.as_ref()?))) {
+            case.add(&rules::silenced, format!("{name} at {} begins with {is}", change.at));
+        }
     } else if let Some(at) = exhibit.copies.first() {
         let count = exhibit.copies.len();
         case.add(
@@ -323,6 +353,37 @@ fn judge_file(exhibit: &Exhibit, case: &mut Case) {
     if let Some(at) = exhibit.probed.first() {
         case.add(&rules::probed, format!("{} of its pages differ from the file by them alone, the first at {at}", exhibit.probed.len()));
     }
+    if let Some(change) = &exhibit.header {
+        let (was, is) = (hex(&change.was), hex(&change.is));
+        case.add(&rules::header_rewritten, format!("at {} was {was}, is {is}", change.at));
+    }
+    if let Some((at, part, count)) = &exhibit.data_code {
+        case.add(&rules::data_executable, format!("{count} pages of {part} can be run, the first at {at}"));
+    }
+    if exhibit.unlisted {
+        case.add(&rules::unlisted_image, "none of the loader's lists has it, and code of it is in memory");
+    }
+}
+
+/// Functions of libraries by which events reach those who watch a process: ETW, AMSI, and the ones below them.
+const REPORTING: [&str; 10] = [
+    "EtwEventWrite",
+    "EtwEventWriteFull",
+    "EtwEventWriteEx",
+    "EtwEventWriteTransfer",
+    "EtwWriteUMSecurityEvent",
+    "NtTraceEvent",
+    "NtTraceControl",
+    "AmsiScanBuffer",
+    "AmsiScanString",
+    "AmsiOpenSession",
+];
+
+/// Whether a reporting function was rewritten at its start to return without doing anything.
+fn silences(change: &Change) -> bool {
+    let named = change.function.as_ref().is_some_and(|(name, past)| *past < 8 && REPORTING.contains(&name.as_str()));
+    // ret; ret n; xor eax, eax; ret; mov eax, value; ret; sub rsp; ...: whatever comes first, it returns within the first bytes.
+    named && change.detour.is_none() && change.is.iter().any(|byte| matches!(byte, 0xc3 | 0xc2))
 }
 
 #[cfg(test)]

@@ -35,10 +35,10 @@ pub fn of_task(task: &Task<'_>, space: &AddressSpace, regions: &[Range<VirtAddr>
     for thread in threads.map_while(Result::ok).take(MOST_THREADS) {
         let (Ok(tid), Some((at, stack))) = (thread.u32("pid"), registers(&thread)) else { continue };
         if inside(at) {
-            ways.push(Entrance { way: Way::Thread, from: format!("thread {tid} was in it when it last entered the kernel"), to: at });
+            ways.push(Entrance { way: Way::Stand, from: format!("thread {tid} was in it when it last entered the kernel"), to: at });
         }
         for (place, to) in returns(space, stack, inside) {
-            ways.push(Entrance { way: Way::Thread, from: format!("the stack of thread {tid} at {place} returns there"), to });
+            ways.push(Entrance { way: Way::Return, from: format!("the stack of thread {tid} at {place} returns there"), to });
         }
         if ways.len() >= MOST_WAYS {
             break;

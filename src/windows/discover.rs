@@ -11,12 +11,6 @@ use crate::paging::{AddressSpace, FRAME};
 use crate::symbols::{Context, SymbolTable};
 use std::collections::HashSet;
 
-/// IMAGE_DIRECTORY_ENTRY_EXPORT, and the parts of IMAGE_EXPORT_DIRECTORY (PE/COFF specification).
-const EXPORTS: usize = 0;
-const NAMES: u64 = 0x18;
-const FUNCTIONS: u64 = 0x1c;
-const MOST_EXPORTS: u64 = 1 << 16;
-const MOST_NAME: usize = 128;
 /// Aligned words of the image that look like kernel addresses.
 const MOST_POINTERS: usize = 1 << 20;
 /// How far into a process object its name is looked for.
@@ -39,7 +33,7 @@ impl Discovery {
     pub fn make(space: &AddressSpace, kernel: &Kernel, root_at: u64) -> Self {
         let mut found =
             Self { symbols: Vec::new(), system: None, build: None, revision: None, how: Vec::new(), pointers: pointers(space, kernel) };
-        let exports = exports(space, kernel).unwrap_or_default();
+        let exports = kernel.headers.as_ref().and_then(|headers| headers.exports(space)).unwrap_or_default();
         if !exports.is_empty() {
             found.how.push(format!("{} exports", exports.len()));
             found.symbols = exports;
@@ -281,20 +275,4 @@ fn pointers(space: &AddressSpace, kernel: &Kernel) -> Vec<(VirtAddr, VirtAddr)> 
         }
     });
     found
-}
-
-/// Names and addresses in the export directory, as far as it is in memory.
-fn exports(space: &AddressSpace, kernel: &Kernel) -> Option<Vec<(String, VirtAddr)>> {
-    let (directory, _) = kernel.headers.as_ref()?.directory(space, EXPORTS).ok()??;
-    let word = |at: VirtAddr| space.uint(at, 4).ok();
-    let count = u64::from(word(directory.offset(NAMES))? as u32).min(MOST_EXPORTS);
-    let table = |index: u64| Some(kernel.base.offset(word(directory.offset(FUNCTIONS + index * 4))?));
-    let (functions, names, ordinals) = (table(0)?, table(1)?, table(2)?);
-    let export = |index: u64| {
-        let name = space.text(kernel.base.offset(word(names.offset(index * 4))?), MOST_NAME).ok()?;
-        let ordinal = space.uint(ordinals.offset(index * 2), 2).ok()?;
-        let address = kernel.base.offset(word(functions.offset(ordinal * 4))?);
-        (!name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()) && kernel.contains(address)).then_some((name, address))
-    };
-    Some((0..count).filter_map(export).collect())
 }

@@ -1,23 +1,24 @@
-//! Ways into memory that no file backs, other than a thread that begins there: calls queued to threads, addresses of imported functions,
-//! and code of libraries that was rewritten to jump.
+//! Ways into memory that no file backs, other than a thread that begins there: calls queued to threads, where threads stand and return to,
+//! addresses of imported functions, and code of libraries that was rewritten to jump.
 
-use super::USER_END;
 use super::pe::{self, Headers};
 use super::threads::of_process;
 use super::vads::Vad;
-use crate::address::VirtAddr;
+use super::{USER_END, apcs};
+use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Detour, Entrance, ReadError, Watch, Way};
 use crate::paging::AddressSpace;
-use crate::symbols::Object;
-use std::collections::HashSet;
+use crate::symbols::{Context, Object};
 
-/// _KOBJECTS of wdm.h.
-const APC_OBJECT: u64 = 18;
-/// KPROCESSOR_MODE: which of a thread's two lists is for its program.
-const USER_MODE: u32 = 1;
-const MOST_APCS: usize = 1 << 12;
 /// Imports of all libraries of a process: a program with hundreds of libraries has a quarter of that.
 const MOST_IMPORTS: u32 = 1 << 20;
+/// KTHREAD_STATE.
+const TERMINATED: u64 = 4;
+/// Bytes of a stack that are read from its top down, and threads of a process whose stacks are.
+const MOST_STACK: u64 = 1 << 15;
+const MOST_STACKS: u64 = 1 << 12;
+/// The longest instruction that calls.
+const CALL: usize = 7;
 /// Bytes of code in which a jump is looked for, and jumps that lead to another jump.
 const JUMP: usize = 16;
 const MOST_HOPS: usize = 4;
@@ -28,8 +29,8 @@ pub fn queued(process: &Object<'_>, wanted: impl Fn(VirtAddr) -> bool) -> Vec<En
     let mut found = Vec::new();
     for thread in of_process(process).into_iter().flatten() {
         let tid = thread.inner("Cid").and_then(|cid| cid.u32("UniqueThread")).unwrap_or_default();
-        for apc in thread.inner("Tcb").map(|thread| of_thread(&thread)).into_iter().flatten() {
-            let goals = [routine(&apc), apc.pointer("NormalContext")].into_iter().flatten();
+        for apc in thread.inner("Tcb").map(|thread| apcs::queue(&thread, apcs::USER_MODE).0).into_iter().flatten() {
+            let goals = [apcs::normal_routine(&apc), apc.pointer("NormalContext")].into_iter().flatten();
             if let Some(to) = goals.into_iter().find(|to| wanted(*to)) {
                 found.push(Entrance { way: Way::Apc, from: format!("a call queued to thread {tid}"), to });
             }
@@ -38,36 +39,122 @@ pub fn queued(process: &Object<'_>, wanted: impl Fn(VirtAddr) -> bool) -> Vec<En
     found
 }
 
-/// The queue ends where it does not hold together.
-fn of_thread<'a>(thread: &Object<'a>) -> Vec<Object<'a>> {
-    let context = thread.context();
-    let mut found = Vec::new();
-    let mut seen = HashSet::new();
-    let mut walk = || -> Result<(), ReadError> {
-        let head = thread.inner("ApcState")?.element("ApcListHead", USER_MODE)?;
-        let mut link = head.pointer("Flink")?;
-        while link != head.address {
-            if !link.is_kernel() || !seen.insert(link) || found.len() >= MOST_APCS {
-                return Err(ReadError::Implausible("APC list"));
-            }
-            let apc = context.container("_KAPC", "ApcListEntry", link)?;
-            let own = apc.uint("Type")? == APC_OBJECT && apc.pointer("Thread")? == thread.address;
-            if !own || apc.uint("ApcMode")? != u64::from(USER_MODE) {
-                return Err(ReadError::Implausible("APC"));
-            }
-            link = context.object("_LIST_ENTRY", link)?.pointer("Flink")?;
-            found.push(apc);
+/// Where the threads of a process stand and return to, as far as that is where `wanted` says: added to `found`. Gives the number of threads,
+/// and of those whose place or stack is not in the image.
+pub fn stacks(
+    process: &Object<'_>,
+    space: &AddressSpace,
+    found: &mut Vec<Entrance>,
+    watch: &Watch,
+    wanted: impl Fn(VirtAddr) -> bool,
+) -> (u64, u64) {
+    let (mut threads, mut unknown) = (0, 0);
+    for thread in of_process(process).into_iter().flatten() {
+        if watch.cancelled() || threads >= MOST_STACKS {
+            break;
         }
-        Ok(())
-    };
-    // What was found before a break is whole.
-    _ = walk();
-    found
+        let kernel = thread.inner("Tcb");
+        let field = |field| kernel.as_ref().map_err(|why| *why).and_then(|kernel| kernel.uint(field));
+        // One that ended stands nowhere, one of the kernel's nowhere in a program.
+        if field("State") == Ok(TERMINATED) || field("Teb") == Ok(0) {
+            continue;
+        }
+        threads += 1;
+        let tid = thread.inner("Cid").and_then(|cid| cid.u32("UniqueThread")).unwrap_or_default();
+        let Ok(Some(Frame { at, stack, .. })) = Frame::read(&thread) else {
+            unknown += 1;
+            continue;
+        };
+        if wanted(at) {
+            found.push(Entrance { way: Way::Stand, from: format!("thread {tid} stands there"), to: at });
+        }
+        let Ok(words) = words(&thread, space, stack) else {
+            unknown += 1;
+            continue;
+        };
+        let back = words.into_iter().find(|(_, to)| wanted(*to) && follows_call(space, *to));
+        if let Some((place, to)) = back {
+            let from = format!("the stack of thread {tid} returns there, at {place}");
+            found.push(Entrance { way: Way::Return, from, to });
+        }
+    }
+    (threads, unknown)
 }
 
-fn routine(apc: &Object<'_>) -> Result<VirtAddr, ReadError> {
-    // Newer types name three pointers together: KernelRoutine, RundownRoutine, NormalRoutine.
-    if apc.has("NormalRoutine") { apc.pointer("NormalRoutine") } else { apc.context().space.pointer(apc.at("Reserved")?.offset(16)) }
+/// Where a thread goes on in its program, as the kernel keeps it on the thread's kernel stack.
+pub struct Frame<'a> {
+    pub at: VirtAddr,
+    /// The top of the program's stack.
+    pub stack: VirtAddr,
+    pub registers: Object<'a>,
+}
+
+impl<'a> Frame<'a> {
+    /// None for a thread that is not on its way out of a program.
+    pub fn read(thread: &Object<'a>) -> Result<Option<Self>, ReadError> {
+        let kernel = thread.inner("Tcb")?;
+        let (frame, low, high) = (kernel.pointer("TrapFrame")?, kernel.pointer("StackLimit")?, kernel.pointer("StackBase")?);
+        if frame.is_null() {
+            return Ok(None);
+        }
+        let registers = thread.context().object("_KTRAP_FRAME", frame)?;
+        let (at, stack) = (registers.pointer("Rip")?, registers.pointer("Rsp")?);
+        let inside = frame.is_kernel() && low <= frame && frame.offset(registers.layout().size.into()) <= high;
+        // The privilege in a segment: a frame of the kernel itself tells nothing of the program.
+        match registers.uint("SegCs")? & 3 {
+            0 if inside => Ok(None),
+            3 if inside && !at.is_null() && at < USER_END && stack < USER_END => Ok(Some(Self { at, stack, registers })),
+            _ => Err(ReadError::Implausible("_KTRAP_FRAME")),
+        }
+    }
+
+    /// The addresses at which the processor is to stop the thread, by those of its debug registers that are armed.
+    pub fn breakpoints(&self) -> Result<Vec<VirtAddr>, ReadError> {
+        let control = self.registers.uint("Dr7")?;
+        let armed = ["Dr0", "Dr1", "Dr2", "Dr3"].into_iter().enumerate().filter(|(index, _)| control >> (index * 2) & 3 != 0);
+        armed.map(|(_, register)| self.registers.pointer(register)).collect()
+    }
+}
+
+/// The words of a program's stack from its top on, with their places.
+fn words(thread: &Object<'_>, space: &AddressSpace, top: VirtAddr) -> Result<Vec<(VirtAddr, VirtAddr)>, ReadError> {
+    let teb = thread.inner("Tcb")?.pointer("Teb")?;
+    let context = Context { space, profile: thread.context().profile };
+    let block = context.object("_NT_TIB", teb)?;
+    let (low, high) = (block.pointer("StackLimit")?, block.pointer("StackBase")?);
+    // One that runs on a stack of its own making is told apart by that.
+    if top.0 % 8 != 0 || top < low || top >= high || high >= USER_END {
+        return Err(ReadError::Implausible("stack"));
+    }
+    let mut bytes = vec![0; (high.0 - top.0).min(MOST_STACK) as usize];
+    let (mut read, mut trouble) = (0, None);
+    while let Some(piece) = bytes.get_mut(read..).filter(|piece| !piece.is_empty()) {
+        let at = top.offset(read as u64);
+        let length = piece.len().min((PAGE_SIZE - at.in_page()) as usize);
+        if let Some(Err(why)) = piece.get_mut(..length).map(|piece| space.read(at, piece)) {
+            trouble = Some(why);
+            break;
+        }
+        read += length;
+    }
+    bytes.truncate(read);
+    let words: Vec<_> = bytes
+        .as_chunks::<8>()
+        .0
+        .iter()
+        .enumerate()
+        .map(|(index, word)| (top.offset(index as u64 * 8), VirtAddr(u64::from_le_bytes(*word))))
+        .collect();
+    trouble.filter(|_| words.is_empty()).map_or(Ok(words), Err)
+}
+
+/// Whether the instruction before an address calls, so that a call would return there.
+fn follows_call(space: &AddressSpace, to: VirtAddr) -> bool {
+    let Some(code) = to.0.checked_sub(CALL as u64).and_then(|at| space.bytes::<CALL>(VirtAddr(at)).ok()) else { return false };
+    // call rel32; call by register; by [register], [register+8 bits], [rip+32 bits] or [register+32 bits], with [rsp] or without.
+    matches!(code, [.., 0xe8, _, _, _, _] | [.., 0xff, 0xd0..=0xd7 | 0x10..=0x13 | 0x16 | 0x17])
+        || matches!(code, [.., 0xff, 0x50..=0x53 | 0x55..=0x57, _] | [.., 0xff, 0x14, _] | [.., 0xff, 0x54, _, _])
+        || matches!(code, [.., 0xff, 0x15 | 0x90..=0x93 | 0x95..=0x97, _, _, _, _] | [0xff, 0x94, ..])
 }
 
 /// Addresses of imported functions, in the images of a process, that lead where `wanted` says.
@@ -149,6 +236,22 @@ mod tests {
     fn flat(memory: Vec<u8>) -> AddressSpace {
         let image = Arc::new(Image::open_bytes("flat", memory.leak()).unwrap());
         AddressSpace::new(image, PhysAddr(0), Levels::None, Arc::new(WindowsPages::minimal()))
+    }
+
+    #[test]
+    fn a_return_address_follows_a_call() {
+        let follows = |code: &[u8]| {
+            let mut memory = vec![0x90; 0x1000];
+            memory[0] = 0xf3;
+            memory[0x100 - code.len()..0x100].copy_from_slice(code);
+            follows_call(&flat(memory), VirtAddr(0x100))
+        };
+        for call in [&[0xe8, 1, 2, 3, 4][..], &[0xff, 0xd0], &[0x41, 0xff, 0xd3], &[0xff, 0x15, 1, 2, 3, 4], &[0xff, 0x54, 0x24, 8]] {
+            assert!(follows(call), "{call:02x?}");
+        }
+        for other in [&[0xe9, 1, 2, 3, 4][..], &[0xff, 0xe0], &[0xff, 0x25, 1, 2, 3, 4], &[0x90]] {
+            assert!(!follows(other), "{other:02x?}");
+        }
     }
 
     #[test]

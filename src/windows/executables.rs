@@ -2,13 +2,11 @@
 //! what runs may have overwritten them: where they cannot be right, memory is written as it lies, and the reason said.
 
 use super::Windows;
-use super::pe::{MOST_IMAGE, NEW_HEADER, OPTIONAL, SIZE_OF_IMAGE, is_64_bit};
+use super::pe::{MOST_IMAGE, MOST_SECTIONS, NEW_HEADER, OPTIONAL, SIZE_OF_IMAGE, is_64_bit};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Content, Known, Part, Place, ReadError};
 use crate::paging::AddressSpace;
 
-/// What Windows itself loads (Microsoft PE/COFF specification, NumberOfSections).
-const MOST_SECTIONS: u64 = 96;
 /// Headers lie on the first pages; those of real programs take one.
 const MOST_HEADERS: u64 = 16 * PAGE_SIZE;
 const SECTION_HEADER: u64 = 40;

@@ -57,21 +57,7 @@ pub fn libraries(windows: &Windows, scope: Scope, out: &mut Sink<Library>) {
 }
 
 fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Library>) -> Result<(), ReadError> {
-    let mut loader = Loader::default();
-    let native = windows.with_peb(&task.object, |peb| match peb.follow("Ldr")? {
-        Some(data) => loader.read(&data),
-        None => Ok(()),
-    });
-    let narrow = windows.peb32(&task.object).and_then(|peb| match peb {
-        Some(peb) => loader.read_32(windows, &task.object, peb),
-        None => Ok(()),
-    });
-    for why in [native.err(), narrow.err()].into_iter().flatten() {
-        // Without a list there is no telling what is not on it.
-        loader.there = true;
-        loader.broken = loader.broken.map(|known| known.or(Some(why)));
-        loader.trouble.push(why);
-    }
+    let mut loader = Loader::of(windows, &task.object);
     let (vads, unread) = windows.vads(&task.object, out.watch());
     let mapped = |vad: &Vad<'_>| Known::from(vad.file().and_then(|file| file.map(|file| windows.file_path(&file)).transpose()));
     let mut images: BTreeMap<VirtAddr, (u64, Known<String>)> =
@@ -98,6 +84,7 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Library>) -> Resul
     };
     for (base, module) in &loader.modules {
         let mapped = images.remove(base);
+        let lost = unread.first().filter(|_| mapped.is_none());
         let mut problems = module.problems.clone();
         if mapped.is_none() && unread.is_empty() {
             problems.push("no image is mapped at this address".to_owned());
@@ -109,7 +96,8 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Library>) -> Resul
             problems.push(format!("size: the loader says {size:#x}; it is that of the image which is mapped"));
             size = *mapped;
         }
-        let library = row(*base, size, module.listed, mapped.map_or(Known::Absent, |(_, file)| file));
+        let library =
+            row(*base, size, module.listed, mapped.map_or(lost.map_or(Known::Absent, |why| Known::Unreadable(*why)), |(_, file)| file));
         let (mut name, mut path) = (Known::from(module.name.clone()), Known::from(module.path.clone()));
         if let (Ok(told), Ok(whole)) = (&module.name, &module.path)
             && !last_part(whole).eq_ignore_ascii_case(told)
@@ -143,7 +131,36 @@ pub fn last_part(path: &str) -> String {
     path.rsplit('\\').next().unwrap_or_default().to_owned()
 }
 
+impl Windows {
+    /// Where the loader of a process has put images, by any of its lists. None where it has none yet, or where one cannot be read: then
+    /// there is no telling what is not on it.
+    pub(super) fn loaded_images(&self, process: &Object<'_>) -> Option<HashSet<VirtAddr>> {
+        let loader = Loader::of(self, process);
+        let whole = loader.broken.iter().all(Option::is_none) && !loader.modules.is_empty();
+        whole.then(|| loader.modules.into_keys().collect())
+    }
+}
+
 impl Loader {
+    fn of(windows: &Windows, process: &Object<'_>) -> Self {
+        let mut loader = Self::default();
+        let native = windows.with_peb(process, |peb| match peb.follow("Ldr")? {
+            Some(data) => loader.read(&data),
+            None => Ok(()),
+        });
+        let narrow = windows.peb32(process).and_then(|peb| match peb {
+            Some(peb) => loader.read_32(windows, process, peb),
+            None => Ok(()),
+        });
+        for why in [native.err(), narrow.err()].into_iter().flatten() {
+            // Without a list there is no telling what is not on it.
+            loader.there = true;
+            loader.broken = loader.broken.map(|known| known.or(Some(why)));
+            loader.trouble.push(why);
+        }
+        loader
+    }
+
     /// The lists behind a _PEB_LDR_DATA.
     fn read(&mut self, data: &Object<'_>) -> Result<(), ReadError> {
         let context = data.context();

@@ -1,5 +1,6 @@
 //! Windows facts: the kernel found in an image, and what its structures say.
 
+mod apcs;
 mod cached_files;
 mod callbacks;
 mod cells;
@@ -31,6 +32,7 @@ mod pe;
 mod peb;
 mod pool;
 mod processes;
+mod programs;
 mod registry;
 mod services;
 mod sessions;
@@ -47,6 +49,7 @@ mod vads;
 mod verify;
 mod views;
 
+pub use apcs::apcs;
 pub use callbacks::callbacks;
 pub use devices::devices;
 pub use drivers::{driver_functions, drivers};
@@ -61,6 +64,7 @@ pub use modules::modules;
 pub use mutants::mutants;
 pub use peb::environment;
 pub use processes::{processes, pstree};
+pub use programs::programs;
 pub use registry::registry;
 pub use services::services;
 pub use sessions::sessions;

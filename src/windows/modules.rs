@@ -136,6 +136,16 @@ impl Windows {
         }
     }
 
+    /// The exported function at or before an address of a process, whose place is known, as people write it.
+    pub(super) fn function_at(&self, process: &Object<'_>, at: VirtAddr, place: &Place) -> Option<String> {
+        if at.is_kernel() {
+            return place.symbol.value().cloned();
+        }
+        let space = self.space_of(process).ok()?;
+        let (name, past) = Headers::read(&space, place.base?).ok()?.export_at(&space, at)?;
+        Some(if past == 0 { name } else { format!("{name}+{past:#x}") })
+    }
+
     /// How people name an address, as `ntoskrnl.exe+0x1f`, with the symbol there. Nothing is swept for it: what takes a sweep to know is
     /// named only after one.
     pub fn name_at(&self, process: Option<VirtAddr>, at: VirtAddr) -> Option<String> {
@@ -186,8 +196,10 @@ impl Windows {
             let sections = drivers.iter().filter_map(|driver| driver.pointer("DriverSection").ok());
             sections.filter(|section| section.is_kernel()).for_each(|section| found.entry(section).or_default()[DRIVER] = true);
         }
-        let begins: HashMap<VirtAddr, VirtAddr> =
-            drivers.iter().filter_map(|driver| Some((driver.pointer("DriverSection").ok()?, driver.pointer("DriverStart").ok()?))).collect();
+        let begins: HashMap<VirtAddr, VirtAddr> = drivers
+            .iter()
+            .filter_map(|driver| Some((driver.pointer("DriverSection").ok()?, driver.pointer("DriverStart").ok()?)))
+            .collect();
         for (address, found_by) in found {
             match self.module(address, found_by, begins.get(&address).copied()) {
                 Ok(row) => modules.rows.extend(row),

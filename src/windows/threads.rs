@@ -1,6 +1,7 @@
 //! Threads of the processes.
 
 use super::Windows;
+use super::entrances::Frame;
 use super::modules::Place;
 use super::objects::{THREAD_OBJECT, expect};
 use super::processes::{MOST_IDS, Task};
@@ -95,6 +96,14 @@ fn describe(
     };
     let (start_address, own) = start("StartAddress");
     let (win32_start_address, asked) = start("Win32StartAddress");
+    let frame = Frame::read(thread);
+    let (position, stack) = match &frame {
+        Ok(Some(frame)) => (Known::Value(frame.at), Known::Value(frame.stack)),
+        Ok(None) => Default::default(),
+        Err(why) => (Known::Unreadable(*why), Known::Absent),
+    };
+    let breakpoints = frame.ok().flatten().and_then(|frame| frame.breakpoints().ok()).unwrap_or_default();
+    let stands = position.value().map(|at| known.entry(*at).or_insert_with(|| windows.place_in(&task.object, *at, watch)).clone());
     Ok(Thread {
         pid: task.pid,
         tid: tid as u32,
@@ -102,8 +111,13 @@ fn describe(
         start_symbol: own.symbol,
         start_address,
         start_module: own.module,
+        win32_start_symbol: win32_start_address.value().and_then(|at| windows.function_at(&task.object, *at, &asked)).into(),
         win32_start_address,
         win32_start_module: asked.module,
+        position_module: stands.map_or(Known::Absent, |place| place.module),
+        position,
+        stack,
+        breakpoints,
         state: state.map(|state| STATES.get(state as usize).map(|word| (*word).to_owned())).into(),
         create_time: windows.time(thread, "CreateTime"),
         problems,

@@ -1,0 +1,99 @@
+//! What each process runs, told by all who know: the kernel, the image that is mapped, the process itself, and the file in the cache.
+
+use super::files::whole;
+use super::processes::Task;
+use super::vads::Vad;
+use super::{Windows, pe, text};
+use crate::address::{PAGE_SIZE, VirtAddr};
+use crate::facts::windows::Program;
+use crate::facts::{Known, PageOrigin, Place, ReadError, Scope, Sink, Watch};
+use crate::paging::AddressSpace;
+use crate::symbols::Object;
+
+pub fn programs(windows: &Windows, scope: Scope, out: &mut Sink<Program>) {
+    windows.each_task("programs", scope, out, |task, out| {
+        let row = windows.program(task, out.watch())?;
+        out.push(row);
+        Ok(())
+    });
+}
+
+impl Windows {
+    fn program(&self, task: &Task<'_>, watch: &Watch) -> Result<Program, ReadError> {
+        let process = &task.object;
+        let base = process.pointer("SectionBaseAddress")?;
+        let vad = if base.is_null() { Ok(None) } else { self.vad_at(process, base) };
+        let image = vad.as_ref().ok().and_then(Option::as_ref).filter(|vad| vad.image && vad.start == base);
+        let file = image.map(Vad::file).transpose().map(Option::flatten);
+        let flag = |field: &'static str| -> Known<bool> {
+            let read = |file: &Object<'_>| match file.uint(field)? {
+                value @ (0 | 1) => Ok(value != 0),
+                _ => Err(ReadError::Implausible("_FILE_OBJECT")),
+            };
+            file.as_ref().map_err(|why| *why).and_then(|file| file.as_ref().map(read).transpose()).into()
+        };
+        let told = self.with_peb(process, |peb| peb.pointer("ImageBaseAddress"));
+        let called = self.with_peb(process, |peb| match peb.follow("ProcessParameters")? {
+            Some(parameters) => text::unicode(&parameters.inner("ImagePathName")?).and_then(whole).map(Some),
+            None => Ok(None),
+        });
+        let space = self.space_of(process)?;
+        let replaced = match (&file, image) {
+            (Ok(Some(file)), Some(_)) => self.replaced(&space, base, file, watch).into(),
+            _ => Known::Absent,
+        };
+        Ok(Program {
+            pid: task.pid,
+            process: task.name.clone(),
+            base: Some(base).filter(|base| !base.is_null()).into(),
+            told_base: told.into(),
+            mapped: vad.as_ref().map(|_| (!base.is_null()).then_some(image.is_some())).map_err(|why| *why).into(),
+            path: self.image_path(process),
+            mapped_file: file
+                .as_ref()
+                .map_err(|why| *why)
+                .and_then(|file| file.as_ref().map(|file| self.file_path(file)).transpose())
+                .into(),
+            told_path: called.map(Option::flatten).into(),
+            deleted: flag("DeletePending"),
+            written: flag("WriteAccess"),
+            replaced,
+            kernel_mapped: self.leads_to_kernel(&space).into(),
+            address: task.object.address,
+            ..Program::default()
+        })
+    }
+
+    /// Whether the page tables of a process lead to the kernel, as those of System do: no thread could run on others.
+    fn leads_to_kernel(&self, space: &AddressSpace) -> Result<Option<bool>, ReadError> {
+        let kernel = self.context().symbol("PsActiveProcessHead")?;
+        self.space.translate(kernel)?;
+        if !space.image().holds(space.root()) {
+            return Err(ReadError::NotMapped(VirtAddr(space.root().0)));
+        }
+        Ok(Some(space.translate(kernel).is_ok()))
+    }
+
+    /// Whether the file that is in the cache has other headers than the image that was made of it. None where the cache does not hold them.
+    fn replaced(&self, space: &AddressSpace, base: VirtAddr, file: &Object<'_>, watch: &Watch) -> Result<Option<bool>, ReadError> {
+        let mut image = [0; PAGE_SIZE as usize];
+        space.read(base, &mut image)?;
+        let (_, sources) = self.cached_file(file.address, watch)?;
+        let first = |kind: &str| {
+            let source = sources.iter().find(|source| source.kind == kind)?;
+            let part = source.parts().iter().find(|part| part.offset == 0 && part.length >= PAGE_SIZE)?;
+            let mut page = [0; PAGE_SIZE as usize];
+            match &part.place {
+                Place::Memory(at) => self.space.read(*at, &mut page).ok()?,
+                Place::Entries(at) => match self.shared_page(*at).ok()? {
+                    PageOrigin::Zero => return None,
+                    origin => self.space.read_backing(origin, *at, &mut page).map(drop).ok()?,
+                },
+                Place::Frames(_) | Place::Changed(..) => return None,
+            }
+            page.iter().any(|byte| *byte != 0).then_some(page)
+        };
+        let Some(cached) = first("cache_map").or_else(|| first("data_section")) else { return Ok(None) };
+        Ok(pe::identity(&image).map(|own| Some(own) != pe::identity(&cached)))
+    }
+}
