@@ -2,6 +2,7 @@
 
 use super::files::own_name;
 use super::libraries::last_part;
+use super::pool::{Block, GRAIN};
 use super::text::{self, filetime};
 use super::{Windows, lists};
 use crate::address::VirtAddr;
@@ -145,24 +146,19 @@ impl Windows {
         };
         let physical = self.space.physical();
         let context = Context { space: &physical, profile: &self.profile };
+        let whole = |skip: u64, block: &Block| {
+            let at = VirtAddr(block.physical.0 + header + skip + body);
+            let member = self.member(context, at, [false; 6])?;
+            let ended = member.state == ProcessState::Exited && !member.name.is_empty();
+            self.identity(context, at).ok().filter(|_| ended).map(|identity| (identity, member))
+        };
+        let of_block = |block: &Block| -> Vec<_> { (0..=optional).step_by(GRAIN).filter_map(|skip| whole(skip, block)).collect() };
+        let found: Vec<_> = pools.with_tag(b"Proc").par_iter().map(of_block).collect();
         let mut told: HashSet<(u32, u64)> = known.iter().filter_map(|member| self.identity(self.context(), member.address).ok()).collect();
-        let mut found = Vec::new();
-        for block in pools.with_tag(b"Proc") {
-            for skip in (0..=optional).step_by(super::pool::GRAIN) {
-                let at = VirtAddr(block.physical.0 + header + skip + body);
-                let Some(member) = self.member(context, at, [false; 6]) else { continue };
-                let whole = member.state == ProcessState::Exited && !member.name.is_empty();
-                if let (true, Ok(identity)) = (whole, self.identity(context, at))
-                    && told.insert(identity)
-                {
-                    let mut found_by = [false; 6];
-                    found_by[POOL_SCAN] = true;
-                    found.push(Member { mapped: false, found_by, ..member });
-                    break;
-                }
-            }
-        }
-        found
+        let mut found_by = UNSEEN;
+        found_by[POOL_SCAN] = true;
+        let first = found.into_iter().filter_map(|of_block| of_block.into_iter().find(|(identity, _)| told.insert(*identity)));
+        first.map(|(_, member)| Member { mapped: false, found_by, ..member }).collect()
     }
 
     /// Memory that is used again, or copied while it changes, may hold a process twice: the one that its threads belong to stays. Gives the
@@ -196,14 +192,11 @@ impl Windows {
     /// What holds together as a process.
     pub(super) fn member(&self, context: Context<'_>, address: VirtAddr, found_by: [bool; 6]) -> Option<Member> {
         let process = context.object("_EPROCESS", address).ok()?;
-        let pid = process.uint("UniqueProcessId").ok()?;
+        let pid = process.uint("UniqueProcessId").ok().filter(|pid| *pid != 0 && pid % 4 == 0 && *pid < MOST_IDS)?;
         let (created, ended) = (process.uint("CreateTime").ok()?, process.uint("ExitTime").ok()?);
         let root = process.inner("Pcb").ok()?.uint("DirectoryTableBase").ok()?;
         let name = process.text("ImageFileName").ok()?;
-        let sound = pid != 0
-            && pid % 4 == 0
-            && pid < MOST_IDS
-            && name.chars().all(|letter| !letter.is_control() && letter != char::REPLACEMENT_CHARACTER);
+        let sound = name.chars().all(|letter| !letter.is_control() && letter != char::REPLACEMENT_CHARACTER);
         let times = created != 0 && (ended == 0 || (created..=self.shared_now()).contains(&ended));
         // An entry that a torn list only leads to says nothing for itself.
         let linked = || process.at("ActiveProcessLinks").is_ok_and(|links| lists::is_linked(context, links));
