@@ -2,13 +2,13 @@
 
 use super::case::Case;
 use super::processes::{
-    Held, Suspect, is_offline, is_shell, is_system, judge, judge_among, judge_held, judge_linux, judge_windows, program,
+    Held, Suspect, is_offline, is_shell, is_system, judge, judge_among, judge_held, judge_linux, judge_service, judge_windows, program,
 };
 use super::{rules, suspicious};
 use crate::address::VirtAddr;
 use crate::facts::drivers::{Callback, DriverFunction, SystemService};
 use crate::facts::linux::{BpfProgram, LogRecord, OpenFile, ShellHistory, SystemCall};
-use crate::facts::windows::{Apc, Handle, Privilege, Program, Sid};
+use crate::facts::windows::{Apc, Handle, Privilege, Program, Service, Sid};
 use crate::facts::{
     Answer, Finding, Known, Library, Module, Process, ProcessState, Record, Reference, Rows, Scope, Sink, Socket, State, Subject,
     Suspicious, Table, Thread, ToCell, Variable,
@@ -101,6 +101,7 @@ pub fn of_windows(windows: &Windows, scope: Scope, out: &mut Sink<Finding>) {
     list.handles(&handles, &processes, user);
     list.regions(&rows(out, |sink| suspicious::of_windows(windows, scope, sink)));
     list.modules(&rows(out, |sink| windows::modules(windows, Scope::Machine, sink)));
+    list.services(&rows(out, |sink| windows::services(windows, Scope::Machine, sink)));
     list.calls(&calls);
     list.callbacks(&rows(out, |sink| windows::callbacks(windows, Scope::Machine, sink)));
     for row in rows::<DriverFunction>(out, |sink| windows::driver_functions(windows, Scope::Machine, sink)).iter() {
@@ -339,6 +340,15 @@ impl List {
             Known::Absent => true,
             // What cannot be read accuses nobody.
             Known::Unreadable(_) => false,
+        }
+    }
+
+    pub(super) fn services(&mut self, services: &Answer<Service>) {
+        for service in services.iter() {
+            let mut case = Case::default();
+            judge_service(service, &mut case);
+            let subject = format!("service {}: {}", service.name, rules::service_command.meaning);
+            self.add(Subject::Service, None, subject, case, &Service::TABLE, service.address);
         }
     }
 

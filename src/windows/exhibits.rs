@@ -177,6 +177,7 @@ impl Windows {
                 _ if vad.has_no_file() => Behind::Nowhere,
                 _ => Behind::File { program: false, deleted: vad.is_deleted(), anonymous: false },
             },
+            as_data: !vad.image && file.as_ref().is_ok_and(Option::is_some) && page_rights.is_some_and(|rights| rights.execute),
             file: file.into(),
             head,
             ..Exhibit::default()
