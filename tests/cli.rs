@@ -21,6 +21,7 @@ impl Place {
     /// Runs the program in this folder, with no terminal anywhere.
     fn run(&self, arguments: &[&str]) -> Ran {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kioku"));
+        command.env("XDG_DATA_HOME", self.path().join("data"));
         let output = command.args(arguments).current_dir(self.path()).stdin(Stdio::null()).output().unwrap();
         Ran::new(output)
     }
@@ -209,6 +210,26 @@ fn a_full_disk_is_told() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kioku"));
     let ran = Ran::new(command.arg("tables").stdin(Stdio::null()).stdout(full).output().unwrap());
     ran.failed("standard output");
+}
+
+#[test]
+fn searches_and_dumps_are_told_by_a_case_that_is_named_or_there() {
+    let place = Place::new();
+    let image = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/linux.elf.zst").display().to_string();
+    let search = ["search", &image, "kworkerd", "--limit", "3"];
+    assert_eq!(place.run(&search).code, Some(0));
+    assert_eq!(place.files(), [] as [&str; 0], "no case is begun unasked");
+    place.run(&["search", &image, "kworkerd", "--case", "no/such/folder.kioku"]).failed("there is no folder");
+    let named = [&search[..], &["--case", "a.kioku"]].concat();
+    assert_eq!(place.run(&named).code, Some(0));
+    let dump = ["dump", &image, "--physical", "--address", "0x100000", "--length", "4096", "--output", "page", "--case", "a.kioku"];
+    let ran = place.run(&dump);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    place.run(&["report", &image, "--case", "a.kioku", "--audit", "--no-hash", "--output", "out"]);
+    let report = std::fs::read_to_string(place.path().join("out/report.md")).unwrap();
+    for part in ["searched", "in physical memory: 3 matches", "dumped", "physical memory, 4096 bytes at 0x100000: 1 files"] {
+        assert!(report.contains(part), "{part} is not in {report}");
+    }
 }
 
 #[test]

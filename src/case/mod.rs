@@ -94,6 +94,8 @@ words! {
         Opened = "opened",
         Looked = "looked at",
         Noted = "noted",
+        Searched = "searched",
+        Dumped = "dumped",
         Exported = "exported",
         Reported = "reported",
         Closed = "closed",
@@ -105,7 +107,7 @@ record! {
     Step = "audit" {
         /// When, by the clock of the analyst's machine.
         time: Known<Time>,
-        /// opened, looked at, noted, exported, reported or closed.
+        /// opened, looked at, noted, searched, dumped, exported, reported or closed.
         action: Action,
         /// What, and where it was left.
         what: String,

@@ -342,7 +342,8 @@ impl Drop for Store {
     }
 }
 
-const ACTIONS: [Action; 6] = [Action::Opened, Action::Looked, Action::Noted, Action::Exported, Action::Reported, Action::Closed];
+const ACTIONS: [Action; 8] =
+    [Action::Opened, Action::Looked, Action::Noted, Action::Searched, Action::Dumped, Action::Exported, Action::Reported, Action::Closed];
 
 fn words(why: &rusqlite::Error) -> String {
     match why.sqlite_error_code() {

@@ -126,6 +126,8 @@ decimal, or hexadecimal with 0x before them.")]
         image: PathBuf,
         #[command(flatten)]
         what: What,
+        #[command(flatten)]
+        case: Trail,
     },
     /// Search physical memory, the kernel (--kernel) or a process (--pid) for text, bytes, expressions or YARA rules.
     #[command(after_help = "\
@@ -170,6 +172,15 @@ stands for a file; in physical memory a condition is judged by its strings alone
         #[command(subcommand)]
         command: SymbolsCommand,
     },
+}
+
+/// Which case is told what was done.
+#[derive(Debug, Args)]
+pub struct Trail {
+    /// File of the case whose audit trail tells of this, begun where there is none; otherwise that of the case that the explorer keeps of
+    /// this image, if there is one.
+    #[arg(long, value_name = "FILE")]
+    pub case: Option<PathBuf>,
 }
 
 /// What to dump.

@@ -78,7 +78,9 @@ impl Progress {
             while !told.load(Ordering::Relaxed) {
                 let (done, total) = watch.reading();
                 let share = (total > 0).then(|| format!(" {} %", u128::from(done) * 100 / u128::from(total)));
-                _ = write!(io::stderr(), "\r\x1b[K{}{}", printable(&label), share.unwrap_or_default());
+                let stage = Some(watch.stage()).filter(|stage| !stage.is_empty()).map(|stage| format!(": {stage}"));
+                let (stage, share) = (stage.unwrap_or_default(), share.unwrap_or_default());
+                _ = write!(io::stderr(), "\r\x1b[K{}{stage}{share}", printable(&label));
                 drawn = true;
                 std::thread::park_timeout(Duration::from_millis(100));
             }

@@ -1,9 +1,10 @@
 //! `kioku read` and `kioku dump`.
 
-use super::args::{What, number};
+use super::args::{Trail, What, number};
 use super::console::Stop;
 use super::{Run, exists};
 use crate::address::VirtAddr;
+use crate::case::Action;
 use crate::engine::{Bytes, Extent, MOST_BYTES, Session, Space, Which};
 use crate::facts::{Dumped, Known, Memory, PageOrigin, Sink};
 use crate::report::{self, Format, HexDump};
@@ -84,7 +85,7 @@ impl Run {
         }
     }
 
-    pub(super) fn dump(&self, image: &Path, what: &What) -> Result<(), Stop> {
+    pub(super) fn dump(&self, image: &Path, what: &What, case: &Trail) -> Result<(), Stop> {
         let Some(folder) = &self.common.output else {
             return Err(Stop::Usage("dump needs --output FOLDER".to_owned()));
         };
@@ -97,6 +98,7 @@ impl Run {
         if as_mapped && !what.executable && what.library.is_none() && what.module.is_none() {
             return Err(Stop::Usage("--memory-layout goes with --executable, --library or --module".to_owned()));
         }
+        case.check()?;
         let session = self.open(image)?;
         let process = self.common.pid.map(|pid| self.process(&session, pid)).transpose()?;
         let found = what.finding.map(|number| session.finding(number, &self.interrupts.watch)).transpose()?;
@@ -121,6 +123,10 @@ impl Run {
         let progress = self.progress(format!("writing to {}", folder.display()));
         let dump = session.dump(extent, folder, &self.interrupts.watch)?;
         drop(progress);
+        let written = dump.files.iter().filter(|row| row.file.value().is_some()).count();
+        let cancelled = if dump.complete { "" } else { ", cancelled" };
+        let says = format!("{}: {written} files, manifest {}{cancelled}", what.says(self.common.pid), dump.manifest.display());
+        self.tell(&session, case, Action::Dumped, says)?;
         let left_out = dump.files.iter().filter(|row| row.file.value().is_none()).count();
         let missing: u64 = dump.files.iter().filter(|row| row.file.value().is_some()).map(|row| row.length - row.present).sum();
         self.print(|out| match self.format() {
@@ -152,6 +158,26 @@ impl Run {
             io::ErrorKind::AlreadyExists => exists(&path.display().to_string()),
             _ => Stop::Failed(format!("{}: {why}", path.display())),
         })
+    }
+}
+
+impl What {
+    /// What was dumped, for the audit trail.
+    fn says(&self, pid: Option<u32>) -> String {
+        let of = pid.map_or(if self.physical { "physical memory".to_owned() } else { "kernel".to_owned() }, |pid| format!("PID {pid}"));
+        match (&self.module, &self.file, &self.library, self.finding) {
+            (Some(module), ..) => format!("module {module}"),
+            (_, Some(file), ..) => format!("file {file}"),
+            (_, _, Some(library), _) => format!("{of}, library {library}"),
+            (.., Some(number)) => format!("finding {number}"),
+            _ if self.carve => format!("{of}, carved{}", self.start.map(|at| format!(" at {at:#x}")).unwrap_or_default()),
+            _ if self.executable => format!("{of}, program"),
+            _ => match (self.address.zip(self.length), self.start) {
+                (Some((at, length)), _) => format!("{of}, {length} bytes at {at:#x}"),
+                (_, Some(at)) => format!("{of}, region at {at:#x}"),
+                _ => format!("{of}, all memory"),
+            },
+        }
     }
 }
 

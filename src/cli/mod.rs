@@ -118,7 +118,7 @@ impl Run {
             Command::Tables { image } => self.tables(image.as_deref()),
             Command::Query { image, table, key, recurse } => self.query(&image, &table, key.as_deref(), recurse),
             Command::Read { image, address, length, physical, raw } => self.read(&image, address, length, physical, raw),
-            Command::Dump { image, what } => self.dump(&image, &what),
+            Command::Dump { image, what, case } => self.dump(&image, &what, &case),
             Command::Search(search) => self.search(&search),
             Command::Triage { images } => self.triage(&images),
             Command::Report { image, case, table, audit, no_hash } => self.report(&image, case, &table, audit, !no_hash),
@@ -192,6 +192,27 @@ impl Run {
         }
         self.note(&written);
         Ok(())
+    }
+
+    /// Lets the audit trail of a case tell what was done: of one that is named, else of the one that the explorer keeps of the image.
+    fn tell(&self, session: &Session, case: &args::Trail, action: Action, what: String) -> Result<(), Stop> {
+        let identity = session.identity();
+        let told = || -> Result<(), String> {
+            let store = match (&case.case, plan(None, false, false).file(&identity)) {
+                (Some(path), _) => Some(Store::create(path, false)?),
+                (None, Some(Ok(path))) => Store::open(&path)?.filter(|store| !store.read_only()),
+                (None, _) => None,
+            };
+            store.map_or(Ok(()), |mut store| store.write(&identity, session.info(), &[], &[Step::now(action, what)], None))
+        };
+        match told() {
+            Err(why) if case.case.is_some() => Err(Stop::Failed(format!("the case does not tell of this: {why}"))),
+            Err(why) => {
+                self.note(&format!("the case of this image does not tell of this: {why}"));
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     /// What the explorer would begin with, where there is no terminal for it.
@@ -360,6 +381,13 @@ impl Run {
         if self.common.verbose {
             say(text);
         }
+    }
+}
+
+impl args::Trail {
+    /// What is wrong with a file that was named is said before anything is done.
+    fn check(&self) -> Result<(), Stop> {
+        self.case.as_ref().map_or(Ok(()), |path| Store::check(path).map_err(Stop::Failed))
     }
 }
 

@@ -1,8 +1,11 @@
 //! `kioku search`.
 
+use super::args::Trail;
 use super::console::Stop;
 use super::{Run, finished};
+use crate::case::Action;
 use crate::engine::{Search, Space};
+use crate::facts::State;
 use crate::report;
 use clap::Args;
 use std::path::PathBuf;
@@ -33,6 +36,24 @@ pub struct SearchArgs {
     /// Stop after so many matches.
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
+    #[command(flatten)]
+    pub case: Trail,
+}
+
+/// Patterns that the audit trail repeats.
+const MOST_TOLD: usize = 20;
+
+impl SearchArgs {
+    /// What was searched for and where, for the audit trail.
+    fn says(&self, pid: Option<u32>) -> String {
+        let mut what: Vec<String> = self.given.iter().take(MOST_TOLD).map(|pattern| format!("\"{pattern}\"")).collect();
+        what.extend((self.given.len() > MOST_TOLD).then(|| format!("{} more", self.given.len() - MOST_TOLD)));
+        what.extend(self.patterns.iter().map(|path| format!("patterns of {}", path.display())));
+        what.extend(self.yara.iter().map(|path| format!("rules of {}", path.display())));
+        let place = pid.map(|pid| format!("PID {pid}"));
+        let place = place.unwrap_or_else(|| if self.kernel { "kernel" } else { "physical memory" }.to_owned());
+        format!("{} in {place}{}", what.join(", "), if self.ignore_case { ", any case" } else { "" })
+    }
 }
 
 impl Run {
@@ -46,6 +67,7 @@ impl Run {
             let list = std::fs::read_to_string(path).map_err(|why| failed(&why))?;
             given.extend(list.lines().filter(|line| !line.is_empty()).map(str::to_owned));
         }
+        search.case.check()?;
         // What is wrong with a pattern is told before the image is opened.
         let space = if search.kernel { Space::Kernel } else { Space::Physical };
         let ready = Search::new(&given, search.ignore_case, space, search.limit as usize);
@@ -64,6 +86,10 @@ impl Run {
         let rows = session.search(&ready, &self.interrupts.watch, &mut |_| ())?;
         drop(progress);
         self.detail(&format!("search: {} matches in {:.2?}", rows.len(), started.elapsed()));
+        let cancelled = if rows.state() == State::Cancelled { ", cancelled" } else { "" };
+        let to = self.common.output.as_ref().map(|path| format!(", to {}", path.display())).unwrap_or_default();
+        let says = format!("{}: {} matches{cancelled}{to}", search.says(self.common.pid), rows.len());
+        self.tell(&session, &search.case, Action::Searched, says)?;
         self.write(|out| report::write_rows(&*rows, Some(session.info().os), self.format(), out))?;
         rows.notes().iter().for_each(|note| self.note(note));
         if rows.is_empty() {

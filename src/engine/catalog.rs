@@ -120,7 +120,7 @@ catalog! {
     Thread ["threads", "thrdscan"] linux: linux::threads, windows: windows::threads,;
     Socket ["sockstat", "sockscan", "netstat", "netscan"] linux: linux::sockets, windows: windows::sockets,;
     Region ["maps", "proc.maps", "vadinfo"] linux: linux::regions, windows: windows::regions,;
-    Finding [] linux: findings::findings_of_linux, windows: findings::findings_of_windows,;
+    Finding [] linux: derived::findings, windows: derived::findings,;
     Suspicious ["malfind", "malware.malfind"] linux: findings::of_linux, windows: findings::of_windows,;
     Module ["lsmod", "hidden_modules", "modxview", "modules", "modscan"] linux: linux::modules, windows: windows::modules,;
     OpenFile ["lsof"] linux: linux::open_files,;

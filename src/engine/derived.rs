@@ -3,22 +3,34 @@
 use super::{Session, System};
 use crate::address::VirtAddr;
 use crate::facts::event::Fields;
-use crate::facts::{Event, Known, Process, Rows as _, Scope, Sink, Watch};
-use crate::{events, linux, windows};
+use crate::facts::{Answer, Event, Finding, Known, Process, Rows as _, Scope, Sink, Watch};
+use crate::{events, findings, linux, windows};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What writes events on Linux.
 const SYSMON: &str = "sysmon";
 
-/// Process objects with what the events of their start say.
-pub fn processes(session: &Session, scope: Scope, out: &mut Sink<Process>) {
-    let mut found = out.beside();
+/// The machine's process objects as its structures have them.
+fn machine(session: &Session, watch: &Arc<Watch>) -> Arc<Answer<Process>> {
+    session.0.processes.or_search(watch, || walk(session, Scope::Machine, watch))
+}
+
+fn walk(session: &Session, scope: Scope, watch: &Arc<Watch>) -> Answer<Process> {
+    let mut found = Sink::new(Arc::clone(watch));
     match session.system() {
         System::Windows(windows) => windows::processes(windows, scope, &mut found),
         System::Linux(linux) => linux::processes(linux, scope, &mut found),
     }
-    let found = found.finish();
+    Arc::unwrap_or_clone(found.finish())
+}
+
+/// Process objects with what the events of their start say.
+pub fn processes(session: &Session, scope: Scope, out: &mut Sink<Process>) {
+    let found = match scope {
+        Scope::Machine => machine(session, out.watch()),
+        _ => Arc::new(walk(session, scope, out.watch())),
+    };
     found.notes().iter().for_each(|note| out.note(note.clone()));
     // Most images hold no such log, and then no event is looked for.
     let logged = match session.system() {
@@ -41,6 +53,15 @@ pub fn processes(session: &Session, scope: Scope, out: &mut Sink<Process>) {
             process.event_join = event.join.clone();
         }
         out.push(process);
+    }
+}
+
+/// Judgements of what the tables say. What events say of a process's start takes long to find, and is not judged.
+pub fn findings(session: &Session, scope: Scope, out: &mut Sink<Finding>) {
+    let processes = machine(session, out.watch());
+    match session.system() {
+        System::Windows(_) => findings::findings_of_windows(session, &processes, scope, out),
+        System::Linux(_) => findings::findings_of_linux(session, &processes, scope, out),
     }
 }
 

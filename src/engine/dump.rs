@@ -465,7 +465,7 @@ impl Session {
         libraries.retain(|library| match which {
             Which::At(base) => library.base == base,
             Which::Named(name) => {
-                let paths = [Some(&library.name), Some(&library.path), library.mapped_file.value()];
+                let paths = [library.name.value(), library.path.value(), library.mapped_file.value()];
                 paths.into_iter().flatten().any(|path| self.is_named(path, name))
             }
         });
@@ -478,7 +478,7 @@ impl Session {
             _ => {
                 let target = |library: &Library| {
                     let mut target = self.mapped(process, library.base, as_mapped, "library", watch)?;
-                    target.row.path = shown(Known::Value(library.path.clone()));
+                    target.row.path = shown(library.path.clone());
                     Ok(target)
                 };
                 libraries.iter().map(target).collect()
@@ -510,7 +510,7 @@ impl Session {
         let (mut modules, _) = self.listed::<Module>(Scope::Machine, watch)?;
         modules.retain(|module| match which {
             Which::At(base) => module.base == Known::Value(base),
-            Which::Named(name) => [Some(&module.name), module.path.value()].into_iter().flatten().any(|path| self.is_named(path, name)),
+            Which::Named(name) => [module.name.value(), module.path.value()].into_iter().flatten().any(|path| self.is_named(path, name)),
         });
         if modules.is_empty() {
             return match (which, self.system()) {
@@ -552,7 +552,7 @@ impl Session {
             let mut target = Target::new(format!("module-{base}"), &Arc::new(space), content);
             target.row.path = match &module.path {
                 Known::Value(path) => shown(Known::Value(path.clone())),
-                _ => shown(Known::Value(module.name.clone())),
+                _ => shown(module.name.clone()),
             };
             target.row.object = Known::Value(module.address);
             Ok(target)

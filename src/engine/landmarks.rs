@@ -6,7 +6,7 @@ use crate::facts::{
     Cell, Holds, Landmark, Library, Located, Module, Origin, Process, Record, Region, Rows, Scope, Structure, ToCell, Watch,
 };
 use crate::symbols::Profile;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 /// Rows of an answer in which an object is looked for.
 const MOST_ROWS: usize = 200_000;
@@ -41,7 +41,7 @@ impl Session {
                     found.module = modules
                         .iter()
                         .flat_map(|rows| rows.iter())
-                        .find_map(|module| within(&module.name, module.base.value()?.0, *module.size.value()?, at));
+                        .find_map(|module| within(module.name.text(), module.base.value()?.0, *module.size.value()?, at));
                 }
             }
             Space::Process(process) => {
@@ -49,7 +49,7 @@ impl Session {
                 found.module = libraries
                     .iter()
                     .flat_map(|rows| rows.iter())
-                    .find_map(|library| within(&library.name, library.base.0, library.size, at));
+                    .find_map(|library| within(library.name.text(), library.base.0, library.size, at));
                 let regions = self.rows_watched::<Region>(Scope::Process(process), watch);
                 let region = regions.iter().flat_map(|rows| rows.iter()).find(|it| (it.start..=it.end).contains(&address));
                 found.region = region.map(|region| {
@@ -68,10 +68,7 @@ impl Session {
 
     /// The object around an address, of those that the answers at hand tell of, and its field there.
     fn object_at(&self, at: VirtAddr) -> Option<String> {
-        let answers: Vec<Arc<dyn Rows>> = {
-            let answers = self.0.answers.lock().unwrap_or_else(PoisonError::into_inner);
-            answers.values().cloned().collect()
-        };
+        let answers = self.0.answers.all();
         let os = self.info().os;
         // The nearest: a structure may be declared larger than what is allocated for it, and reach into the next.
         let mut nearest: Option<(u64, &Arc<dyn Rows>, usize)> = None;
@@ -128,14 +125,14 @@ impl Session {
             name.eq_ignore_ascii_case(wanted) || stem.eq_ignore_ascii_case(wanted)
         };
         let libraries = process.and_then(|process| self.rows_watched::<Library>(Scope::Process(process), watch));
-        if let Some(library) = libraries.iter().flat_map(|rows| rows.iter()).find(|library| is(&library.name)) {
-            return Some(Located { address: library.base, kernel: false, name: library.name.clone() });
+        if let Some(library) = libraries.iter().flat_map(|rows| rows.iter()).find(|library| is(library.name.text())) {
+            return Some(Located { address: library.base, kernel: false, name: library.name.text().to_owned() });
         }
         let modules = self.rows_watched::<Module>(Scope::Machine, watch)?;
         modules
             .iter()
-            .filter(|module| is(&module.name))
-            .find_map(|module| Some(Located { address: *module.base.value()?, kernel: true, name: module.name.clone() }))
+            .filter(|module| is(module.name.text()))
+            .find_map(|module| Some(Located { address: *module.base.value()?, kernel: true, name: module.name.text().to_owned() }))
     }
 
     /// A structure of the kernel by its name.

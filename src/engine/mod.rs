@@ -1,5 +1,6 @@
 //! The only door: open an image, submit queries, read memory. Whatever waits on the image is a job.
 
+mod answers;
 mod bytes;
 mod carve;
 mod catalog;
@@ -24,14 +25,14 @@ pub use scan::Search;
 pub use search::{FoundText, Hit, Stretch};
 
 use crate::address::VirtAddr;
-use crate::facts::{Answer, Feed, Info, Origin, ReadError, Record, Rows, Scope, State, Watch};
+use crate::facts::{Answer, Feed, Info, Kept, Origin, Process, ReadError, Record, Rows, Scope, Tables, Watch};
 use crate::image::{Image, PageFile};
 use crate::linux::Linux;
 use crate::paging::AddressSpace;
 use crate::windows::Windows;
-use std::collections::HashMap;
+use answers::Answers;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// The bundled images, see assets/README.md: a real Linux guest with a story, and a Windows machine that never ran.
 const LINUX_DEMO: (&str, &[u8]) = ("linux-demo", include_bytes!("../../assets/linux.elf.zst"));
@@ -114,15 +115,14 @@ impl System {
 #[derive(Clone)]
 pub struct Session(Arc<Inner>);
 
-/// Answers by table and scope.
-type Answers = HashMap<(&'static str, Scope), Arc<dyn Rows>>;
-
 struct Inner {
     name: String,
     info: Info,
     image: Arc<Image>,
     system: System,
-    answers: Mutex<Answers>,
+    answers: Answers,
+    /// The machine's process objects before they are joined with events.
+    processes: Kept<Answer<Process>>,
     spaces: Mutex<bytes::Opened>,
 }
 
@@ -150,7 +150,8 @@ impl Session {
         let told = |why: String| [why].into_iter().chain(image.warnings().iter().cloned()).collect::<Vec<_>>().join("; ");
         let system = System::detect(&image, options, pagefiles, watch).map_err(|why| Error(format!("{name}: {}", told(why))))?;
         let info = system.info().clone();
-        Ok(Self(Arc::new(Inner { name, info, image, system, answers: Mutex::default(), spaces: Mutex::default() })))
+        let (answers, processes, spaces) = (Answers::default(), Kept::default(), Mutex::default());
+        Ok(Self(Arc::new(Inner { name, info, image, system, answers, processes, spaces })))
     }
 
     /// The image's file name.
@@ -202,29 +203,28 @@ impl Session {
         watch: &Arc<Watch>,
         started: &mut dyn FnMut(Arc<dyn Feed>),
     ) -> Result<Arc<dyn Rows>, Error> {
-        if let Some(known) = self.known(entry, scope) {
-            return Ok(known);
-        }
-        if let Some(why) = self.0.image.changed() {
-            return Err(Error(format!("{}: {why}", self.name())));
-        }
-        let rows = entry.run(self, scope, watch, started).ok_or_else(|| {
-            let (table, os) = (entry.table.name, self.info().os.name());
-            Error(format!(
-                "{}: the table {table} does not exist for {os} images; `kioku tables {}` lists those that do",
-                self.name(),
-                self.name()
-            ))
-        })?;
-        // A cancelled answer is shown, but the next one who asks gets the whole.
-        if rows.state() != State::Cancelled {
-            let mut answers = self.0.answers.lock().unwrap_or_else(PoisonError::into_inner);
-            answers.insert((entry.table.name, scope), Arc::clone(&rows));
-        }
-        Ok(rows)
+        self.0.answers.or_work((entry.table.name, scope), watch, started, |started| {
+            if let Some(why) = self.0.image.changed() {
+                return Err(Error(format!("{}: {why}", self.name())));
+            }
+            entry.run(self, scope, watch, started).ok_or_else(|| {
+                let (table, os) = (entry.table.name, self.info().os.name());
+                Error(format!(
+                    "{}: the table {table} does not exist for {os} images; `kioku tables {}` lists those that do",
+                    self.name(),
+                    self.name()
+                ))
+            })
+        })
     }
 
     fn known(&self, entry: &Entry, scope: Scope) -> Option<Arc<dyn Rows>> {
-        self.0.answers.lock().unwrap_or_else(PoisonError::into_inner).get(&(entry.table.name, scope)).cloned()
+        self.0.answers.known((entry.table.name, scope))
+    }
+}
+
+impl Tables for Session {
+    fn table<T: Record + Clone>(&self, scope: Scope, watch: &Arc<Watch>) -> Result<Answer<T>, String> {
+        self.typed(scope, watch).map_err(|why| why.0)
     }
 }

@@ -176,7 +176,7 @@ impl Gathering<'_> {
                 kind: MomentKind::ImageLoad,
                 pid: Known::Value(library.pid),
                 process: Known::Value(library.process.clone()),
-                summary: format!("{} ({}) loaded {}", library.process, library.pid, library.path),
+                summary: format!("{} ({}) loaded {}", library.process, library.pid, library.path.value().map_or("??", String::as_str)),
                 source: Library::TABLE.name,
                 reference: Known::Value(library.base),
                 process_address: match self.scope {
@@ -230,7 +230,7 @@ impl Gathering<'_> {
         for module in modules.iter().filter(|module| module.state == "unloaded") {
             let moment = Moment {
                 kind: MomentKind::ModuleUnload,
-                summary: format!("the driver {} was unloaded", module.name),
+                summary: format!("the driver {} was unloaded", module.name.value().map_or("??", String::as_str)),
                 source: Module::TABLE.name,
                 reference: Known::Value(module.address),
                 problems: problems(module),

@@ -3,11 +3,11 @@
 use super::log::{CHUNK, CHUNK_MAGIC, Head, LEAST_RECORD, Log};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::event::{Event, Guid};
-use crate::facts::windows::FileObject;
-use crate::facts::{PageOrigin, Place, ReadError, Scope, Sink, Watch};
-use crate::windows::{self, Windows};
+use crate::facts::{PageOrigin, Place, ReadError, Watch};
+use crate::windows::Windows;
 use memchr::memmem;
-use std::collections::{HashMap, HashSet};
+use rayon::prelude::*;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 const PAGE: usize = PAGE_SIZE as usize;
@@ -15,38 +15,66 @@ const PAGE: usize = PAGE_SIZE as usize;
 const CACHE_VIEW: u64 = 256 << 10;
 /// No log is larger: its file cannot be (wevtutil, MaxSize).
 const MOST_VIEW: u64 = 4 << 30;
+/// Chunks that are read at once.
+const BATCH: usize = 64;
 
 /// Reads a page of some address space, and tells where it is.
 type ReadPage<'a> = dyn Fn(VirtAddr, &mut [u8; PAGE]) -> Result<PageOrigin, ReadError> + 'a;
 
 /// Where records go.
 struct Carver<'a> {
-    watch: &'a Watch,
+    watch: &'a Arc<Watch>,
     log: &'a mut Log,
     out: &'a mut Vec<Event>,
     /// Pages whose records have been read as parts of a chunk.
     seen: HashSet<PhysAddr>,
+    /// Chunks that wait to be read, all at once.
+    chunks: Vec<Chunk>,
+}
+
+/// The bytes of a chunk, with a bit for each page that is missing, and where they were found.
+struct Chunk {
+    bytes: Vec<u8>,
+    holes: u16,
+    at: VirtAddr,
+    source: Arc<Source>,
+}
+
+/// A place is told as an address with something before and after it.
+struct Source {
+    before: String,
+    after: String,
+}
+
+impl Chunk {
+    fn read(&self) -> (Log, Vec<Event>) {
+        let (mut log, mut events) = (Log::default(), Vec::new());
+        log.strict = true;
+        let Source { before, after } = &*self.source;
+        log.chunk(&self.bytes, self.holes, &|offset| format!("{before}{}{after}", self.at.offset(offset as u64)), &mut events);
+        (log, events)
+    }
 }
 
 /// Reads every record that memory holds. What could not be looked at is told.
-pub fn carve(windows: &Windows, watch: &Watch, log: &mut Log, out: &mut Vec<Event>) -> Vec<String> {
+pub fn carve(windows: &Windows, watch: &Arc<Watch>, log: &mut Log, out: &mut Vec<Event>) -> Vec<String> {
     log.strict = true;
-    let mut carver = Carver { watch, log, out, seen: HashSet::new() };
+    let mut carver = Carver { watch, log, out, seen: HashSet::new(), chunks: Vec::new() };
     let mut notes = Vec::new();
     let is_log =
         |path: &str| path.len() > 5 && path.is_char_boundary(path.len() - 5) && path[path.len() - 5..].eq_ignore_ascii_case(".evtx");
-    let (views, trouble) = windows.views(is_log, watch);
+    let (views, files, trouble) = windows.views(is_log, watch);
     notes.extend(trouble);
     for view in &views {
         if view.end.0 - view.start.0 > MOST_VIEW {
             notes.push(format!("the view of {} at {} is looked at up to {MOST_VIEW:#x} bytes", view.path, view.start));
         }
         let name = view.path.rsplit('\\').next().unwrap_or_default();
-        let source = |at: VirtAddr| format!("pid {} {at} ({name})", view.pid);
+        let source = Source { before: format!("pid {} ", view.pid), after: format!(" ({name})") };
         let end = view.end.min(view.start.offset(MOST_VIEW));
-        carver.view(view.start, end, &|at, page| view.page(at, page), &source);
+        carver.view(view.start, end, &|at, page| view.page(at, page), source);
     }
-    carver.kept(windows, &is_log);
+    carver.kept(windows, &files);
     let marks = match windows.event_marks(watch) {
         Ok(pools) => pools,
         Err(why) => {
@@ -67,8 +95,9 @@ pub fn carve(windows: &Windows, watch: &Watch, log: &mut Log, out: &mut Vec<Even
         }
         // What follows in the next view of the cache belongs to another file, or to another part of this one.
         let end = VirtAddr((start.0 | (CACHE_VIEW - 1)).min(start.0 + CHUNK as u64 - 1));
-        carver.view(start, end, &|at, page| windows.kernel_page(at, page), &|at: VirtAddr| at.to_string());
+        carver.view(start, end, &|at, page| windows.kernel_page(at, page), Source { before: String::new(), after: String::new() });
     }
+    carver.read();
     carver.loose(windows, &marks.records);
     notes
 }
@@ -83,8 +112,8 @@ pub fn holds_provider(windows: &Windows, provider: &Guid, watch: &Watch) -> bool
 
 impl Carver<'_> {
     /// Reads the chunks of a view. The pages of one lie anywhere in memory, or are missing.
-    fn view(&mut self, start: VirtAddr, end: VirtAddr, page: &ReadPage<'_>, source: &dyn Fn(VirtAddr) -> String) {
-        let mut bytes = vec![0; CHUNK];
+    fn view(&mut self, start: VirtAddr, end: VirtAddr, page: &ReadPage<'_>, source: Source) {
+        let source = Arc::new(source);
         let mut at = start;
         while at <= end && !self.watch.cancelled() {
             let mut first = [0; PAGE];
@@ -97,7 +126,7 @@ impl Carver<'_> {
                 continue;
             }
             let new = origin.physical().is_none_or(|frame| self.seen.insert(frame.page()));
-            bytes.fill(0);
+            let mut bytes = vec![0; CHUNK];
             let mut holes = 0;
             for (index, place) in bytes.as_chunks_mut::<PAGE>().0.iter_mut().enumerate() {
                 let here = at.offset((index * PAGE) as u64);
@@ -114,22 +143,31 @@ impl Carver<'_> {
                 }
             }
             if new {
-                self.log.chunk(&bytes, holes, &|offset| source(at.offset(offset as u64)), self.out);
+                self.chunks.push(Chunk { bytes, holes, at, source: Arc::clone(&source) });
+                if self.chunks.len() >= BATCH {
+                    self.read();
+                }
             }
             at = at.offset(CHUNK as u64);
         }
     }
 
+    /// Reads the chunks that wait.
+    fn read(&mut self) {
+        let read: Vec<_> = std::mem::take(&mut self.chunks).par_iter().map(Chunk::read).collect();
+        for (log, events) in read {
+            self.log.join(log);
+            self.out.extend(events);
+        }
+    }
+
     /// Reads the logs that the memory manager and the file cache keep without a view of a process. Offsets in the file stand for addresses.
-    fn kept(&mut self, windows: &Windows, is_log: &dyn Fn(&str) -> bool) {
-        let mut files = Sink::<FileObject>::new(Arc::default());
-        windows::file_objects(windows, Scope::Machine, &mut files);
-        for file in files.finish().iter() {
-            let Some(path) = file.path.value().filter(|path| is_log(path)) else { continue };
-            let Ok((_, contents)) = windows.cached_file(file.address, self.watch) else { continue };
-            let name = path.rsplit('\\').next().unwrap_or_default();
+    fn kept(&mut self, windows: &Windows, files: &BTreeSet<VirtAddr>) {
+        for file in files {
+            let Ok((path, contents)) = windows.cached_file(*file, self.watch) else { continue };
+            let name = path.value().and_then(|path| path.rsplit('\\').next()).unwrap_or_default();
             for content in contents.iter().filter(|content| content.end() > 0) {
-                let source = |at: VirtAddr| format!("file object {} {at} ({name})", file.address);
+                let source = Source { before: format!("file object {file} "), after: format!(" ({name})") };
                 let page = |at: VirtAddr, out: &mut [u8; PAGE]| {
                     let after = content.parts().partition_point(|part| part.offset <= at.0);
                     let part = after.checked_sub(1).and_then(|index| content.parts().get(index)).filter(|part| at.0 < part.end());
@@ -146,7 +184,7 @@ impl Carver<'_> {
                     }
                 };
                 let end = content.end().min(MOST_VIEW);
-                self.view(VirtAddr(0), VirtAddr(end - 1), &page, &source);
+                self.view(VirtAddr(0), VirtAddr(end - 1), &page, source);
             }
         }
     }

@@ -36,7 +36,7 @@ use rules::Config;
 use std::sync::Arc;
 
 /// All records of an image and of the logs given with it, joined with its processes; and what is to be said of them.
-fn gather(windows: &Windows, watch: &Watch) -> (Vec<Event>, Machine, Vec<String>) {
+fn gather(windows: &Windows, watch: &Arc<Watch>) -> (Vec<Event>, Machine, Vec<String>) {
     let (mut log, mut events) = (Log::default(), Vec::new());
     let mut notes = carve::carve(windows, watch, &mut log, &mut events);
     for path in windows.logs() {

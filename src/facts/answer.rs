@@ -5,7 +5,8 @@ use crate::address::VirtAddr;
 use std::any::Any;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 /// What a query is about.
@@ -61,12 +62,22 @@ pub trait Rows: Send + Sync {
 /// A partial answer that is still growing.
 pub trait Feed: Send + Sync {
     fn snapshot(&self) -> Arc<dyn Rows>;
+    /// The same for one who waits no longer for the rest, though others may.
+    fn cancelled(&self) -> Arc<dyn Rows>;
 }
 
 impl<T: Record + Clone> Feed for Mutex<Answer<T>> {
     fn snapshot(&self) -> Arc<dyn Rows> {
         Arc::new(self.lock().unwrap_or_else(PoisonError::into_inner).clone())
     }
+    fn cancelled(&self) -> Arc<dyn Rows> {
+        Arc::new(Answer { state: State::Cancelled, ..self.lock().unwrap_or_else(PoisonError::into_inner).clone() })
+    }
+}
+
+/// Where what is made of tables gets their rows: each table is worked out once for all who ask.
+pub trait Tables {
+    fn table<T: Record + Clone>(&self, scope: Scope, watch: &Arc<Watch>) -> Result<Answer<T>, String>;
 }
 
 /// The rows found so far, in chunks that are shared and never change.
@@ -115,6 +126,8 @@ impl<T: Record> Rows for Answer<T> {
 #[derive(Debug, Default)]
 pub struct Watch {
     cancelled: AtomicBool,
+    /// What is done now, where that is not what the work as a whole is called.
+    stage: Mutex<&'static str>,
     done: AtomicU64,
     total: AtomicU64,
 }
@@ -131,36 +144,99 @@ impl Watch {
         self.total.store(total, Ordering::Relaxed);
         self.done.store(done, Ordering::Relaxed);
     }
+    /// Another part of the work begins, with a progress of its own.
+    pub fn begin(&self, stage: &'static str) {
+        self.progress(0, 0);
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+    }
+    /// What is done now; empty where the name of the work says it.
+    pub fn stage(&self) -> &'static str {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
     /// Done and total, in whatever unit the job counts; total 0 where it is not known.
     pub fn reading(&self) -> (u64, u64) {
         (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
     }
 }
 
-/// What a search found, for all who ask after it. What a cancelled one found is handed out, but not kept.
+/// What a search found, for all who ask after it: one searches, the others wait. What a cancelled one found is handed out, but not kept.
 #[derive(Debug)]
-pub struct Kept<T>(OnceLock<Arc<T>>);
+pub struct Kept<T> {
+    found: OnceLock<Arc<T>>,
+    search: Mutex<()>,
+}
 
 impl<T> Default for Kept<T> {
     fn default() -> Self {
-        Self(OnceLock::new())
+        Self { found: OnceLock::new(), search: Mutex::default() }
     }
 }
 
 impl<T> Kept<T> {
     pub fn get(&self) -> Option<&T> {
-        self.0.get().map(|known| &**known)
+        self.found.get().map(|known| &**known)
     }
     pub fn or_search(&self, watch: &Watch, search: impl FnOnce() -> T) -> Arc<T> {
         let Ok(found) = self.or_try(watch, || Ok::<_, Infallible>(search()));
         found
     }
     pub fn or_try<E>(&self, watch: &Watch, search: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
-        if let Some(known) = self.0.get() {
-            return Ok(Arc::clone(known));
-        }
+        let turn = loop {
+            let turn = self.search.try_lock();
+            if let Some(known) = self.found.get() {
+                return Ok(Arc::clone(known));
+            }
+            match turn {
+                Ok(turn) => break Some(turn),
+                Err(TryLockError::Poisoned(turn)) => break Some(turn.into_inner()),
+                // Of its own search there will be little.
+                Err(TryLockError::WouldBlock) if watch.cancelled() => break None,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(TURN),
+            }
+        };
         let found = Arc::new(search()?);
-        Ok(if watch.cancelled() { found } else { Arc::clone(self.0.get_or_init(|| found)) })
+        let kept = if watch.cancelled() { found } else { Arc::clone(self.found.get_or_init(|| found)) };
+        drop(turn);
+        Ok(kept)
+    }
+}
+
+/// A search that begins before anyone asks for what it finds. Dropping it ends it.
+#[derive(Debug)]
+pub struct Begun<T> {
+    watch: Arc<Watch>,
+    found: Mutex<Option<Receiver<T>>>,
+}
+
+impl<T: Send + 'static> Begun<T> {
+    pub fn start(search: impl FnOnce(&Watch) -> T + Send + 'static) -> Self {
+        let watch = Arc::<Watch>::default();
+        let (told, found) = channel();
+        let inside = Arc::clone(&watch);
+        std::thread::spawn(move || told.send(search(&inside)));
+        Self { watch, found: Mutex::new(Some(found)) }
+    }
+    /// What it found, for the first who asks; None for the others. Who is cancelled while he waits ends the search.
+    pub fn take(&self, watch: &Watch) -> Option<T> {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        loop {
+            match found.recv_timeout(TURN) {
+                Err(RecvTimeoutError::Timeout) => {
+                    let (done, total) = self.watch.reading();
+                    watch.progress(done, total);
+                    if watch.cancelled() {
+                        self.watch.cancel();
+                    }
+                }
+                found => return found.ok(),
+            }
+        }
+    }
+}
+
+impl<T> Drop for Begun<T> {
+    fn drop(&mut self) {
+        self.watch.cancel();
     }
 }
 
@@ -176,6 +252,8 @@ pub struct Sink<T> {
 
 const BATCH_ROWS: usize = 1000;
 const BATCH_TIME: Duration = Duration::from_millis(50);
+/// How often one who waits for another's search looks after it.
+const TURN: Duration = Duration::from_millis(1);
 
 impl<T> Sink<T> {
     pub fn new(watch: Arc<Watch>) -> Self {
@@ -281,5 +359,33 @@ impl<T> Sink<T> {
     }
     fn with<R>(&self, change: impl FnOnce(&mut Answer<T>) -> R) -> R {
         change(&mut self.feed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+
+    #[test]
+    fn one_searches_while_others_wait_or_give_up() {
+        let (kept, searching) = (Kept::default(), Barrier::new(2));
+        let (watch, cancelled) = (Watch::default(), Watch::default());
+        cancelled.cancel();
+        std::thread::scope(|threads| {
+            let first = threads.spawn(|| {
+                kept.or_search(&watch, || {
+                    searching.wait();
+                    searching.wait();
+                    1
+                })
+            });
+            searching.wait();
+            assert_eq!(*kept.or_search(&cancelled, || 0), 0, "who gave up does not wait");
+            let second = threads.spawn(|| kept.or_search(&watch, || 2));
+            searching.wait();
+            assert_eq!((*first.join().unwrap(), *second.join().unwrap()), (1, 1));
+        });
     }
 }

@@ -28,6 +28,8 @@ pub struct Exhibit {
     /// Code pages that are the process's own copies though a file backs them, and the first at which one differs from the file.
     pub copies: Vec<VirtAddr>,
     pub changes: Vec<Change>,
+    /// Such pages that differ from the file in nothing but breakpoints of the kernel's own.
+    pub probed: Vec<VirtAddr>,
     /// The first place where the process's own copy of the headers differs from the file's.
     pub header: Option<Change>,
     /// Pages that can be run, of parts that the file marks as data: the first, and the name of its part; and how many.
@@ -48,6 +50,8 @@ pub struct Exhibit {
     pub stacks: (u64, u64),
     /// Files that the process has mapped as code.
     pub images: Arc<[String]>,
+    /// A list for profilers that tells of functions in it, and how many.
+    pub listed: Option<(String, usize)>,
 }
 
 /// What stands behind a region.

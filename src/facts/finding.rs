@@ -67,6 +67,7 @@ words! {
         Service = "service",
         Commands = "commands",
         Log = "log",
+        File = "file",
     }
 }
 

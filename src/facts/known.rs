@@ -79,6 +79,13 @@ impl<T> Known<T> {
     }
 }
 
+impl Known<String> {
+    /// The text; empty where there is none.
+    pub fn text(&self) -> &str {
+        self.value().map_or("", String::as_str)
+    }
+}
+
 impl<T> From<Result<T, ReadError>> for Known<T> {
     fn from(read: Result<T, ReadError>) -> Self {
         match read {

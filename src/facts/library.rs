@@ -28,9 +28,9 @@ record! {
         /// Bytes from the lowest to the highest mapped address.
         size: u64,
         /// File name.
-        name: String,
+        name: Known<String>,
         /// Full path.
-        path: String,
+        path: Known<String>,
         /// When it was loaded.
         [windows] load_time: Known<Time>,
         /// In the loader's list, on Windows the one in load order.

@@ -81,7 +81,7 @@ record! {
 }
 
 record! {
-    /// Capability sets.
+    /// Capability sets, and what else bounds a process.
     Capabilities = "capabilities" {
         /// Process ID.
         pid: u32,
@@ -97,6 +97,18 @@ record! {
         bounding: Known<Hex>,
         /// Ambient set.
         ambient: Known<Hex>,
+        /// Inode number of the user namespace in which they count.
+        user_namespace: Known<u64>,
+        /// Whether no program that it runs can give it more.
+        no_new_privileges: Known<bool>,
+        /// Which system calls it may make: off (all), strict or filter.
+        seccomp: Known<&'static str>,
+        /// Process that traces it (ptrace).
+        tracer: Known<u32>,
+        /// Address of the struct cred.
+        credentials: Known<VirtAddr>,
+        /// The kernel's name for that; null for credentials that were made for the process.
+        credentials_symbol: Known<String>,
     }
 }
 

@@ -28,7 +28,7 @@ mod sighting;
 mod socket;
 mod symbols;
 
-pub use answer::{Answer, Feed, Kept, Rows, Scope, Sink, State, Watch};
+pub use answer::{Answer, Begun, Feed, Kept, Rows, Scope, Sink, State, Tables, Watch};
 pub use cell::{Cell, Hex, ToCell};
 pub use content::{Content, Part, Place};
 pub use event::{Connection, Event, Retention, SysmonRule};

@@ -6,7 +6,7 @@ record! {
     /// Kernel modules.
     Module = "modules" {
         /// Name.
-        name: String,
+        name: Known<String>,
         /// Where its code was loaded.
         base: Known<VirtAddr>,
         /// Size in memory, in bytes.

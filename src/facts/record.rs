@@ -139,7 +139,7 @@ macro_rules! record {
                 let mut problems = Vec::new();
                 $(
                     if let Some(why) = self.$field.trouble() {
-                        problems.push($crate::facts::Cell::Text(format!("{}: {why}", stringify!($field)).into()));
+                        problems.push($crate::facts::Cell::Text(format!("{}: {why}", $crate::facts::record::column_name(stringify!($field))).into()));
                     }
                 )*
                 problems.extend(self.problems.iter().map(|text| $crate::facts::Cell::Text(text.as_str().into())));

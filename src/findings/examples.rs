@@ -1,12 +1,12 @@
 //! For each rule an example that it applies to, and one as near to that as can be to which it does not.
 
 use super::case::Case;
-use super::processes::{Held, Suspect, judge_among};
-use super::ranking::{List, linux_case, windows_case};
+use super::processes::{Suspect, WindowsHeld, judge_among};
+use super::ranking::{LinuxHeld, List, linux_case, windows_case};
 use super::{rules, suspicious};
 use crate::address::VirtAddr;
 use crate::facts::drivers::Callback;
-use crate::facts::linux::{BpfProgram, LogRecord, OpenFile, ShellHistory};
+use crate::facts::linux::{BpfProgram, CachedFile, Capabilities, LogRecord, OpenFile, ShellHistory};
 use crate::facts::windows::{Apc, Handle, Privilege, Program, Service};
 use crate::facts::*;
 use std::collections::HashMap;
@@ -79,7 +79,7 @@ fn suspect<'a>(process: &'a Process, parent: Option<&'a Process>, users: [Option
 fn on_windows(path: &str, line: &str, parent: &str, users: [Option<&str>; 2]) -> Ids {
     let named = |pid, path: &str, line: &str| process(pid, path.rsplit('\\').next().unwrap(), path, line);
     let (child, parent) = (named(8, path, line), named(4, parent, ""));
-    ids(&windows_case(&suspect(&child, Some(&parent), users), &Held::default()).indicators)
+    ids(&windows_case(&suspect(&child, Some(&parent), users), &WindowsHeld::default()).indicators)
 }
 
 /// A program of Windows' own, started by services.exe.
@@ -92,7 +92,29 @@ fn on_linux(process: &Process, change: impl FnOnce(&mut Vec<Variable>, &mut Vec<
     change(&mut variables, &mut files, &mut sockets);
     let (variables, files, sockets): (Vec<_>, Vec<_>, Vec<_>) =
         (variables.iter().collect(), files.iter().collect(), sockets.iter().collect());
-    ids(&linux_case(&suspect(process, None, [None, None]), &variables, &files, &sockets).indicators)
+    holds(process, LinuxHeld { variables: &variables, files: &files, sockets: &sockets, ..LinuxHeld::default() })
+}
+
+fn holds(process: &Process, held: LinuxHeld<'_>) -> Ids {
+    ids(&linux_case(&suspect(process, None, [None, None]), &held).indicators)
+}
+
+/// A program that runs as a user, with what bounds it.
+fn bounded(uid: u32, bounds: Capabilities, at_home: bool) -> Ids {
+    let process = Process { uid: Known::Value(uid), ..process(8, "web", "/usr/bin/web", "") };
+    holds(&process, LinuxHeld { bounds: Some(&bounds), at_home, ..LinuxHeld::default() })
+}
+
+/// The same with another process beside it.
+fn beside(twin: bool, tracer: bool) -> Ids {
+    let (own, other) = (process(8, "web", "/usr/bin/web", ""), process(9, "other", "/usr/bin/other", ""));
+    let bounds = Capabilities::default();
+    holds(&own, LinuxHeld { bounds: Some(&bounds), twin: twin.then_some(&other), tracer: tracer.then_some(&other), ..LinuxHeld::default() })
+}
+
+fn cached(path: &str, size: u64) -> Ids {
+    let file = CachedFile { path: text(path), size: Known::Value(size), ..CachedFile::default() };
+    listed(Vec::new(), |list, _| list.files(&answer([file])))
 }
 
 fn program(name: &str, path: &str) -> Ids {
@@ -118,12 +140,12 @@ fn connected(name: &str, to: &str) -> Ids {
         state: text("ESTABLISHED"),
         ..Socket::default()
     };
-    let case = windows_case(&suspect(&own, None, [None, None]), &Held::default());
+    let case = windows_case(&suspect(&own, None, [None, None]), &WindowsHeld::default());
     listed(vec![own.clone()], |list, _| list.process(&own, case, &[&socket]))
 }
 
 /// A program of Windows with what it holds.
-fn with(held: Held<'_>) -> Ids {
+fn with(held: WindowsHeld<'_>) -> Ids {
     let own = process(8, "notepad.exe", &format!("{SYSTEM_32}notepad.exe"), "");
     ids(&windows_case(&suspect(&own, None, [None, None]), &held).indicators)
 }
@@ -141,30 +163,30 @@ fn runs(change: impl FnOnce(&mut Program)) -> Ids {
         ..Program::default()
     };
     change(&mut program);
-    with(Held { program: Some(&program), ..Held::default() })
+    with(WindowsHeld { program: Some(&program), ..WindowsHeld::default() })
 }
 
 fn library(listed: bool, mapped_file: Known<String>) -> Ids {
     let listed = Known::Value(listed);
     let library = Library { in_load: listed.clone(), in_init: listed.clone(), in_memory: listed, mapped_file, ..Library::default() };
-    with(Held { libraries: &[&library], ..Held::default() })
+    with(WindowsHeld { libraries: &[&library], ..WindowsHeld::default() })
 }
 
 fn stopped(breakpoints: &[VirtAddr]) -> Ids {
     let thread = Thread { breakpoints: breakpoints.to_vec(), ..Thread::default() };
-    with(Held { threads: &[&thread], ..Held::default() })
+    with(WindowsHeld { threads: &[&thread], ..WindowsHeld::default() })
 }
 
 /// A library with another name than its file has.
 fn named(name: &str) -> Ids {
     let mapped_file = text("\\Device\\HarddiskVolume3\\Windows\\System32\\kernel32.dll");
     let path = format!("C:\\Windows\\System32\\{name}");
-    let library = Library { in_load: Known::Value(true), mapped_file, path, name: name.to_owned(), ..Library::default() };
-    with(Held { libraries: &[&library], ..Held::default() })
+    let library = Library { in_load: Known::Value(true), mapped_file, path: text(&path), name: text(name), ..Library::default() };
+    with(WindowsHeld { libraries: &[&library], ..WindowsHeld::default() })
 }
 
 fn privilege(enabled: bool, present: bool) -> Ids {
-    with(Held { privileges: &[&Privilege { enabled, present, ..Privilege::default() }], ..Held::default() })
+    with(WindowsHeld { privileges: &[&Privilege { enabled, present, ..Privilege::default() }], ..WindowsHeld::default() })
 }
 
 fn serves(line: &str) -> Ids {
@@ -173,7 +195,7 @@ fn serves(line: &str) -> Ids {
 
 fn call(function: &str) -> Ids {
     let call = Apc { routine_symbol: text(function), context: Known::Value(Hex(START.0)), ..Apc::default() };
-    with(Held { calls: &[&call], ..Held::default() })
+    with(WindowsHeld { calls: &[&call], ..WindowsHeld::default() })
 }
 
 /// The second of two programs of Windows, each with its session.
@@ -210,7 +232,7 @@ fn holding(target: &str, access: u64, owner: Option<&str>) -> Ids {
 
 fn kernel(state: &'static str, callback_in: Known<String>) -> Ids {
     listed(Vec::new(), |list, _| {
-        list.modules(&answer([Module { name: "phantom".to_owned(), state, ..Module::default() }]));
+        list.modules(&answer([Module { name: Known::Value("phantom".to_owned()), state, ..Module::default() }]));
         list.callbacks(&answer([Callback { kind: "kprobe", module: callback_in, ..Callback::default() }]));
     })
 }
@@ -231,6 +253,13 @@ fn logged(record: &str) -> Ids {
 fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
     let page = |content: &[u8]| private(|it| it.content = vec![(START, content.to_vec())]);
     let engine = |path: &str| private(|it| it.images = [path.to_owned()].into());
+    let map = || ("/tmp/perf-7.map".to_owned(), 3);
+    let running = |path: &str| {
+        private(|it| {
+            it.images = [path.to_owned()].into();
+            it.entrances.push(Entrance { way: Way::Stand, from: "thread 9 was in it".to_owned(), to: START });
+        })
+    };
     let change = Change { at: START, was: vec![0x48], is: vec![0xe9], detour: None, function: None };
     let patched = |name: &str, is: &[u8]| {
         let function = Some((name.to_owned(), 0));
@@ -245,7 +274,7 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
     let deleted = |deleted, anonymous| mapped(|it| it.behind = Behind::File { program: true, deleted, anonymous });
     let hidden = |state| {
         let process = Process { state, ..process(8, "x", "/usr/bin/x", "") };
-        ids(&linux_case(&suspect(&process, None, [None, None]), &[], &[], &[]).indicators)
+        holds(&process, LinuxHeld::default())
     };
     let child = |parent: &str| on_windows(&format!("{SYSTEM_32}cmd.exe"), "cmd.exe /c dir", parent, [MARA, MARA]);
     let services = format!("{SYSTEM_32}services.exe");
@@ -253,7 +282,8 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
     let debug = |enabled| {
         let process = process(8, "notepad.exe", "\\Program Files\\Editor\\notepad.exe", "");
         let held = Privilege { name: "SeDebugPrivilege".to_owned(), enabled, ..Privilege::default() };
-        ids(&windows_case(&suspect(&process, None, [MARA, None]), &Held { privileges: &[&held], ..Held::default() }).indicators)
+        ids(&windows_case(&suspect(&process, None, [MARA, None]), &WindowsHeld { privileges: &[&held], ..WindowsHeld::default() })
+            .indicators)
     };
     let bash = process(8, "bash", "/usr/bin/bash", "-bash");
     let variable = |name: &str| {
@@ -267,12 +297,22 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         let process = Process { kernel_thread: Known::Value(kernel_thread), ..process(8, "kworker/0:1", "/usr/bin/miner", "") };
         on_linux(&process, |_, _, _| ())
     };
+    let strong = Capabilities { effective: Known::Value(Hex(1 << 21)), ..Capabilities::default() };
+    let ring = |path: &str| {
+        let ring = OpenFile { path: text("anon_inode:[io_uring]"), ..OpenFile::default() };
+        on_linux(&process(8, "x", path, ""), |_, files, _| files.push(ring))
+    };
     let peers = |other| suspicious::tests::among_peers(3, Scope::Machine, other).concat();
     vec![
         (&rules::private_executable, private(|_| ()), mapped(|_| ())),
         (&rules::made_executable, private(|it| it.protection.execute = false), private(|_| ())),
         (&rules::no_content, private(|it| it.content.clear()), private(|it| (it.content, it.unread) = (Vec::new(), 1))),
         (&rules::engine, engine("/usr/lib/jvm/lib/server/libjvm.so"), engine("/tmp/libjvm.so")),
+        (
+            &rules::perf_map,
+            private(|it| it.listed = Some(map())),
+            private(|it| (it.listed, it.content) = (Some(map()), vec![(START, b"\x7fELF\x02\x01".to_vec())])),
+        ),
         (&rules::peers, peers(None), peers(Some(1))),
         (&rules::elf_header, page(b"\x7fELF\x02\x01"), page(b"\x7eELF\x02\x01")),
         (&rules::pe_header, page(b"MZ\x90\0"), page(b"ZM\x90\0")),
@@ -281,10 +321,11 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::writable_code, mapped(|it| it.protection.write = true), mapped(|_| ())),
         (&rules::rewritten_code, mapped(|it| it.changes.push(change.clone())), mapped(|it| it.copies.push(START))),
         (&rules::private_code_pages, mapped(|it| it.copies.push(START)), mapped(|_| ())),
+        (&rules::probed, mapped(|it| it.probed.push(START)), mapped(|it| it.copies.push(START))),
         (&rules::thread_start, private(|it| it.threads.push((9, START))), private(|_| ())),
         (&rules::queued_call, way(Way::Apc), way(Way::Import)),
         (&rules::import_hook, way(Way::Import), way(Way::Detour)),
-        (&rules::stands_in_it, way(Way::Stand), way(Way::Return)),
+        (&rules::stands_in_it, running("/tmp/libjvm.so"), running("/usr/lib/jvm/lib/server/libjvm.so")),
         (&rules::returns_to_it, way(Way::Return), way(Way::Import)),
         (&rules::direct_system_call, private(|it| it.system_calls.push((START, 0x18))), private(|_| ())),
         (&rules::even_bytes, entropy(7.9), entropy(6.2)),
@@ -347,6 +388,11 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::deleted_program, program("x", "/usr/bin/x (deleted)"), program("x", "/usr/bin/x")),
         (&rules::memfd_program, program("x", "/memfd:x (deleted)"), program("x", "/usr/bin/x (deleted)")),
         (&rules::preloaded, variable("LD_PRELOAD"), variable("LD_LIBRARY_PATH")),
+        (&rules::preloaded_everywhere, cached("/etc/ld.so.preload", 20), cached("/etc/ld.so.preload", 0)),
+        (&rules::traced, beside(false, true), beside(false, false)),
+        (&rules::shared_credentials, beside(true, false), beside(false, true)),
+        (&rules::strong_capabilities, bounded(33, strong.clone(), true), bounded(33, strong, false)),
+        (&rules::io_uring, ring("/tmp/x"), ring("/usr/bin/x")),
         (&rules::shell_on_socket, standard("socket"), standard("pipe")),
         (&rules::raw_packets, socket("PACKET"), socket("TCPv4")),
         (&rules::talks, connected("powershell.exe", "203.0.113.7"), connected("powershell.exe", "127.0.0.1")),

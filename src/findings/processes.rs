@@ -72,6 +72,8 @@ const SERVICE_SHELLS: [&str; 7] = ["cmd", "%comspec%", "powershell", "pwsh", "ms
 /// Programs that have no use for the network.
 const OFFLINE: &[&str] =
     &["notepad.exe", "calc.exe", "mspaint.exe", "rundll32.exe", "regsvr32.exe", "dllhost.exe", "werfault.exe", "conhost.exe", "lsass.exe"];
+const OFFLINE_UNIX: &[&str] =
+    &["sh", "bash", "dash", "zsh", "ksh", "sleep", "cat", "tail", "tee", "cron", "crond", "atd", "agetty", "login"];
 /// Do nothing without arguments.
 const HOSTS: &[&str] = &["rundll32.exe", "regsvr32.exe", "svchost.exe", "mshta.exe"];
 /// What command lines hold that hide or fetch what they run; each part of a line must be there.
@@ -205,7 +207,7 @@ pub fn judge_windows(suspect: &Suspect<'_>, case: &mut Case) {
 
 /// What else is told of a process on Windows.
 #[derive(Default)]
-pub struct Held<'a> {
+pub struct WindowsHeld<'a> {
     pub privileges: &'a [&'a Privilege],
     pub libraries: &'a [&'a Library],
     pub threads: &'a [&'a Thread],
@@ -214,7 +216,7 @@ pub struct Held<'a> {
 }
 
 /// What is odd about what a process on Windows holds.
-pub fn judge_held(suspect: &Suspect<'_>, held: &Held<'_>, case: &mut Case) {
+pub fn judge_held(suspect: &Suspect<'_>, held: &WindowsHeld<'_>, case: &mut Case) {
     let debug = held.privileges.iter().find(|held| held.name == "SeDebugPrivilege" && held.enabled);
     if let (Some(held), Some(user)) = (debug, suspect.user.filter(|user| user.starts_with("S-1-5-21-"))) {
         case.add(&rules::debug_privilege, format!("{} is enabled for {user}", held.name));
@@ -229,17 +231,17 @@ pub fn judge_held(suspect: &Suspect<'_>, held: &Held<'_>, case: &mut Case) {
     let missing =
         held.libraries.iter().find(|library| library.mapped_file == Known::Absent && lists(library).contains(&Known::Value(true)));
     if let Some(library) = missing {
-        case.add(&rules::missing_image, format!("{} at {}", library.name, library.base));
+        case.add(&rules::missing_image, format!("{} at {}", library.name.cell(), library.base));
     }
     let last = |path: &str| path.rsplit('\\').next().unwrap_or_default().to_lowercase();
     let other = |library: &&&Library| {
         let mapped = library.mapped_file.value().filter(|_| lists(library).contains(&Known::Value(true)));
-        let told = [last(&library.path), library.name.to_lowercase()];
+        let told = [&library.path, &library.name].map(|told| told.value().map_or_else(String::new, |told| last(told)));
         mapped.is_some_and(|mapped| told.iter().all(|told| !told.is_empty() && !told.contains('~') && *told != last(mapped)))
     };
     if let Some(library) = held.libraries.iter().find(other) {
         let mapped = library.mapped_file.cell();
-        case.add(&rules::other_image, format!("{} at {}, where {mapped} is mapped", library.path, library.base));
+        case.add(&rules::other_image, format!("{} at {}, where {mapped} is mapped", library.path.cell(), library.base));
     }
     if !held.libraries.is_empty() && held.libraries.iter().all(|library| lists(library) == [const { Known::Value(false) }; 3]) {
         case.add(&rules::no_loader, format!("{} images are mapped, and none of its lists has one", held.libraries.len()));
@@ -336,6 +338,8 @@ pub fn judge_linux(suspect: &Suspect<'_>, case: &mut Case) {
     let kernel = process.kernel_thread.value().copied();
     if kernel == Some(false) && KERNEL_NAMES.iter().any(|known| name.starts_with(known)) {
         case.add(&rules::kernel_lookalike, format!("{name} is a program, {}", process.path.cell()));
+    } else if let (Some(false), Some(line)) = (kernel, process.command_line.value().filter(|line| is_bracketed(line))) {
+        case.add(&rules::kernel_lookalike, format!("calls itself {line}, and is {}", process.path.cell()));
     }
     let Some(path) = process.path.value() else { return };
     if path.starts_with("/memfd:") {
@@ -348,9 +352,15 @@ pub fn judge_linux(suspect: &Suspect<'_>, case: &mut Case) {
     }
 }
 
+/// Whether a command line looks as tools show threads of the kernel, which have none.
+fn is_bracketed(line: &str) -> bool {
+    line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).is_some_and(|name| !name.is_empty() && !name.contains(['[', ' ']))
+}
+
 /// Whether connections are odd for a program.
 pub fn is_offline(process: &Process) -> bool {
-    OFFLINE.contains(&program(process).as_str())
+    let name = program(process);
+    OFFLINE.contains(&name.as_str()) || OFFLINE_UNIX.contains(&name.as_str())
 }
 
 pub fn is_shell(process: &Process) -> bool {

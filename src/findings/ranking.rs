@@ -2,19 +2,18 @@
 
 use super::case::Case;
 use super::processes::{
-    Held, Suspect, is_offline, is_shell, is_system, judge, judge_among, judge_held, judge_linux, judge_service, judge_windows, program,
+    Suspect, WindowsHeld, is_offline, is_shell, is_system, judge, judge_among, judge_held, judge_linux, judge_service, judge_windows,
+    program,
 };
-use super::{rules, suspicious};
+use super::rules;
 use crate::address::VirtAddr;
 use crate::facts::drivers::{Callback, DriverFunction, SystemService};
-use crate::facts::linux::{BpfProgram, LogRecord, OpenFile, ShellHistory, SystemCall};
+use crate::facts::linux::{BpfProgram, CachedFile, Capabilities, LogRecord, OpenFile, ShellHistory, SystemCall};
 use crate::facts::windows::{Apc, Handle, Privilege, Program, Service, Sid};
 use crate::facts::{
     Answer, Finding, Known, Library, Module, Process, ProcessState, Record, Reference, Rows, Scope, Sink, Socket, State, Subject,
-    Suspicious, Table, Thread, ToCell, Variable,
+    Suspicious, Table, Tables, Thread, ToCell, Variable,
 };
-use crate::linux::{self, Linux};
-use crate::windows::{self, Windows};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,6 +23,11 @@ const CREATE_THREAD: u64 = 0x2;
 const VM_READ: u64 = 0x10;
 const VM_WRITE: u64 = 0x20;
 
+/// Capabilities that amount to those of root (include/uapi/linux/capability.h): CAP_SYS_MODULE, CAP_SYS_RAWIO, CAP_SYS_PTRACE, CAP_SYS_ADMIN.
+const STRONG: [(u32, &str); 4] = [(16, "loading modules"), (17, "raw access to memory"), (19, "tracing"), (21, "administration")];
+/// The credentials of the kernel itself.
+const FIRST_CREDENTIALS: &str = "init_cred";
+const PRELOADS: &str = "/etc/ld.so.preload";
 /// The process of the kernel itself, on Windows.
 const SYSTEM_PROCESS: u32 = 4;
 /// Nanoseconds by which the kernel's first processes may be older than it: they are made before the clock is set.
@@ -60,31 +64,32 @@ const COMMANDS: &[&[&str]] = &[
 /// What the kernel logs of modules that it does not know.
 const UNSIGNED: [&str; 2] = ["module verification failed", "loading out-of-tree module taints kernel"];
 
-pub fn of_windows(windows: &Windows, scope: Scope, out: &mut Sink<Finding>) {
-    let processes = rows::<Process>(out, |sink| windows::processes(windows, Scope::Machine, sink));
-    let sids = rows::<Sid>(out, |sink| windows::sids(windows, Scope::Machine, sink));
-    let users: HashMap<u32, &str> = sids.iter().filter(|sid| sid.role == "user").map(|sid| (sid.pid, sid.sid.as_str())).collect();
-    let sockets = rows::<Socket>(out, |sink| windows::sockets(windows, Scope::Machine, sink));
-    let privileges = rows::<Privilege>(out, |sink| windows::privileges(windows, Scope::Machine, sink));
+pub fn of_windows(tables: &impl Tables, processes: &Answer<Process>, scope: Scope, out: &mut Sink<Finding>) {
+    doubt(processes, out);
+    let sids = ask::<Sid>(tables, Scope::Machine, out);
+    let users: HashMap<u32, &str> =
+        sids.iter().flat_map(Answer::iter).filter(|sid| sid.role == "user").map(|sid| (sid.pid, sid.sid.as_str())).collect();
+    let sockets = ask::<Socket>(tables, Scope::Machine, out);
+    let privileges = ask::<Privilege>(tables, Scope::Machine, out);
     let sockets = by_pid(&sockets, |socket| socket.pid.value().copied());
     let privileges = by_pid(&privileges, |held| Some(held.pid));
     let user = |process: &Process| users.get(&process.pid).copied();
-    let libraries = rows::<Library>(out, |sink| windows::libraries(windows, Scope::Machine, sink));
-    let threads = rows::<Thread>(out, |sink| windows::threads(windows, Scope::Machine, sink));
-    let calls = rows::<Apc>(out, |sink| windows::apcs(windows, Scope::Machine, sink));
-    let programs = rows::<Program>(out, |sink| windows::programs(windows, Scope::Machine, sink));
+    let libraries = ask::<Library>(tables, Scope::Machine, out);
+    let threads = ask::<Thread>(tables, Scope::Machine, out);
+    let calls = ask::<Apc>(tables, Scope::Machine, out);
+    let programs = ask::<Program>(tables, Scope::Machine, out);
     let (libraries, threads) = (by_pid(&libraries, |library| Some(library.pid)), by_pid(&threads, |thread| Some(thread.pid)));
     let queued = by_pid(&calls, |call| Some(call.pid));
-    let programs: HashMap<_, _> = programs.iter().map(|program| (program.address, program)).collect();
+    let programs: HashMap<_, _> = programs.iter().flat_map(Answer::iter).map(|program| (program.address, program)).collect();
 
-    let mut list = List::new(scope, &processes);
+    let mut list = List::new(scope, processes);
     for process in processes.iter() {
-        let parent = parent(&processes, process);
+        let parent = parent(processes, process);
         let suspect = Suspect { process, parent, user: user(process), parent_user: parent.and_then(user) };
         let held = if process.state == ProcessState::Exited {
-            Held::default()
+            WindowsHeld::default()
         } else {
-            Held {
+            WindowsHeld {
                 privileges: own(&privileges, process),
                 libraries: own(&libraries, process),
                 threads: own(&threads, process),
@@ -93,63 +98,88 @@ pub fn of_windows(windows: &Windows, scope: Scope, out: &mut Sink<Finding>) {
             }
         };
         let mut case = windows_case(&suspect, &held);
-        judge_among(process, &processes, &mut case);
+        judge_among(process, processes, &mut case);
         list.process(process, case, own(&sockets, process));
     }
-    list.clock(&processes);
-    let handles = rows::<Handle>(out, |sink| windows::handles(windows, Scope::Machine, sink));
-    list.handles(&handles, &processes, user);
-    list.regions(&rows(out, |sink| suspicious::of_windows(windows, scope, sink)));
-    list.modules(&rows(out, |sink| windows::modules(windows, Scope::Machine, sink)));
-    list.services(&rows(out, |sink| windows::services(windows, Scope::Machine, sink)));
-    list.calls(&calls);
-    list.callbacks(&rows(out, |sink| windows::callbacks(windows, Scope::Machine, sink)));
-    for row in rows::<DriverFunction>(out, |sink| windows::driver_functions(windows, Scope::Machine, sink)).iter() {
-        if row.place != "own" && list.strange(&row.module) {
+    list.clock(processes);
+    each(tables, Scope::Machine, out, |handles| list.handles(handles, processes, user));
+    each(tables, scope, out, |regions| list.regions(regions));
+    each(tables, Scope::Machine, out, |modules| list.modules(modules));
+    each(tables, Scope::Machine, out, |services| list.services(services));
+    if let Some(calls) = &calls {
+        list.calls(calls);
+    }
+    each(tables, Scope::Machine, out, |callbacks| list.callbacks(callbacks));
+    each(tables, Scope::Machine, out, |functions: &Answer<DriverFunction>| {
+        for row in functions.iter().filter(|row| row.place != "own" && list.strange(&row.module)).collect::<Vec<_>>() {
             let what = format!("{} of {}", row.function, row.driver.cell());
             list.hook(what, row.address, &row.module, &DriverFunction::TABLE, row.driver_address);
         }
-    }
-    for row in rows::<SystemService>(out, |sink| windows::ssdt(windows, Scope::Machine, sink)).iter() {
-        if list.strange(&row.module) {
+    });
+    each(tables, Scope::Machine, out, |services: &Answer<SystemService>| {
+        for row in services.iter().filter(|row| list.strange(&row.module)).collect::<Vec<_>>() {
             let what = format!("system call {:#x} of {}", row.number.0, row.table);
             list.hook(what, row.function, &row.module, &SystemService::TABLE, row.address);
         }
-    }
+    });
     list.publish(out);
 }
 
-pub fn of_linux(linux: &Linux, scope: Scope, out: &mut Sink<Finding>) {
-    let processes = rows::<Process>(out, |sink| linux::processes(linux, Scope::Machine, sink));
-    let sockets = rows::<Socket>(out, |sink| linux::sockets(linux, Scope::Machine, sink));
-    let files = rows::<OpenFile>(out, |sink| linux::open_files(linux, Scope::Machine, sink));
-    let variables = rows::<Variable>(out, |sink| linux::environment(linux, Scope::Machine, sink));
+pub fn of_linux(tables: &impl Tables, processes: &Answer<Process>, scope: Scope, out: &mut Sink<Finding>) {
+    doubt(processes, out);
+    let sockets = ask::<Socket>(tables, Scope::Machine, out);
+    let files = ask::<OpenFile>(tables, Scope::Machine, out);
+    let variables = ask::<Variable>(tables, Scope::Machine, out);
+    let bounds = ask::<Capabilities>(tables, Scope::Machine, out);
     let sockets = by_pid(&sockets, |socket| socket.pid.value().copied());
     let files = by_pid(&files, |file| Some(file.pid));
     let variables = by_pid(&variables, |variable| Some(variable.pid));
+    let bounds = by_pid(&bounds, |bounds| Some(bounds.pid));
+    let mut users: HashMap<VirtAddr, Vec<&Process>> = HashMap::new();
+    for process in processes.iter().filter(|process| process.exit_time.value().is_none()) {
+        let credentials = own(&bounds, process).first().and_then(|bounds| bounds.credentials.value());
+        credentials.into_iter().for_each(|address| users.entry(*address).or_default().push(process));
+    }
+    // Where the first process stands, numbers of users mean what they say.
+    let home = bounds.get(&1).and_then(|bounds| bounds.first()).and_then(|bounds| bounds.user_namespace.value());
 
-    let mut list = List::new(scope, &processes);
+    let mut list = List::new(scope, processes);
     for process in processes.iter() {
-        let suspect = Suspect { process, parent: parent(&processes, process), user: None, parent_user: None };
-        let case = linux_case(&suspect, own(&variables, process), own(&files, process), own(&sockets, process));
-        list.process(process, case, own(&sockets, process));
+        let suspect = Suspect { process, parent: parent(processes, process), user: None, parent_user: None };
+        let bounds = own(&bounds, process).first().copied();
+        let same = bounds.and_then(|bounds| users.get(bounds.credentials.value()?));
+        let tracer = bounds.and_then(|bounds| bounds.tracer.value());
+        let held = LinuxHeld {
+            variables: own(&variables, process),
+            files: own(&files, process),
+            sockets: own(&sockets, process),
+            bounds,
+            twin: same.and_then(|users| users.iter().find(|other| other.pid != process.pid)).copied(),
+            tracer: tracer.and_then(|pid| processes.iter().find(|process| process.pid == *pid)),
+            at_home: home.is_some() && bounds.and_then(|bounds| bounds.user_namespace.value()) == home,
+        };
+        let case = linux_case(&suspect, &held);
+        list.process(process, case, held.sockets);
     }
-    list.regions(&rows(out, |sink| suspicious::of_linux(linux, scope, sink)));
-    list.modules(&rows(out, |sink| linux::modules(linux, Scope::Machine, sink)));
-    for row in rows::<SystemCall>(out, |sink| linux::syscall_table(linux, Scope::Machine, sink)).iter() {
-        if let ("hooked", Some(function)) = (row.state, row.function.value()) {
-            list.hook(format!("system call {} of {}", row.index, row.table), *function, &row.module, &SystemCall::TABLE, row.address);
+    each(tables, scope, out, |regions| list.regions(regions));
+    each(tables, Scope::Machine, out, |modules| list.modules(modules));
+    each(tables, Scope::Machine, out, |calls: &Answer<SystemCall>| {
+        for row in calls.iter() {
+            if let ("hooked", Some(function)) = (row.state, row.function.value()) {
+                list.hook(format!("system call {} of {}", row.index, row.table), *function, &row.module, &SystemCall::TABLE, row.address);
+            }
         }
-    }
-    list.callbacks(&rows(out, |sink| linux::callbacks(linux, Scope::Machine, sink)));
-    list.programs(&rows(out, |sink| linux::bpf_programs(linux, Scope::Machine, sink)));
-    list.commands(&rows(out, |sink| linux::shell_history(linux, scope, sink)));
-    list.log(&rows(out, |sink| linux::kernel_log(linux, Scope::Machine, sink)));
+    });
+    each(tables, Scope::Machine, out, |callbacks| list.callbacks(callbacks));
+    each(tables, Scope::Machine, out, |programs| list.programs(programs));
+    each(tables, Scope::Machine, out, |files| list.files(files));
+    each(tables, scope, out, |history| list.commands(history));
+    each(tables, Scope::Machine, out, |log| list.log(log));
     list.publish(out);
 }
 
 /// What a process itself is accused of, with what it holds.
-pub(super) fn windows_case(suspect: &Suspect<'_>, held: &Held<'_>) -> Case {
+pub(super) fn windows_case(suspect: &Suspect<'_>, held: &WindowsHeld<'_>) -> Case {
     let mut case = Case::default();
     judge(suspect, &mut case);
     judge_windows(suspect, &mut case);
@@ -157,24 +187,64 @@ pub(super) fn windows_case(suspect: &Suspect<'_>, held: &Held<'_>) -> Case {
     case
 }
 
-pub(super) fn linux_case(suspect: &Suspect<'_>, variables: &[&Variable], files: &[&OpenFile], sockets: &[&Socket]) -> Case {
+/// What a process of Linux has, and what is known of it beside.
+#[derive(Default)]
+pub(super) struct LinuxHeld<'a> {
+    pub variables: &'a [&'a Variable],
+    pub files: &'a [&'a OpenFile],
+    pub sockets: &'a [&'a Socket],
+    pub bounds: Option<&'a Capabilities>,
+    /// Another process with the same credentials.
+    pub twin: Option<&'a Process>,
+    pub tracer: Option<&'a Process>,
+    /// Whether its capabilities count for the machine, not for a container.
+    pub at_home: bool,
+}
+
+pub(super) fn linux_case(suspect: &Suspect<'_>, held: &LinuxHeld<'_>) -> Case {
     let mut case = Case::default();
     judge(suspect, &mut case);
     judge_linux(suspect, &mut case);
-    if let Some(preload) = variables.iter().find(|variable| variable.name == "LD_PRELOAD") {
+    if let Some(preload) = held.variables.iter().find(|variable| variable.name == "LD_PRELOAD") {
         case.add(&rules::preloaded, format!("LD_PRELOAD={}", preload.value));
     }
     // Both ends of a shell on a socket: what it reads and what it writes.
-    let standard = |fd| files.iter().find(|file| file.fd == fd && file.kind == "socket");
+    let standard = |fd| held.files.iter().find(|file| file.fd == fd && file.kind == "socket");
     if let (true, Some(input), Some(_)) = (is_shell(suspect.process), standard(0), standard(1)) {
-        let socket = sockets.iter().find(|socket| socket.fd == Known::Value(0));
+        let socket = held.sockets.iter().find(|socket| socket.fd == Known::Value(0));
         let to = socket.map_or_else(|| input.path.cell().to_string(), |socket| format!("{} {}", socket.protocol, far_end(socket)));
         case.add(&rules::shell_on_socket, format!("standard input and output are {to}"));
     }
-    if sockets.iter().any(|socket| matches!(socket.protocol.as_str(), "RAW" | "PACKET")) {
+    if held.sockets.iter().any(|socket| matches!(socket.protocol.as_str(), "RAW" | "PACKET")) {
         case.add(&rules::raw_packets, "has a raw or packet socket");
     }
+    judge_bounds(suspect.process, held, &mut case);
+    let ring = |file: &&&OpenFile| file.path.value().is_some_and(|path| path.contains("[io_uring]"));
+    if let (false, Some(ring)) = (case.is_empty(), held.files.iter().find(ring)) {
+        case.add(&rules::io_uring, format!("descriptor {} is an io_uring", ring.fd));
+    }
     case
+}
+
+/// Whether a process may do more than it should, or is in another's hands.
+fn judge_bounds(process: &Process, held: &LinuxHeld<'_>, case: &mut Case) {
+    let Some(bounds) = held.bounds.filter(|_| process.kernel_thread == Known::Value(false)) else { return };
+    if let Some(tracer) = held.tracer {
+        case.add(&rules::traced, format!("{} {} traces it", tracer.name, tracer.pid));
+    }
+    match (held.twin, bounds.credentials_symbol.value()) {
+        (_, Some(symbol)) if symbol == FIRST_CREDENTIALS => {
+            case.add(&rules::shared_credentials, format!("its credentials are {symbol}, the kernel's own"));
+        }
+        (Some(twin), _) => case.add(&rules::shared_credentials, format!("shares them with {} {}", twin.name, twin.pid)),
+        _ => (),
+    }
+    if let (Some(uid @ 1..), Some(effective), true) = (process.uid.value(), bounds.effective.value(), held.at_home) {
+        let strong: Vec<_> = STRONG.iter().filter(|(bit, _)| effective.0 >> bit & 1 != 0).map(|(_, what)| *what).collect();
+        if !strong.is_empty() {
+            case.add(&rules::strong_capabilities, format!("runs as user {uid} with capabilities for {}", strong.join(", ")));
+        }
+    }
 }
 
 /// Whether drivers are not kept in the folder of a file.
@@ -184,21 +254,41 @@ fn is_strange_folder(path: &str) -> bool {
     path.contains('\\') && (!within(&DRIVER_FOLDERS) || within(&LOOSE_FOLDERS))
 }
 
-/// The rows of a table. What was wrong with them is said once more here: a finding may be missing for it.
-fn rows<T: Record + Clone>(out: &mut Sink<Finding>, walk: impl FnOnce(&mut Sink<T>)) -> Arc<Answer<T>> {
-    let mut sink = out.beside();
-    walk(&mut sink);
-    let rows = sink.finish();
+/// The rows of a table; None where there are none to be had. What was wrong with them is said once more here: a finding may be missing
+/// for it.
+fn ask<T: Record + Clone>(tables: &impl Tables, scope: Scope, out: &mut Sink<Finding>) -> Option<Answer<T>> {
+    if out.cancelled() {
+        return None;
+    }
+    match tables.table::<T>(scope, &Arc::clone(out.watch())) {
+        Ok(rows) => {
+            doubt(&rows, out);
+            Some(rows)
+        }
+        Err(why) => {
+            out.note(format!("{} is missing, so findings may be missing: {why}", T::TABLE.name));
+            None
+        }
+    }
+}
+
+fn each<T: Record + Clone>(tables: &impl Tables, scope: Scope, out: &mut Sink<Finding>, judge: impl FnOnce(&Answer<T>)) {
+    if let Some(rows) = ask(tables, scope, out) {
+        judge(&rows);
+    }
+}
+
+fn doubt<T: Record>(rows: &Answer<T>, out: &mut Sink<Finding>) {
     if rows.state() == State::Cut {
         out.note(format!("{} could not be read to the end, so findings may be missing", T::TABLE.name));
     }
-    rows
 }
 
 /// Rows by process ID, so that each process finds its own at once.
-fn by_pid<T: Record>(rows: &Answer<T>, pid: impl Fn(&T) -> Option<u32>) -> HashMap<u32, Vec<&T>> {
+fn by_pid<T: Record>(rows: &Option<Answer<T>>, pid: impl Fn(&T) -> Option<u32>) -> HashMap<u32, Vec<&T>> {
     let mut of: HashMap<u32, Vec<&T>> = HashMap::new();
-    rows.iter().filter_map(|row| Some((pid(row)?, row))).for_each(|(pid, row)| of.entry(pid).or_default().push(row));
+    let rows = rows.iter().flat_map(Answer::iter);
+    rows.filter_map(|row| Some((pid(row)?, row))).for_each(|(pid, row)| of.entry(pid).or_default().push(row));
     of
 }
 
@@ -323,12 +413,13 @@ impl List {
             let mut case = Case::default();
             if module.state == "hidden" {
                 case.add(&rules::hidden_module, format!("seen by {}, and not on the list", module.sources.join(", ").replace('_', " ")));
-                self.hidden.insert(module.name.clone());
+                self.hidden.extend(module.name.value().cloned());
             }
             if let Some(path) = module.path.value().filter(|path| is_strange_folder(path)) {
                 case.add(&rules::driver_folder, format!("its file is {path}"));
             }
-            let subject = format!("module {}: {}", module.name, case.indicators.first().map_or("", |first| first.rule.meaning));
+            let meaning = case.indicators.first().map_or("", |first| first.rule.meaning);
+            let subject = format!("module {}: {meaning}", module.name.value().map_or("??", String::as_str));
             self.add(Subject::Module, None, subject, case, &Module::TABLE, module.address);
         }
     }
@@ -464,6 +555,27 @@ impl List {
         for (pid, name, at, case) in shells {
             let subject = format!("{name} {pid}: {} commands of a kind that intruders type", case.indicators.len());
             self.add(Subject::Commands, Some((pid, name)), subject, case, &ShellHistory::TABLE, at);
+        }
+    }
+
+    /// A file that the loader of programs obeys.
+    pub(super) fn files(&mut self, files: &Answer<CachedFile>) {
+        let forces = |file: &&CachedFile| {
+            let there = !file.deleted && file.size.value().is_some_and(|size| *size > 0);
+            there && file.path.value().is_some_and(|path| path.ends_with(PRELOADS))
+        };
+        for file in files.iter().filter(forces) {
+            let path = file.path.cell().to_string();
+            let mut case = Case::default();
+            case.add(&rules::preloaded_everywhere, format!("{path} has {} bytes", file.size.cell()));
+            self.add(
+                Subject::File,
+                None,
+                format!("{path}: {}", rules::preloaded_everywhere.meaning),
+                case,
+                &CachedFile::TABLE,
+                file.address,
+            );
         }
     }
 

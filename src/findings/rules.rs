@@ -20,10 +20,12 @@ macro_rules! rules {
 
 rules! {
     private_executable 40 ["T1055"] "executable memory that no file backs", "disassemble its first bytes; see which threads start in it";
-    made_executable 15 ["T1055"] "memory that was not executable when it was allocated", "compare the rights of its pages with its neighbours'";
+    made_executable 10 ["T1055"] "memory that was not executable when it was allocated", "compare the rights of its pages with its neighbours'";
     no_content -25 "no page of it holds anything", "nothing; it may have been reserved for code that never came";
     engine -15 "code made at run time is what a just-in-time compiler in this process does, and nothing else speaks against it",
         "compare it with the same program's other processes";
+    perf_map -10 "the process lists functions in it for profilers, as just-in-time compilers do, and nothing else speaks against it",
+        "look at what wrote the list; whoever runs code there can write it as well";
     peers -15 "every other process of the same program has the same code, and nothing else speaks against it", "look at one of them for all";
     elf_header 45 ["T1620"] "an ELF header in memory that no file backs", "dump the region and look at the program";
     pe_header 45 ["T1620"] "a PE header in memory that no file backs", "dump the region and look at the program";
@@ -39,13 +41,14 @@ rules! {
     unlisted_image 30 ["T1055.001"] "an image whose code is in memory and that the loader's lists leave out", "dump it; see which file it is";
     mapped_executable 25 ["T1055"] "pages of a file that is mapped as data can be run", "dump the region and look at its code";
     private_code_pages 30 ["T1055"] "code pages of the process's own, though a file backs them", "compare them with the file";
+    probed 5 "breakpoints in code that the kernel itself keeps (uprobes)", "see who set them: tools that trace do, and so may an intruder's";
     thread_start 25 ["T1055"] "a thread began in it", "look at the thread's stack and at what the code calls";
     queued_call 30 ["T1055.004"] "a call queued to a thread (APC) leads into it", "see which process queued it; disassemble it where the call leads";
     import_hook 30 ["T1056.004"] "a library calls it in the place of a function it imports", "disassemble it where the import leads";
-    stands_in_it 10 ["T1055"] "a thread is about to run in it", "look at what the thread's stack says, and disassemble it where the thread stands";
-    returns_to_it 10 ["T1055"] "a thread's stack leads back into it", "follow the stack: who called, and what does it wait for";
+    stands_in_it 20 ["T1055"] "a thread was in it, and goes on there", "look at what the thread's stack says, and disassemble it where the thread stands";
+    returns_to_it 20 ["T1055"] "a thread's stack leads back into it", "follow the stack: who called, and what does it wait for";
     direct_system_call 30 ["T1106"] "system calls made without the system's library, past whoever watches that", "see which calls by their numbers";
-    even_bytes 5 ["T1027.013"] "bytes as evenly spread as those of what is encrypted or packed", "dump the region: it may unpack itself";
+    even_bytes 4 ["T1027.013"] "bytes as evenly spread as those of what is encrypted or packed", "dump the region: it may unpack itself";
     detour 30 ["T1056.004"] "the rewritten code of a library jumps into it", "disassemble it where the jump leads";
     no_file 60 ["T1055.013"] "the image of a program that has no file", "dump the region: there is nothing on the disk";
     memfd_executable 50 ["T1620"] "code run from a file that never had a name", "dump the region; see who made the file";
@@ -86,6 +89,11 @@ rules! {
     deleted_program 45 ["T1070.004"] "the program's file has been deleted", "dump the executable: it is gone from the disk";
     memfd_program 55 ["T1620"] "a program without a file", "dump the executable";
     preloaded 40 ["T1574.006"] "a library forced into the process by LD_PRELOAD", "dump the library";
+    preloaded_everywhere 40 ["T1574.006"] "libraries forced into every program by /etc/ld.so.preload", "read the file; dump the libraries it names";
+    traced 20 ["T1055.008"] "another process traces it, and may read and write its memory", "look at the tracer; at regions that are its own work";
+    shared_credentials 60 ["T1068"] "uses the very credentials of another process, which the kernel gives to no two", "see which of the two was given them; look for what writes to the kernel";
+    strong_capabilities 20 ["T1548"] "may do what root may, though it runs as somebody else", "see whether it is meant to";
+    io_uring 5 "works through io_uring, past what watches system calls", "look at its open files and sockets";
     shell_on_socket 60 ["T1059"] "a command interpreter whose input and output is a network connection", "see where the connection leads";
     raw_packets 20 ["T1040"] "reads packets past the sockets of other programs", "see whether it is meant to";
     talks 15 ["T1071"] "has connections to other machines", "look at its sockets";

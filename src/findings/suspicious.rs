@@ -196,8 +196,12 @@ fn judge_private(exhibit: &Exhibit, case: &mut Case) {
         }
     };
     ways(case, &[(Way::Apc, &rules::queued_call), (Way::Import, &rules::import_hook), (Way::Detour, &rules::detour)]);
-    if let (true, Some(engine)) = (only_private(&case.indicators), exhibit.images.iter().find(|image| is_engine(image, exhibit.pid))) {
+    let alone = only_private(&case.indicators);
+    let engine = exhibit.images.iter().find(|image| is_engine(image, exhibit.pid)).filter(|_| alone);
+    if let Some(engine) = engine {
         case.add(&rules::engine, format!("{engine} is loaded, and the code has no sign of another origin"));
+    } else if let (true, Some((list, functions))) = (alone, &exhibit.listed) {
+        case.add(&rules::perf_map, format!("{list} tells of {functions} functions in it"));
     } else {
         // What an engine compiled is run and returned to, of course, beside tables of constants.
         let stands = exhibit.entrances.iter().any(|entrance| entrance.way == Way::Stand);
@@ -357,6 +361,9 @@ fn judge_file(exhibit: &Exhibit, case: &mut Case) {
             &rules::private_code_pages,
             format!("{count} of its pages are private copies, the first at {at}: something wrote to the code"),
         );
+    }
+    if let Some(at) = exhibit.probed.first() {
+        case.add(&rules::probed, format!("{} of its pages differ from the file by them alone, the first at {at}", exhibit.probed.len()));
     }
     if let Some(change) = &exhibit.header {
         let (was, is) = (hex(&change.was), hex(&change.is));

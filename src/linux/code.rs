@@ -51,7 +51,7 @@ impl Modules {
             match linux.context().object("module", row.address) {
                 Ok(module) => match modules::code(&module) {
                     areas if areas.is_empty() => gap = Some(ReadError::Implausible("code of a module")),
-                    areas => found.extend(areas.into_iter().map(|area| (row.name.clone(), area))),
+                    areas => found.extend(areas.into_iter().map(|area| (row.name.text().to_owned(), area))),
                 },
                 Err(why) => gap = Some(why),
             }

@@ -124,6 +124,8 @@ impl Linux {
             listed: OnceLock::new(),
             roster: Kept::default(),
             module_code: Kept::default(),
+            perf_maps: Kept::default(),
+            uprobes: Kept::default(),
         })
     }
 }

@@ -1,11 +1,10 @@
 //! Executable regions with what is needed to judge them: content of private ones, differences of mapped ones from their files.
 
-use super::Linux;
 use super::maps::{self, Mapping};
-use super::path;
 use super::tasks::Task;
+use super::{Linux, entrances, path, uprobes};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::facts::{Behind, Change, Exhibit, Known, Protection, ReadError, Record, Scope, Sink};
+use crate::facts::{Behind, Change, Exhibit, Known, Protection, ReadError, Record, Scope, Sink, Watch};
 use crate::paging::{AddressSpace, Leaf};
 use crate::symbols::Object;
 use std::sync::Arc;
@@ -14,6 +13,8 @@ use std::sync::Arc;
 const HEAD: usize = 64;
 /// Pages of one region that are looked into.
 const MOST_PAGES: u64 = 4096;
+
+type Page = [u8; PAGE_SIZE as usize];
 
 /// Shows every executable region of the processes that a query is about.
 pub fn exhibits<T: Record>(linux: &Linux, scope: Scope, out: &mut Sink<T>, mut show: impl FnMut(Exhibit, &mut Sink<T>)) {
@@ -41,16 +42,31 @@ fn of_task<T: Record>(
     let code = mappings.iter().filter(|mapping| mapping.protection.execute).filter_map(|mapping| mapping.file.as_ref());
     let images: Arc<[String]> = code.filter_map(|file| path::of_file(file).ok()).map(path::FilePath::shown).collect();
     let runs = mm.follow("exe_file")?.and_then(|file| path::of_file(&file).ok()).map(|path| Arc::from(path.shown()));
+    let mut exhibits = Vec::new();
     for mapping in mappings.iter().filter(|mapping| !linux.is_special(mapping)) {
         if out.cancelled() {
             return Ok(());
         }
         let (_, rights) = space.resident(mapping.start, mapping.end);
         if mapping.protection.execute || rights.is_some_and(|rights| rights.execute) {
-            let exhibit = linux.exhibit(task, &space, mapping, rights, program);
-            show(Exhibit { images: Arc::clone(&images), program: runs.clone(), ..exhibit }, out);
+            let exhibit = linux.exhibit(task, &space, mapping, rights, program, out.watch());
+            exhibits.push(Exhibit { images: Arc::clone(&images), program: runs.clone(), ..exhibit });
         }
     }
+    let range = |exhibit: &Exhibit| exhibit.start..exhibit.end.offset(1);
+    let private = |exhibit: &&mut Exhibit| exhibit.behind == Behind::Nothing && !exhibit.content.is_empty();
+    let regions: Vec<_> = exhibits.iter_mut().filter(private).map(|exhibit| range(exhibit)).collect();
+    if !regions.is_empty() {
+        let ways = entrances::of_task(task, &space, &regions);
+        let lists = linux.perf_maps(out.watch());
+        for exhibit in exhibits.iter_mut().filter(private) {
+            let region = range(exhibit);
+            exhibit.entrances = ways.iter().filter(|way| region.contains(&way.to)).cloned().collect();
+            let lists = lists.iter().map(|list| (list.path.clone(), list.within(&region)));
+            exhibit.listed = lists.filter(|(_, functions)| *functions > 0).max_by_key(|(_, functions)| *functions);
+        }
+    }
+    exhibits.into_iter().for_each(|exhibit| show(exhibit, out));
     Ok(())
 }
 
@@ -62,6 +78,7 @@ impl Linux {
         mapping: &Mapping<'_>,
         page_rights: Option<Protection>,
         program: Option<VirtAddr>,
+        watch: &Watch,
     ) -> Exhibit {
         let mut head = vec![0; HEAD];
         let path = mapping.file.as_ref().map(path::of_file).transpose();
@@ -97,18 +114,29 @@ impl Linux {
         };
         match &mapping.file {
             None => (exhibit.content, exhibit.pages, exhibit.unread) = space.content(mapping.start, mapping.end, MOST_PAGES),
-            Some(file) => self.gather_changes(space, mapping, file, &mut exhibit),
+            Some(file) => self.gather_changes(space, mapping, file, &mut exhibit, watch),
         }
         exhibit
     }
 
-    fn gather_changes(&self, space: &AddressSpace, mapping: &Mapping<'_>, file: &Object<'_>, exhibit: &mut Exhibit) {
+    fn gather_changes(&self, space: &AddressSpace, mapping: &Mapping<'_>, file: &Object<'_>, exhibit: &mut Exhibit, watch: &Watch) {
+        let (inode, first) = (file.pointer("f_inode").unwrap_or_default(), mapping.object.uint("vm_pgoff"));
         space.mapped(mapping.start, mapping.end, &mut |at, leaf, length| {
             exhibit.pages += length / PAGE_SIZE;
-            if exhibit.pages <= MOST_PAGES && self.is_anonymous(leaf).unwrap_or(false) {
-                exhibit.copies.push(at);
-                exhibit.changes.extend(self.difference(mapping, file, at, leaf));
+            if exhibit.pages > MOST_PAGES || !self.is_anonymous(leaf).unwrap_or(false) {
+                return;
             }
+            let index = first.ok().map(|first| first.wrapping_add((at.0 - mapping.start.0) / PAGE_SIZE));
+            let pages = index.and_then(|index| Some((index, self.both(file, index, leaf)?)));
+            let probed = pages.as_ref().is_some_and(|(index, (was, is))| {
+                let probes = self.uprobes(watch);
+                uprobes::explain(was, is, |place| probes.contains(&(inode, index.wrapping_mul(PAGE_SIZE).wrapping_add(place as u64))))
+            });
+            if probed {
+                return exhibit.probed.push(at);
+            }
+            exhibit.copies.push(at);
+            exhibit.changes.extend(pages.and_then(|(_, (was, is))| Change::first(at, &was, &is)));
         });
     }
 
@@ -125,15 +153,13 @@ impl Linux {
         Ok(self.page(frame)?.uint("mapping")? & 1 != 0)
     }
 
-    /// The first bytes in which a page differs from the same page of its file in the page cache; None where it does not, or where the
-    /// file's page is not in memory.
-    fn difference(&self, mapping: &Mapping<'_>, file: &Object<'_>, at: VirtAddr, leaf: Leaf) -> Option<Change> {
-        let index = mapping.object.uint("vm_pgoff").ok()? + (at.0 - mapping.start.0) / PAGE_SIZE;
+    /// A page of a file as the page cache has it, and as a process has it; None where one of them is not in memory.
+    fn both(&self, file: &Object<'_>, index: u64, leaf: Leaf) -> Option<(Page, Page)> {
         let cached = self.cached_page(file, index)?;
         let (mut was, mut is) = ([0; PAGE_SIZE as usize], [0; PAGE_SIZE as usize]);
         self.image.read(cached, &mut was).ok()?;
         self.image.read(leaf.frame()?, &mut is).ok()?;
-        Change::first(at, &was, &is)
+        Some((was, is))
     }
 
     /// The frame of a file's page in the page cache.

@@ -54,23 +54,21 @@ fn of_task(linux: &Linux, task: &Task<'_>, out: &mut Sink<Library>) -> Result<()
     let listed = Program::of(&mm).and_then(|program| program.map(|program| program.dynamic_sections(&memory)).transpose());
     for image in images(&mappings) {
         let path = path::of_file(&image.file);
-        let name = path.as_ref().map(|path| path.text.rsplit('/').next().unwrap_or_default().to_owned());
+        let name = path.as_ref().map(|path| path.text.rsplit('/').next().unwrap_or_default().to_owned()).map_err(|why| *why).into();
         let in_load = match &listed {
             Ok(Some(Some(sections))) => Known::Value(sections.iter().any(|section| (image.start..image.end).contains(section))),
             // A static program has no loader, and one that has not begun to run no list.
             Ok(_) => Known::Absent,
             Err(why) => Known::Unreadable(*why),
         };
-        let problems = path.as_ref().err().map(|why| format!("path: {why}"));
         out.push(Library {
             pid: task.pid,
             process: task.name.clone(),
             base: image.start,
             size: image.end.0 - image.start.0,
-            name: name.unwrap_or_default(),
-            path: path.map(path::FilePath::shown).unwrap_or_default(),
+            name,
+            path: path.map(path::FilePath::shown).into(),
             in_load,
-            problems: problems.into_iter().collect(),
             ..Library::default()
         });
     }

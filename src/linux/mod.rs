@@ -6,6 +6,7 @@ mod capabilities;
 mod clock;
 mod code;
 mod detect;
+mod entrances;
 mod environment;
 mod exhibits;
 mod files;
@@ -20,11 +21,13 @@ mod owners;
 mod page_cache;
 mod pages;
 mod path;
+mod perf_maps;
 mod rbtree;
 mod shell_history;
 mod sockets;
 mod syscalls;
 mod tasks;
+mod uprobes;
 mod xarray;
 
 pub use bpf::bpf_programs;
@@ -69,6 +72,8 @@ pub struct Linux {
     listed: OnceLock<Roster>,
     roster: Kept<Roster>,
     module_code: Kept<code::Modules>,
+    perf_maps: Kept<Vec<perf_maps::PerfMap>>,
+    uprobes: Kept<uprobes::Probes>,
 }
 
 impl Linux {

@@ -320,10 +320,6 @@ fn word(state: Option<State>, listed: bool) -> &'static str {
 
 fn describe(module: &Object<'_>, found_by: [bool; 4], list_whole: bool) -> Module {
     let mut problems = Vec::new();
-    let name = module.text("name").unwrap_or_else(|why| {
-        problems.push(format!("name: {why}"));
-        String::new()
-    });
     let state = State::of(module).unwrap_or_else(|why| {
         problems.push(format!("state: {why}"));
         None
@@ -333,7 +329,7 @@ fn describe(module: &Object<'_>, found_by: [bool; 4], list_whole: bool) -> Modul
     }
     let (base, size) = extent(module);
     Module {
-        name,
+        name: module.text("name").into(),
         base: base.into(),
         size: size.into(),
         sources: SOURCES.into_iter().zip(found_by).filter_map(|(name, found)| found.then_some(name)).collect(),

@@ -177,7 +177,7 @@ fn modules(answer: &Answer<Module>) -> Section {
     let odd = answer.iter().filter(|module| module.state == "hidden");
     let line = |module: &Module| {
         let seen = format!("seen by {}", text(&module.sources).replace('_', " "));
-        vec![module.state.to_owned(), module.name.clone(), text(&module.base), text(&module.size), seen].into()
+        vec![module.state.to_owned(), text(&module.name), text(&module.base), text(&module.size), seen].into()
     };
     (head, odd.map(line).collect())
 }

@@ -1,7 +1,7 @@
 //! Types of any origin, put into a BTF blob: the one compact form in which types are kept, and which [`Btf`](super::Btf) reads.
 
 use super::btf::kind;
-use std::collections::HashMap;
+use foldhash::{HashMap, HashMapExt as _};
 
 /// Collects types and writes them. Ids may be used before their type is told.
 pub struct BtfWriter {

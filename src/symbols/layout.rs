@@ -2,7 +2,8 @@
 
 use super::{Member, Type, TypeId, TypeSource};
 use crate::facts::ReadError;
-use std::collections::HashMap;
+use foldhash::HashMap;
+use foldhash::HashMapExt as _;
 
 /// What a field holds, as far as a reader needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

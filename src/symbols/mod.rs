@@ -1,7 +1,7 @@
 //! Types and addresses by name, from whatever source: BTF and kallsyms in the image itself, ISF, DWARF, System.map.
 
 use crate::facts::ReadError;
-use std::collections::HashMap;
+use foldhash::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, PoisonError, RwLock};
 

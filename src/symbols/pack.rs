@@ -198,7 +198,7 @@ impl Pack {
         let bytes = self.types.unpack()?;
         let types = Types::read(&mut Bytes(&bytes)).ok_or(DAMAGED)?;
         let definitions = types.set(build.set.ok_or("the pack has no types for this build")?).ok_or(DAMAGED)?;
-        Btf::parse(types.write(&definitions))
+        Btf::parse(types.write(&definitions).ok_or(DAMAGED)?)
     }
 
     /// The layouts of the objects of tcpip.sys, which no PDB describes, with those kernel types that they hold: from which version on
@@ -213,7 +213,7 @@ impl Pack {
                 definitions
                     .extend(kernel.into_iter().filter(|found| name(found).is_some_and(|name| selection::SHARED_WITH_TCPIP.contains(name))));
             }
-            Ok((*from, Btf::parse(types.write(&definitions))?))
+            Ok((*from, Btf::parse(types.write(&definitions).ok_or(DAMAGED)?)?))
         };
         self.tcpip.iter().map(layout).collect()
     }
@@ -289,7 +289,7 @@ fn read_symbols(bytes: &mut Bytes<'_>, wanted: &Build) -> Option<SymbolTable> {
 struct Types<'a> {
     names: Vec<&'a str>,
     types: Vec<Shape>,
-    definitions: Vec<Definition>,
+    definitions: Vec<Listed<'a>>,
     /// Definitions with a name stand first, grouped by it: where each group starts.
     groups: Vec<usize>,
     sets: usize,
@@ -331,6 +331,28 @@ struct Place {
     shape: usize,
 }
 
+/// A definition as it lies in the section; its members are read where a set has it.
+struct Listed<'a> {
+    name: usize,
+    size: u32,
+    names: &'a [u8],
+    steps: &'a [u8],
+    widths: &'a [u8],
+    shapes: &'a [u8],
+}
+
+impl Listed<'_> {
+    fn members(&self) -> Option<Vec<Place>> {
+        let (mut names, mut steps, mut shapes) = (Bytes(self.names), Bytes(self.steps), Bytes(self.shapes));
+        let mut bit_offset = 0_u32;
+        let mut member = |width: &u8| {
+            bit_offset = bit_offset.checked_add(steps.word()?)?;
+            Some(Place { name: names.count()?, bit_offset, bit_width: *width, shape: shapes.count()? })
+        };
+        self.widths.iter().map(&mut member).collect()
+    }
+}
+
 impl<'a> Types<'a> {
     fn read(bytes: &mut Bytes<'a>) -> Option<Self> {
         let names = bytes.names()?;
@@ -358,15 +380,14 @@ impl<'a> Types<'a> {
         of.resize(of.len() + bytes.count()?, 0);
         let definitions = of.into_iter().map(|name| {
             let (size, count) = (bytes.word()?, bytes.count()?);
-            let names = (0..count).map(|_| bytes.count()).collect::<Option<Vec<_>>>()?;
-            let steps = (0..count).map(|_| bytes.word()).collect::<Option<Vec<_>>>()?;
-            let widths = bytes.take(count)?;
-            let mut bit_offset = 0_u32;
-            let members = names.into_iter().zip(steps).zip(widths).map(|((name, step), width)| {
-                bit_offset = bit_offset.checked_add(step)?;
-                Some(Place { name, bit_offset, bit_width: *width, shape: bytes.count()? })
-            });
-            Some(Definition { name, size, members: members.collect::<Option<_>>()? })
+            Some(Listed {
+                name,
+                size,
+                names: bytes.skip(count)?,
+                steps: bytes.skip(count)?,
+                widths: bytes.take(count)?,
+                shapes: bytes.skip(count)?,
+            })
         });
         let definitions = definitions.collect::<Option<_>>()?;
         let sets = bytes.count()?;
@@ -387,13 +408,14 @@ impl<'a> Types<'a> {
     }
 
     /// Definitions, and what they refer to, as a BTF blob.
-    fn write(&self, definitions: &[usize]) -> Vec<u8> {
+    fn write(&self, definitions: &[usize]) -> Option<Vec<u8>> {
         let mut writing = Writing {
             from: self,
             writer: BtfWriter::default(),
             named: HashMap::with_capacity(definitions.len()),
             unnamed: HashMap::new(),
             shapes: vec![None; self.types.len()],
+            names: vec![None; self.names.len()],
         };
         for definition in definitions.iter().filter_map(|index| self.definitions.get(*index)) {
             let id = writing.writer.reserve();
@@ -401,10 +423,10 @@ impl<'a> Types<'a> {
         }
         for definition in definitions.iter().filter_map(|index| self.definitions.get(*index)) {
             if let Some(id) = writing.named.get(&definition.name) {
-                writing.definition(*id, definition, MAX_NESTING);
+                writing.definition(*id, definition, MAX_NESTING)?;
             }
         }
-        writing.writer.finish()
+        Some(writing.writer.finish())
     }
 }
 
@@ -419,33 +441,39 @@ struct Writing<'a> {
     named: HashMap<usize, u32>,
     unnamed: HashMap<usize, u32>,
     shapes: Vec<Option<u32>>,
+    names: Vec<Option<u32>>,
 }
 
 impl Writing<'_> {
-    fn definition(&mut self, id: u32, definition: &Definition, depth: u32) {
-        let members = definition.members.iter().map(|place| {
-            let r#type = self.shape(place.shape, depth);
-            let name = self.from.names.get(place.name).map_or(0, |name| self.writer.name(name.as_bytes()));
-            WrittenMember { name, r#type, bit_offset: place.bit_offset, bit_width: place.bit_width }
+    fn definition(&mut self, id: u32, definition: &Listed<'_>, depth: u32) -> Option<()> {
+        let members = definition.members()?.into_iter().map(|place| {
+            let r#type = self.shape(place.shape, depth)?;
+            Some(WrittenMember { name: self.name(place.name), r#type, bit_offset: place.bit_offset, bit_width: place.bit_width })
         });
-        let members = members.collect();
+        let members = members.collect::<Option<_>>()?;
         let name = self.from.names.get(definition.name).copied().unwrap_or_default();
         self.writer.composite(id, name.as_bytes(), false, definition.size, members);
+        Some(())
     }
 
-    fn shape(&mut self, index: usize, depth: u32) -> u32 {
-        let (Some(shape), Some(depth)) = (self.from.types.get(index), depth.checked_sub(1)) else { return 0 };
+    fn name(&mut self, index: usize) -> u32 {
+        let (Some(name), Some(known)) = (self.from.names.get(index), self.names.get_mut(index)) else { return 0 };
+        *known.get_or_insert_with(|| self.writer.name(name.as_bytes()))
+    }
+
+    fn shape(&mut self, index: usize, depth: u32) -> Option<u32> {
+        let (Some(shape), Some(depth)) = (self.from.types.get(index), depth.checked_sub(1)) else { return Some(0) };
         if let Some(Some(known)) = self.shapes.get(index) {
-            return *known;
+            return Some(*known);
         }
         let id = match *shape {
             Shape::Void => 0,
             Shape::Pointer(to) => {
-                let to = self.shape(to, depth);
+                let to = self.shape(to, depth)?;
                 self.writer.pointer(to)
             }
             Shape::Array(element, count) => {
-                let element = self.shape(element, depth);
+                let element = self.shape(element, depth)?;
                 self.writer.array(element, count)
             }
             // A structure that the set does not have is only declared.
@@ -478,18 +506,18 @@ impl Writing<'_> {
         if let Some(slot) = self.shapes.get_mut(index) {
             *slot = Some(id);
         }
-        id
+        Some(id)
     }
 
-    fn unnamed(&mut self, index: usize, depth: u32) -> u32 {
+    fn unnamed(&mut self, index: usize, depth: u32) -> Option<u32> {
         if let Some(known) = self.unnamed.get(&index) {
-            return *known;
+            return Some(*known);
         }
-        let Some(definition) = self.from.definitions.get(index) else { return 0 };
+        let Some(definition) = self.from.definitions.get(index) else { return Some(0) };
         let id = self.writer.reserve();
         self.unnamed.insert(index, id);
-        self.definition(id, definition, depth);
-        id
+        self.definition(id, definition, depth)?;
+        Some(id)
     }
 }
 
@@ -523,6 +551,13 @@ impl<'a> Bytes<'a> {
     /// A count or an index.
     fn count(&mut self) -> Option<usize> {
         self.number().filter(|number| *number <= MAX_COUNT).map(|number| number as usize)
+    }
+    /// So many numbers, unread.
+    fn skip(&mut self, count: usize) -> Option<&'a [u8]> {
+        let Some(before) = count.checked_sub(1) else { return Some(&[]) };
+        let mut ends = self.0.iter().enumerate().filter(|(_, byte)| **byte < 0x80);
+        let (last, _) = ends.nth(before)?;
+        self.take(last + 1)
     }
     /// A list of texts: its length in bytes, then the texts, each with a NUL after it.
     fn names(&mut self) -> Option<Vec<&'a str>> {

@@ -31,7 +31,6 @@ use super::taking::{Taking, Took};
 use super::text::counted;
 use super::theme::{Look, Role};
 use super::widgets::palette::Item;
-use super::wire::Speed;
 use super::work::{Id, Ongoing};
 use crate::address::VirtAddr;
 use crate::case::{Action, Judgement, News, Object, Order as Keep};
@@ -271,9 +270,11 @@ pub struct App {
     crossing: Option<(u32, bool)>,
     locating: Option<(u32, String, i128)>,
     scores: Option<&'static Entry>,
-    pub speed: Speed,
-    /// When the cursor moved last, where what follows from that waits.
+    /// The connection is slow.
+    pub slow: bool,
+    /// When the cursor moved last, while what follows from that waits, and for how long.
     moved: Option<Instant>,
+    pub rest: Duration,
     serial: u32,
     interrupted: bool,
     effects: Vec<Effect>,
@@ -315,8 +316,9 @@ impl App {
             crossing: None,
             locating: None,
             scores: None,
-            speed: Speed::Local,
+            slow: false,
             moved: None,
+            rest: resting::REST,
             serial: 0,
             interrupted: false,
             effects: Vec::new(),
@@ -421,8 +423,13 @@ impl App {
             Slot::Beside(beside) => self.tree.learn(beside, Some(rows.as_ref()), &self.look),
             Slot::Table(table) => {
                 if let Some(view) = self.tables.get_mut(table).filter(|view| view.asked == Some(scope)) {
+                    let (hunt, state, found) = (view.hunt.is_some(), rows.state(), rows.len());
                     view.load(rows);
                     let missed = view.missed();
+                    if hunt && state != State::Running {
+                        let cancelled = if state == State::Cancelled { ", cancelled" } else { "" };
+                        self.search_ends(&format!("{}{cancelled}", counted(found, "hit", "hits")));
+                    }
                     self.arrange(table);
                     missed.into_iter().for_each(|why| self.warn(why));
                 }
@@ -440,6 +447,7 @@ impl App {
                     view.forget();
                     view.failure = Some(why.clone());
                     if view.hunt.is_some() {
+                        self.search_ends(&why);
                         self.warn(why);
                     }
                 }

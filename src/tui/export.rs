@@ -109,6 +109,14 @@ impl Write for Watched<'_> {
     }
 }
 
+/// A text as a piece of a file's name that no shell and no system takes for anything else.
+pub fn plain(text: &str) -> String {
+    let words = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '_' | '.'))).filter(|word| !word.is_empty());
+    let name = words.collect::<Vec<_>>().join("-");
+    let name = name.trim_start_matches(['-', '.']);
+    if name.is_empty() { "image".to_owned() } else { name.to_owned() }
+}
+
 /// A name for a new file where the program was started; in the home folder where that is where evidence lies.
 pub fn beside_no_evidence(name: &str, evidence: &[PathBuf]) -> String {
     let here = std::env::current_dir().and_then(std::fs::canonicalize);
@@ -121,5 +129,21 @@ pub fn path(typed: &str) -> PathBuf {
     match (typed.strip_prefix("~/"), home) {
         (Some(rest), Some(home)) => Path::new(&home).join(rest),
         _ => PathBuf::from(typed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn names_of_files_are_plain() {
+        for (name, plain) in [
+            ("demo (Windows 10.0.19041)", "demo-Windows-10.0.19041"),
+            ("larch", "larch"),
+            ("-rf /", "rf"),
+            ("../..", "image"),
+            ("a\u{1b}[2J;b", "a-2J-b"),
+        ] {
+            assert_eq!(super::plain(name), plain);
+        }
     }
 }

@@ -179,7 +179,8 @@ impl Jobs {
         for (slot, lane) in &self.lanes {
             if let Some(Running { job, .. }) = &lane.running {
                 let of = if matches!(job.scope, Scope::Machine) { "" } else { " of a process" };
-                let what = format!("{}{of}", job.table.name.replace('_', " "));
+                let stage = staged(job.watch());
+                let what = format!("{}{of}{stage}", job.table.name.replace('_', " "));
                 pieces.push(Ongoing { id: Id::Query(*slot), what, reading: job.watch().reading(), elapsed: job.elapsed() });
             }
         }
@@ -285,9 +286,10 @@ impl Jobs {
             let lane = self.lanes.iter().find(|(slot, lane)| wanted(**slot) && lane.running.is_some());
             lane.and_then(|(_, lane)| lane.running.as_ref())
         };
-        let of_job = |what, job: &Job| (what, job.watch().reading(), job.elapsed());
-        let (what, (done, total), elapsed) = match (self.began.filter(|_| !self.quick()), running(true)) {
+        let of_job = |what, job: &Job| (what, String::new(), job.watch().reading(), job.elapsed());
+        let (what, stage, (done, total), elapsed) = match (self.began.filter(|_| !self.quick()), running(true)) {
             (Some(began), _) => {
+                let stage = running(false).map(|running| staged(running.job.watch())).unwrap_or_default();
                 let (what, reading) = match (running(false), &self.finding, self.arranging.values().next()) {
                     _ if let Some(task) = self.reporting.first() => ("report", task.watch().reading()),
                     (_, Some((_, task)), _) => ("search", task.watch().reading()),
@@ -295,15 +297,20 @@ impl Jobs {
                     (.., Some((_, task))) => ("sorting", task.watch().reading()),
                     _ => ("reading", (0, 0)),
                 };
-                (what, reading, began.elapsed())
+                (what, stage, reading, began.elapsed())
             }
             (None, Some(scores)) => of_job("judging", &scores.job),
             (None, None) => return None,
         };
         let percent = (total > 0).then(|| u8::try_from(u128::from(done.min(total)) * 100 / u128::from(total)).unwrap_or(100));
         let turn = usize::try_from(elapsed.as_millis() / 250).unwrap_or(0);
-        Some(Work { what: what.replace('_', " "), percent, turn })
+        Some(Work { what: format!("{}{stage}", what.replace('_', " ")), percent, turn })
     }
+}
+
+/// Which part of its work a job is at, to stand behind its name.
+fn staged(watch: &Watch) -> String {
+    Some(watch.stage()).filter(|stage| !stage.is_empty()).map(|stage| format!(": {stage}")).unwrap_or_default()
 }
 
 impl Lane {

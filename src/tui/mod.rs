@@ -43,7 +43,6 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 use terminal::{Asked, Capabilities, Input, Screen};
 use theme::Look;
-use wire::Speed;
 
 /// How long to wait for input while work goes on before looking at the work.
 const LOOK: Duration = Duration::from_millis(5);
@@ -80,7 +79,7 @@ pub fn run(name: &str, setup: Setup<'_>, open: impl FnOnce(&Watch) -> Result<Ses
     (app.writers, app.reporter) = (setup.writers, Some(setup.reporter));
     app.keymap = config.keymap;
     app.set_noise(config.noise);
-    app.set_speed(terminal::speed(setup.slow, |name| std::env::var(name).ok()));
+    app.set_slow(setup.slow);
     let opening = Task::start(move |watch| open(watch));
     let inputs = terminal::inputs()?;
     let mut explorer = Explorer {
@@ -133,7 +132,7 @@ impl Explorer {
             }
             let early = self.drawn.map(|at| FRAME_SLOW.saturating_sub(at.elapsed())).filter(|left| !left.is_zero());
             if early.is_none() && std::mem::take(&mut self.app.dirty) {
-                self.drawn = (self.app.speed == Speed::Slow).then(Instant::now);
+                self.drawn = self.app.slow.then(Instant::now);
                 let app = &mut self.app;
                 screen.frame(|frame| screen::draw(app, frame)).map_err(|why| Error(format!("the terminal is gone: {why}")))?;
                 // A pane that now knows its size may want more of the image.
@@ -218,7 +217,7 @@ impl Explorer {
             (None, Some(jobs)) => jobs.work(),
             (None, None) => None,
         };
-        let slow = self.app.speed == Speed::Slow;
+        let slow = self.app.slow;
         // Nothing spins where each turn is sent.
         let work = work.map(|work| if slow { Work { turn: 0, ..work } } else { work });
         let every = if slow { REPORT_SLOW } else { REPORT };

@@ -3,7 +3,7 @@
 use crate::engine::Error;
 use crate::tui::clipboard::{Between, sequence};
 use crate::tui::text::Charset;
-use crate::tui::wire::{Speed, Wire};
+use crate::tui::wire::Wire;
 use crossterm::event::{self, Event};
 use crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use ratatui::layout::Rect;
@@ -63,16 +63,6 @@ impl Capabilities {
             }
         }
         Ok(capabilities)
-    }
-}
-
-/// What lies between us and the terminal, as far as the environment tells.
-pub fn speed(slow: bool, variable: impl Fn(&str) -> Option<String>) -> Speed {
-    let remote = ["SSH_CONNECTION", "SSH_TTY"].iter().any(|name| variable(name).is_some_and(|value| !value.is_empty()));
-    match (slow, remote) {
-        (true, _) => Speed::Slow,
-        (false, true) => Speed::Remote,
-        (false, false) => Speed::Local,
     }
 }
 

@@ -220,9 +220,6 @@ pub struct Look {
     styles: Vec<(Role, Style)>,
     pub charset: Charset,
     pub symbols: &'static Symbols,
-    /// How much of the selected row is marked, and whether a window that must move moves half of its height at once.
-    pub bar: u16,
-    pub leaps: bool,
 }
 
 impl Look {
@@ -242,7 +239,7 @@ impl Look {
             }
             (*role, seen)
         };
-        Self { styles: theme.0.iter().map(on_terminal).collect(), charset: capabilities.charset, symbols, bar: u16::MAX, leaps: false }
+        Self { styles: theme.0.iter().map(on_terminal).collect(), charset: capabilities.charset, symbols }
     }
 
     pub fn style(&self, role: Role) -> Style {

@@ -1,5 +1,7 @@
 //! Drawings as few bytes: what a terminal is sent, for connections on which each byte costs.
 
+mod scroll;
+
 use ratatui::backend::{Backend, ClearType, WindowSize};
 use ratatui::buffer::Cell;
 use ratatui::layout::{Position, Size};
@@ -7,24 +9,16 @@ use ratatui::style::{Color, Modifier};
 use std::fmt::Write as _;
 use std::io;
 
-/// What a slow connection asks of the explorer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Speed {
-    #[default]
-    Local,
-    /// Over SSH: details follow when the cursor rests, and it marks the beginning of its row.
-    Remote,
-    /// The user says so: the same, later; frames are gathered and nothing spins.
-    Slow,
-}
-
-/// So many letters that stand there already are written again sooner than the cursor is moved over them.
-const WORTH_MOVING: u16 = 4;
-/// Blanks that are worth being erased rather than written.
-const WORTH_ERASING: usize = 12;
+/// Letters between two changes that may be written again, where that is shorter than to move over them.
+const WORTH_WRITING: u16 = 12;
+/// Blanks that are worth being erased rather than written: within a line, and up to its end.
+const WORTH_ERASING: usize = 10;
+const WORTH_ENDING: usize = 4;
+/// Bytes of a frame from which on it is tried whether lines have only moved.
+const WORTH_SCROLLING: usize = 250;
 
 /// How the next letter will look.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Pen {
     fg: Color,
     bg: Color,
@@ -33,6 +27,9 @@ struct Pen {
 }
 
 const PLAIN: Pen = Pen { fg: Color::Reset, bg: Color::Reset, underline: Color::Reset, modifier: Modifier::empty() };
+
+/// What is seen of a blank.
+const ON_BLANKS: Modifier = Modifier::REVERSED.union(Modifier::UNDERLINED).union(Modifier::CROSSED_OUT);
 
 const MODIFIERS: [(Modifier, u8, u8); 9] = [
     (Modifier::BOLD, 1, 22),
@@ -49,6 +46,13 @@ const MODIFIERS: [(Modifier, u8, u8); 9] = [
 impl Pen {
     fn of(cell: &Cell) -> Self {
         Self { fg: cell.fg, bg: cell.bg, underline: cell.underline_color, modifier: cell.modifier }
+    }
+
+    /// The pen for a cell: this one, where nobody would see a difference.
+    fn suited(self, cell: &Cell) -> Self {
+        let to = Self::of(cell);
+        let same = blank(cell) && self.bg == to.bg && !self.modifier.intersects(ON_BLANKS);
+        if same { self } else { to }
     }
 
     /// The sequence that changes to another pen: what differs, or everything anew where that is shorter.
@@ -113,41 +117,160 @@ fn colour(colour: Color, base: u8, long: u8) -> String {
     }
 }
 
+/// What stands in one place; None is the second half of a wide letter.
+type Slot = Option<Cell>;
+type Line = Vec<Slot>;
+
+/// A place where nothing has been written.
+static NOTHING: Slot = Some(Cell::EMPTY);
+
+/// Whether nothing is seen of a cell but its background.
+fn blank(cell: &Cell) -> bool {
+    cell.symbol() == " " && !cell.modifier.intersects(ON_BLANKS)
+}
+
+fn alike(a: &Slot, b: &Slot) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) if blank(a) && blank(b) => a.bg == b.bg,
+        (Some(a), Some(b)) => a.symbol() == b.symbol() && Pen::of(a) == Pen::of(b),
+        (a, b) => a.is_none() && b.is_none(),
+    }
+}
+
+/// The place of a line; beyond what has been written it is blank.
+fn slot(line: &[Slot], x: usize) -> &Slot {
+    line.get(x).unwrap_or(&NOTHING)
+}
+
+/// Whether a place has to be written.
+fn differs(before: &[Slot], wanted: &[Slot], x: usize) -> bool {
+    let wanted = slot(wanted, x);
+    wanted.is_some() && !alike(slot(before, x), wanted)
+}
+
+/// Where the terminal's cursor is.
+#[derive(Clone, Copy)]
+struct Place {
+    x: u16,
+    y: u16,
+    /// Since it was told its column nothing has been written but letters of which all terminals agree how wide they are.
+    exact: bool,
+}
+
 /// Gathers what a frame changes.
-#[derive(Default)]
 pub struct Wire {
     out: String,
+    /// With what would be written now, and where, as far as that can be known.
+    pen: Pen,
+    at: Option<Place>,
     /// Where the cursor is shown, and where it was meant to be shown last.
     shown: bool,
     wanted: Option<Position>,
     placed: Option<Position>,
-    /// What stands on the screen, line by line: its letters of ASCII, and how they look. What is not known here is blank.
-    seen: Vec<Vec<Option<(u8, Pen)>>>,
+    /// What stands on the screen, line by line, as far as anything was written there.
+    seen: Vec<Line>,
+}
+
+impl Default for Wire {
+    fn default() -> Self {
+        Self { out: String::new(), pen: PLAIN, at: None, shown: false, wanted: None, placed: None, seen: Vec::new() }
+    }
 }
 
 impl Wire {
-    fn note(&mut self, (x, y): (u16, u16), letter: Option<u8>, pen: Pen) {
-        let (x, y) = (usize::from(x), usize::from(y));
-        if self.seen.len() <= y {
-            self.seen.resize(y + 1, Vec::new());
-        }
-        if let Some(line) = self.seen.get_mut(y) {
-            if line.len() <= x {
-                line.resize(x + 1, Some((b' ', PLAIN)));
-            }
-            line.get_mut(x).into_iter().for_each(|slot| *slot = letter.map(|letter| (letter, pen)));
-        }
+    fn turn(&mut self, to: Pen) {
+        self.pen.turn(to, &mut self.out);
+        self.pen = to;
     }
-    /// The letters of a few columns of a line, if the pen would write them as they look.
-    fn between(&self, from: u16, to: u16, line: u16, pen: Pen) -> Option<String> {
-        let line = self.seen.get(usize::from(line));
-        let letter = |x: u16| {
-            let letter = line.and_then(|line| line.get(usize::from(x)).copied()).unwrap_or(Some((b' ', PLAIN)));
-            let (letter, look) = letter?;
-            let same = look == pen || (letter == b' ' && Pen { fg: pen.fg, ..look } == pen);
-            same.then_some(char::from(letter))
+
+    /// The shortest way to a place.
+    fn way(&self, x: u16, y: u16) -> String {
+        let mut ways = vec![if x == 0 { format!("\x1b[{}H", y + 1) } else { format!("\x1b[{};{}H", y + 1, x + 1) }];
+        if let Some(at) = self.at.filter(|at| at.y <= y) {
+            // The column is told in any case: some terminals return when they are told to go down.
+            let down = "\n".repeat(usize::from(y - at.y));
+            ways.push(if x == 0 { format!("\r{down}") } else { format!("{down}\x1b[{}G", x + 1) });
+            if at.y == y && at.x < x && at.exact {
+                ways.push(format!("\x1b[{}C", x - at.x));
+            }
+        }
+        ways.into_iter().min_by_key(String::len).unwrap_or_default()
+    }
+
+    /// What writes the letters of a line once more from where we are up to a place, and the pen behind them.
+    fn again(&self, x: u16, y: u16, line: &[Slot]) -> Option<(String, Pen)> {
+        let at = self.at.filter(|at| at.y == y && at.x <= x && x - at.x <= WORTH_WRITING)?;
+        let (mut out, mut pen) = (String::new(), self.pen);
+        for x in at.x..x {
+            let cell = slot(line, x.into()).as_ref().filter(|cell| cell.symbol().len() == 1)?;
+            let to = pen.suited(cell);
+            pen.turn(to, &mut out);
+            pen = to;
+            out.push_str(cell.symbol());
+        }
+        Some((out, pen))
+    }
+
+    /// Goes to a place of a line and takes the pen for a cell: the shorter way.
+    fn reach(&mut self, x: u16, y: u16, line: &[Slot], cell: &Cell) {
+        let turned = |mut way: String, pen: Pen| {
+            let to = pen.suited(cell);
+            pen.turn(to, &mut way);
+            (way, to)
         };
-        (from..to).map(letter).collect()
+        let again = self.again(x, y, line).map(|(out, pen)| turned(out, pen));
+        if again.as_ref().is_some_and(|(out, _)| out.is_empty()) {
+            return;
+        }
+        let moved = turned(self.way(x, y), self.pen);
+        let exact = self.at.is_some_and(|at| at.exact);
+        let (way, pen, exact) = match again {
+            Some((out, pen)) if out.len() <= moved.0.len() => (out, pen, exact),
+            _ => (moved.0, moved.1, true),
+        };
+        self.out.push_str(&way);
+        (self.pen, self.at) = (pen, Some(Place { x, y, exact }));
+    }
+
+    /// What turns the lines of a screen into others.
+    fn lines(&mut self, before: &[Line], wanted: &[Line], width: usize) -> String {
+        let out = std::mem::take(&mut self.out);
+        (self.pen, self.at) = (PLAIN, None);
+        for ((y, before), wanted) in (0..).zip(before).zip(wanted) {
+            self.line(y, before, wanted, width);
+        }
+        self.turn(PLAIN);
+        std::mem::replace(&mut self.out, out)
+    }
+
+    /// Writes what a line has to change.
+    fn line(&mut self, y: u16, before: &[Slot], wanted: &[Slot], width: usize) {
+        let mut x = 0;
+        // A line that was moved may be longer than what is wanted in its place.
+        while x < width {
+            let (Some(cell), Ok(column), true) = (slot(wanted, x), u16::try_from(x), differs(before, wanted, x)) else {
+                x += 1;
+                continue;
+            };
+            self.reach(column, y, wanted, cell);
+            let plain = |x: &usize| slot(wanted, *x).as_ref().is_some_and(|cell| blank(cell) && cell.bg == Color::Reset);
+            let run = (x..width).take_while(plain).count();
+            let changed = (x..x + run).rev().find(|x| differs(before, wanted, *x)).map_or(0, |last| last + 1 - x);
+            let ends = x + run == width && changed >= WORTH_ENDING;
+            if ends || changed >= WORTH_ERASING {
+                self.turn(PLAIN);
+                // It leaves the cursor where it is.
+                _ = if ends { write!(self.out, "\x1b[K") } else { write!(self.out, "\x1b[{changed}X") };
+                x += changed;
+                continue;
+            }
+            self.out.push_str(cell.symbol());
+            x += 1;
+            // A letter of ours is one column wide; of the image's who knows. Behind the last column terminals differ.
+            let known = crate::tui::text::width(cell.symbol()) == 1 && x < width;
+            let exact = cell.symbol().len() == 1 && self.at.is_some_and(|at| at.exact);
+            self.at = Some(Place { x: column.saturating_add(1), y, exact }).filter(|_| known);
+        }
     }
 
     /// What has been gathered; nothing where the screen shows it already.
@@ -168,28 +291,6 @@ impl Wire {
     }
 }
 
-/// Writes a cell, or erases from it on; answers how many cells that was.
-fn put(cells: &[(u16, u16, &Cell)], pen: &mut Pen, out: &mut String) -> usize {
-    let Some((x, y, cell)) = cells.first() else { return 0 };
-    let blank = |cell: &Cell| cell.symbol() == " " && Pen { fg: Color::Reset, ..Pen::of(cell) } == PLAIN;
-    let run = cells.iter().zip(*x..).take_while(|((other, line, cell), x)| other == x && line == y && blank(cell)).count();
-    if run >= WORTH_ERASING {
-        pen.turn(PLAIN, out);
-        *pen = PLAIN;
-        _ = write!(out, "\x1b[{run}X");
-        return run;
-    }
-    let mut to = Pen::of(cell);
-    if blank(cell) && (Pen { fg: Color::Reset, ..*pen }) == PLAIN {
-        // Nobody sees the colour of a blank.
-        to.fg = pen.fg;
-    }
-    pen.turn(to, out);
-    *pen = to;
-    out.push_str(cell.symbol());
-    1
-}
-
 impl Backend for Wire {
     type Error = io::Error;
 
@@ -197,47 +298,33 @@ impl Backend for Wire {
     where
         I: Iterator<Item = (u16, u16, &'a Cell)>,
     {
-        let cells: Vec<(u16, u16, &Cell)> = content.collect();
-        let mut rest = cells.as_slice();
-        let mut pen = PLAIN;
-        // Where the terminal's cursor is, as far as it can be known.
-        let mut at: Option<(u16, u16)> = None;
-        while let Some((x, y, cell)) = rest.first() {
-            let near = at.filter(|(from, line)| line == y && from < x && x - from <= WORTH_MOVING);
-            let again = near.and_then(|(from, line)| self.between(from, *x, line, pen));
-            if let Some(again) = again {
-                self.out.push_str(&again);
-            } else if at != Some((*x, *y)) {
-                // Absolute in any case: terminals disagree on how wide some letters are.
-                _ = match (at.is_some_and(|(_, line)| line == *y), *x) {
-                    (true, _) => write!(self.out, "\x1b[{}G", x + 1),
-                    (false, 0) => write!(self.out, "\x1b[{}H", y + 1),
-                    (false, _) => write!(self.out, "\x1b[{};{}H", y + 1, x + 1),
-                };
+        let mut wanted = self.seen.clone();
+        for (x, y, cell) in content {
+            let (x, y) = (usize::from(x), usize::from(y));
+            let wide = crate::tui::text::width(cell.symbol()) > 1;
+            if wanted.len() <= y {
+                wanted.resize(y + 1, Line::new());
             }
-            let ascii = cell.symbol().len() == 1;
-            let count = put(rest, &mut pen, &mut self.out);
-            match count {
-                1 => {
-                    self.note((*x, *y), cell.symbol().bytes().next().filter(|_| ascii), pen);
-                    if !ascii {
-                        // It may be wider than we think.
-                        self.note((x.saturating_add(1), *y), None, pen);
-                    }
-                }
-                _ => (*x..).take(count).for_each(|x| self.note((x, *y), Some(b' '), PLAIN)),
+            let Some(line) = wanted.get_mut(y) else { continue };
+            let end = x + 1 + usize::from(wide);
+            if line.len() < end {
+                line.resize(end, NOTHING.clone());
             }
-            at = Some(match count {
-                1 if ascii => (x + 1, *y),
-                // A letter of ours is one column wide; of the image's who knows.
-                1 if crate::tui::text::width(cell.symbol()) == 1 => (x + 1, *y),
-                1 => (u16::MAX, *y),
-                // Erasing leaves the cursor where it is.
-                _ => (*x, *y),
-            });
-            rest = rest.get(count.max(1)..).unwrap_or_default();
+            line.get_mut(x).into_iter().for_each(|slot| *slot = Some(cell.clone()));
+            line.get_mut(x + 1).filter(|_| wide).into_iter().for_each(|slot| *slot = None);
         }
-        pen.turn(PLAIN, &mut self.out);
+        let mut before = std::mem::replace(&mut self.seen, wanted.clone());
+        before.resize(wanted.len(), Line::new());
+        let width = wanted.iter().map(Vec::len).max().unwrap_or(0);
+        let written = self.lines(&before, &wanted, width);
+        let scroll = (written.len() >= WORTH_SCROLLING).then(|| scroll::find(&before, &wanted, width)).flatten();
+        let scrolled = scroll.map(|scroll| {
+            scroll.apply(&mut before);
+            scroll.sequence() + &self.lines(&before, &wanted, width)
+        });
+        // Where other things stand beside a list, they move along, and to write them again may cost more.
+        let shorter = scrolled.filter(|scrolled| scrolled.len() < written.len());
+        self.out.push_str(shorter.as_ref().unwrap_or(&written));
         Ok(())
     }
 
@@ -322,12 +409,13 @@ mod tests {
     proptest! {
         /// Whatever is drawn in whatever steps, a terminal shows what was drawn.
         #[test]
-        fn a_terminal_shows_what_was_drawn(frames in prop::collection::vec(cells(), 1..4)) {
+        fn a_terminal_shows_what_was_drawn(frames in prop::collection::vec((cells(), 0usize..6), 1..5)) {
             let area = Rect::new(0, 0, 40, 6);
             let (mut wire, mut terminal) = (Wire::default(), vt100::Parser::new(6.try_into().unwrap(), 40.try_into().unwrap(), 0));
             let mut before = Buffer::empty(area);
-            for frame in frames {
+            for (frame, moved) in frames {
                 let mut after = before.clone();
+                after.content.rotate_left(moved * 40);
                 for (x, y, letter, style) in frame {
                     let symbol = ["a", "b", " ", "│", "é", " ", " ", "界"][usize::from(letter)];
                     let plain = Style::reset();
@@ -355,6 +443,41 @@ mod tests {
                 }
                 before = after;
             }
+        }
+    }
+
+    #[test]
+    fn lines_that_only_move_are_moved_by_the_terminal() {
+        let area = Rect::new(0, 0, 80, 24);
+        let list = |top: usize| {
+            let mut buffer = Buffer::empty(area);
+            for y in 0..24 {
+                let row = top + usize::from(y);
+                let text = if (3..20).contains(&y) { format!("{row:>6} {:x} path-{}", row * 7919, row * 31) } else { format!("line {y}") };
+                buffer.set_string(0, y, text, if row.is_multiple_of(3) { Style::reset().red() } else { Style::reset() });
+                // Something at the edge stays.
+                buffer.set_string(79, y, "│", Style::reset());
+            }
+            buffer
+        };
+        let (mut wire, mut terminal) = (Wire::default(), vt100::Parser::new(24.try_into().unwrap(), 80.try_into().unwrap(), 0));
+        let mut before = Buffer::empty(area);
+        for (top, most) in [(100, 2000), (108, 500), (100, 500), (101, 250), (700, 2000)] {
+            let after = list(top);
+            wire.draw(before.diff(&after).into_iter()).unwrap();
+            let bytes = wire.take();
+            assert!(bytes.len() < most, "{top}: {}", bytes.len());
+            assert_eq!(bytes.ends_with(b"r") || bytes.windows(3).any(|three| three == b"\x1b[r"), most < 1000, "{top}");
+            terminal.process(&bytes);
+            for position in area.positions() {
+                let seen = terminal.screen().cell(position.y, position.x).unwrap();
+                let text = if seen.contents().is_empty() { " " } else { seen.contents() };
+                assert_eq!(
+                    (after[position].symbol(), after[position].fg == Color::Red && text != " "),
+                    (text, seen.fgcolor() == vt100::Color::Idx(1) && text != " ")
+                );
+            }
+            before = after;
         }
     }
 

@@ -6,10 +6,11 @@ use super::kernel::Kernel;
 use super::objects::Types;
 use super::pages::WindowsPages;
 use super::pe::PdbId;
+use super::pool::Marks;
 use super::verify::{self, Verdict, verify};
 use super::{Windows, shared, text};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::facts::{Info, Kept, Known, Origin, ReadError, Watch};
+use crate::facts::{Begun, Info, Kept, Known, Origin, ReadError, Watch};
 use crate::image::{Chunk, Image};
 use crate::paging::{AddressSpace, FRAME, Levels};
 use crate::symbols::pack::{Module, Pack, Version};
@@ -73,13 +74,19 @@ impl Windows {
         let pack = Pack::bundled().ok();
         let (mut trouble, mut second): (_, Option<(Verdict, Self)>) = (None, None);
         let mut tried = 0;
+        // Nearly all tables ask for what a sweep of memory finds: it runs while the kernel is examined.
+        let mut marks = None;
         for root in roots {
             let space = AddressSpace::new(Arc::clone(image), PhysAddr(root.0 & FRAME), Levels::Four, Arc::new(WindowsPages::minimal()));
             if !promising(&space) {
                 continue;
             }
             tried += 1;
-            match Self::on(image, space, files, pack.as_ref()) {
+            let marks = marks.get_or_insert_with(|| {
+                let image = Arc::clone(image);
+                Arc::new(Begun::start(move |watch| Marks::sweep(&image, watch)))
+            });
+            match Self::on(image, space, marks, files, pack.as_ref()) {
                 Ok((verdict, windows)) if verdict.refused.is_none() => return Some(Ok(windows)),
                 Ok((verdict, windows)) if second.as_ref().is_none_or(|(best, _)| best.rank() < verdict.rank()) => {
                     second = Some((verdict, windows));
@@ -94,7 +101,13 @@ impl Windows {
         second.map(|(_, windows)| Ok(windows)).or(trouble.map(Err))
     }
 
-    fn on(image: &Arc<Image>, space: AddressSpace, files: &[PathBuf], pack: Option<&Pack>) -> Result<(Verdict, Self), Failure> {
+    fn on(
+        image: &Arc<Image>,
+        space: AddressSpace,
+        marks: &Arc<Begun<Marks>>,
+        files: &[PathBuf],
+        pack: Option<&Pack>,
+    ) -> Result<(Verdict, Self), Failure> {
         let mut kernel =
             Kernel::find(&space).ok_or("Windows page tables, but no kernel image with a debug record in the memory they map")?;
         let known = pack.and_then(|pack| pack.exact(Module::Kernel, &kernel.pdb.guid, kernel.pdb.age));
@@ -195,6 +208,7 @@ impl Windows {
             files: files.to_vec(),
             logs: Vec::new(),
             sysmon_config: None,
+            marks: Arc::clone(marks),
             pools: Kept::default(),
             listed: OnceLock::new(),
             roster: Kept::default(),

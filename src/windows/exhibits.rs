@@ -48,21 +48,29 @@ fn of_task<T: Record>(
     }
     let images: Arc<[String]> = vads.iter().filter(|vad| vad.image).filter_map(|vad| vad.file_name().ok().flatten()).collect();
     let threads: Vec<(u32, VirtAddr)> = of_process(&task.object).into_iter().flatten().flat_map(|thread| starts(&thread)).collect();
-    let loaded = windows.loaded_images(&task.object);
+    let loaded = windows.loaded_images(&task.object, &vads);
     let base = task.object.pointer("SectionBaseAddress").ok();
     let runs = vads.iter().find(|vad| vad.image && Some(vad.start) == base).and_then(|vad| vad.file_name().ok().flatten()).map(Arc::from);
-    let mut unknown = (0, None);
+    let (mut unknown, mut untold) = ((0, None), (0, None));
     let mut exhibits = Vec::new();
     for vad in &vads {
         if out.cancelled() {
             return Ok(());
         }
         // A VAD keeps the rights of its allocation; what VirtualProtect does is in the page tables alone.
-        let (_, rights) = space.resident(vad.start, vad.end.offset(1));
+        let resident = windows.resident(&space, &vads, vad);
+        if let Err(why) = resident {
+            untold.0 += 1;
+            untold.1.get_or_insert(why);
+        }
+        let rights = resident.ok().and_then(|(_, rights)| rights);
         if vad.protection.execute || rights.is_some_and(|rights| rights.execute) {
             let threads = threads.iter().filter(|(_, start)| (vad.start..=vad.end).contains(start)).copied().collect();
             let mut exhibit =
                 Exhibit { threads, images: Arc::clone(&images), program: runs.clone(), ..windows.exhibit(task, &space, vad, rights) };
+            if resident.is_err() {
+                (exhibit.content, exhibit.unread) = (Vec::new(), exhibit.pages);
+            }
             let headers = pe::Headers::read(&space, vad.start);
             for change in &mut exhibit.changes {
                 change.detour = entrances::detour(&space, &vads, change.at);
@@ -84,6 +92,9 @@ fn of_task<T: Record>(
         exhibit.stacks = stacks;
         exhibit.entrances = ways.iter().filter(|way| holds(&exhibit, way.to)).cloned().collect();
         show(exhibit, out);
+    }
+    if let (count, Some(why)) = untold {
+        out.note(format!("of {count} regions of {} {} it cannot be told what is in them: {why}", task.name, task.pid));
     }
     if let (count, Some(why)) = unknown {
         out.note(format!("of {count} regions of {} {} it cannot be told whether a file is behind them: {why}", task.name, task.pid));

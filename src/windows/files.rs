@@ -7,9 +7,10 @@ use crate::facts::windows::FileObject;
 use crate::facts::{Known, ReadError, Scope, Sink};
 use crate::symbols::Object;
 
-/// A path; no NUL can stand in one, so that one which has it was overwritten.
+/// A path; no NUL nor another control can stand in one, so that one which has it was overwritten.
 pub fn whole(path: String) -> Result<String, ReadError> {
-    if path.contains('\0') { Err(ReadError::Implausible("path")) } else { Ok(path) }
+    let path = text::written(path)?;
+    if path.contains(['\t', '\n', '\r']) { Err(ReadError::Implausible("path")) } else { Ok(path) }
 }
 
 /// _FILE_OBJECT.Type (IO_TYPE_FILE, wdm.h).

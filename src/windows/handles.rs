@@ -9,6 +9,7 @@ use crate::facts::windows::Handle;
 use crate::facts::{Hex, Known, ReadError, Scope, Sink, Watch};
 use crate::symbols::Object;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 /// The lowest bits of TableCode tell how many levels of pointers stand above the entries.
 const LEVEL: u64 = 7;
@@ -28,6 +29,8 @@ pub struct Entry {
     pub access: u64,
     /// The object's header.
     pub header: VirtAddr,
+    /// The page that it stands in.
+    page: VirtAddr,
 }
 
 /// What is behind a handle.
@@ -41,6 +44,35 @@ struct Target {
 impl Windows {
     /// The used entries of a process's handle table, and what could not be read of it.
     pub(super) fn handle_entries(&self, process: &Object<'_>, watch: &Watch) -> Result<(Vec<Entry>, Vec<ReadError>), ReadError> {
+        let (pages, mut trouble) = self.handle_pages(process)?;
+        let stride = u64::from(self.profile.layout("_HANDLE_TABLE_ENTRY")?.size);
+        let mut found = Vec::new();
+        for (index, page) in pages {
+            if watch.cancelled() || found.len() >= MOST_HANDLES {
+                break;
+            }
+            trouble.extend(self.page_entries(index, page, stride, &mut found)?);
+        }
+        Ok((found, trouble))
+    }
+
+    /// Adds the used entries of a page of a handle table; gives what broke it off.
+    fn page_entries(&self, index: u64, page: VirtAddr, stride: u64, found: &mut Vec<Entry>) -> Result<Option<ReadError>, ReadError> {
+        let per_page = PAGE_SIZE / stride;
+        // The first entry of each page is the table's own.
+        for slot in 1..per_page {
+            let entry = self.context().object("_HANDLE_TABLE_ENTRY", page.offset(slot * stride))?;
+            match self.entry(&entry) {
+                Ok(Some((header, access))) => found.push(Entry { handle: (index * per_page + slot) * STEP, access, header, page }),
+                Ok(None) => {}
+                Err(why) => return Ok(Some(why)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The pages of a process's handle table that hold entries, each with its number, and what could not be read on the way.
+    fn handle_pages(&self, process: &Object<'_>) -> Result<(Vec<(u64, VirtAddr)>, Vec<ReadError>), ReadError> {
         let context = self.context();
         let Some(table) = process.follow("ObjectTable")? else { return Ok(Default::default()) };
         // A table knows whose it is; System's, which holds the kernel's own handles, may say 0.
@@ -53,7 +85,6 @@ impl Windows {
         if levels > MOST_LEVELS || stride == 0 || !VirtAddr(code).is_kernel() {
             return Err(ReadError::Implausible("handle table"));
         }
-        let per_page = PAGE_SIZE / stride;
         let (mut trouble, mut leading) = (Vec::new(), HashMap::from([(VirtAddr(code & !LEVEL), 1)]));
         let mut pages = vec![(0, VirtAddr(code & !LEVEL))];
         for _ in 0..levels {
@@ -79,25 +110,45 @@ impl Windows {
             trouble.extend((below.len() < all).then_some(ReadError::Implausible("handle table")));
             pages = below;
         }
-        let mut found = Vec::new();
-        for (index, page) in pages {
-            if watch.cancelled() || found.len() >= MOST_HANDLES {
-                break;
-            }
-            // The first entry of each page is the table's own.
-            for slot in 1..per_page {
-                let entry = context.object("_HANDLE_TABLE_ENTRY", page.offset(slot * stride))?;
-                match self.entry(&entry) {
-                    Ok(Some((header, access))) => found.push(Entry { handle: (index * per_page + slot) * STEP, access, header }),
-                    Ok(None) => {}
-                    Err(why) => {
-                        trouble.push(why);
-                        break;
-                    }
+        Ok((pages, trouble))
+    }
+
+    /// Pages that stand in the tables of several processes, or as copies of each other, by process and page: a pointer or a page is not
+    /// where it was. Those of a table that holds as many handles as it says are not among them, if it is the only one.
+    fn disputed(&self, watch: &Watch) -> HashSet<(VirtAddr, VirtAddr)> {
+        /// Processes may have a few handles alike.
+        const LEAST_COPIED: usize = 8;
+        let mut claims: HashMap<(bool, u64), Vec<(VirtAddr, VirtAddr, bool)>> = HashMap::new();
+        for member in self.listed().members.iter().filter(|member| member.mapped && !watch.cancelled()) {
+            let mut claim = || -> Result<(), ReadError> {
+                let process = self.context().object("_EPROCESS", member.address)?;
+                let (entries, _) = self.handle_entries(&process, watch)?;
+                let table = process.follow_some("ObjectTable")?;
+                let count = if table.has("HandleCount") {
+                    table.uint("HandleCount")
+                } else {
+                    self.context().object("_HANDLE_TABLE_FREE_LIST", table.at("FreeLists")?)?.uint("HandleCount")
+                };
+                let whole = count == Ok(entries.len() as u64);
+                for entries in entries.chunk_by(|one, next| one.page == next.page) {
+                    let mut sum = DefaultHasher::new();
+                    entries.iter().for_each(|entry| (entry.access, entry.header).hash(&mut sum));
+                    let page = entries.first().map_or(VirtAddr(0), |entry| entry.page);
+                    let copied = (entries.len() >= LEAST_COPIED).then(|| (true, sum.finish()));
+                    let claim = (member.address, page, whole);
+                    copied.into_iter().chain([(false, page.0)]).for_each(|key| claims.entry(key).or_default().push(claim));
                 }
-            }
+                Ok(())
+            };
+            // What cannot be read is told of by who asks for it.
+            _ = claim();
         }
-        Ok((found, trouble))
+        let several = claims.into_values().filter(|claims| claims.len() > 1);
+        let wrong = several.flat_map(|claims| {
+            let one = claims.iter().filter(|(.., whole)| *whole).count() == 1;
+            claims.into_iter().filter(move |(.., whole)| !(one && *whole))
+        });
+        wrong.map(|(process, page, _)| (process, page)).collect()
     }
 
     /// Object header and access of an entry; None for one that is free.
@@ -126,6 +177,10 @@ impl Windows {
             return Err(ReadError::Implausible("object header"));
         }
         let kind = self.type_name(&header);
+        if self.has_damaged_type(&header) {
+            let why = ReadError::Implausible("object type");
+            return Ok(Target { kind: Known::Unreadable(why), name: Known::Unreadable(why), body });
+        }
         if self.is_misplaced(&header).unwrap_or(false) {
             return Err(ReadError::Implausible("object type"));
         }
@@ -148,6 +203,10 @@ impl Windows {
             expect(&process.inner("Pcb")?, PROCESS_OBJECT, "process")?;
             let own = process.uint("UniqueProcessId")?;
             let name = process.text("ImageFileName").and_then(whole)?;
+            // Where the object contradicts others, they have been heard.
+            if let Some(member) = self.listed().members.iter().find(|member| member.address == process.address) {
+                return Ok((member.name.clone(), u64::from(member.pid)));
+            }
             if pid.is_some_and(|pid| pid != own) || own >= MOST_IDS || own % STEP != 0 || name.contains(char::REPLACEMENT_CHARACTER) {
                 return Err(ReadError::Implausible("process"));
             }
@@ -230,19 +289,25 @@ fn unveil(bits: u64, width: u32, kept: u32) -> u64 {
 
 pub fn handles(windows: &Windows, scope: Scope, out: &mut Sink<Handle>) {
     let mut known = HashMap::new();
-    windows.each_task("handles", scope, out, |task, out| of_task(windows, task, &mut known, out));
+    let disputed = windows.disputed(out.watch());
+    windows.each_task("handles", scope, out, |task, out| of_task(windows, task, &disputed, &mut known, out));
 }
 
 fn of_task(
     windows: &Windows,
     task: &Task<'_>,
+    disputed: &HashSet<(VirtAddr, VirtAddr)>,
     known: &mut HashMap<VirtAddr, Result<Target, ReadError>>,
     out: &mut Sink<Handle>,
 ) -> Result<(), ReadError> {
     let (entries, mut trouble) = windows.handle_entries(&task.object, out.watch())?;
-    for Entry { handle, access, header } in entries {
+    for Entry { handle, access, header, page } in entries {
         if out.cancelled() {
             return Ok(());
+        }
+        if disputed.contains(&(task.object.address, page)) {
+            trouble.push(ReadError::Implausible("handle table"));
+            continue;
         }
         let target = match known.entry(header).or_insert_with(|| windows.target(header)) {
             Ok(target) => target.clone(),

@@ -38,7 +38,10 @@ struct Module {
     load_time: Known<Time>,
     /// On which of the lists it is.
     listed: [bool; 3],
+    problems: Vec<String>,
 }
+
+type Images = BTreeMap<VirtAddr, (u64, Known<String>)>;
 
 /// What the loader's lists say of a process: its modules by their base.
 #[derive(Default)]
@@ -56,11 +59,10 @@ pub fn libraries(windows: &Windows, scope: Scope, out: &mut Sink<Library>) {
 }
 
 fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Library>) -> Result<(), ReadError> {
-    let loader = Loader::of(windows, &task.object);
+    let mut loader = Loader::of(windows, &task.object);
     let (vads, unread) = windows.vads(&task.object, out.watch());
-    let mapped = |vad: &Vad<'_>| Known::from(vad.file().and_then(|file| file.map(|file| windows.file_path(&file)).transpose()));
-    let mut images: BTreeMap<VirtAddr, (u64, Known<String>)> =
-        vads.iter().filter(|vad| vad.image).map(|vad| (vad.start, (vad.end.0 - vad.start.0 + 1, mapped(vad)))).collect();
+    let mut images = windows.images(&vads);
+    loader.put_right(&images);
     let row = |base, size, listed: [bool; 3], mapped: Known<String>| {
         let [in_load, in_init, in_memory] = std::array::from_fn(|list| match (loader.there, listed.get(list), loader.broken.get(list)) {
             (false, ..) => Known::Absent,
@@ -72,7 +74,7 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Library>) -> Resul
             process: task.name.clone(),
             base,
             size,
-            name: mapped.value().map(|path| last_part(path)).unwrap_or_default(),
+            name: mapped.clone().map(|path| last_part(&path)),
             in_load,
             in_init,
             in_memory,
@@ -83,36 +85,41 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Library>) -> Resul
     for (base, module) in &loader.modules {
         let mapped = images.remove(base);
         let lost = unread.first().filter(|_| mapped.is_none());
-        let mut problems = Vec::new();
+        let mut problems = module.problems.clone();
         if mapped.is_none() && unread.is_empty() {
             problems.push("no image is mapped at this address".to_owned());
         }
-        if mapped.as_ref().is_some_and(|(size, _)| module.size.checked_next_multiple_of(PAGE_SIZE) != Some(*size)) {
-            problems.push("its size is not that of the image which is mapped".to_owned());
+        let mut size = module.size;
+        if let Some((mapped, _)) = &mapped
+            && module.size.checked_next_multiple_of(PAGE_SIZE) != Some(*mapped)
+        {
+            problems.push(format!("size: the loader says {size:#x}; it is that of the image which is mapped"));
+            size = *mapped;
         }
-        let mut library = row(
-            *base,
-            module.size,
-            module.listed,
-            mapped.map_or(lost.map_or(Known::Absent, |why| Known::Unreadable(*why)), |(_, file)| file),
-        );
-        for (field, read, into) in [("name", &module.name, &mut library.name), ("path", &module.path, &mut library.path)] {
-            match read {
-                Ok(text) => into.clone_from(text),
-                Err(why) => problems.push(format!("{field}: {why}")),
+        let library =
+            row(*base, size, module.listed, mapped.map_or(lost.map_or(Known::Absent, |why| Known::Unreadable(*why)), |(_, file)| file));
+        let (mut name, mut path) = (Known::from(module.name.clone()), Known::from(module.path.clone()));
+        if let (Ok(told), Ok(whole)) = (&module.name, &module.path)
+            && !last_part(whole).eq_ignore_ascii_case(told)
+        {
+            // The kernel knows the file too: two of three.
+            let is_file = |name: &str| library.name.value().is_some_and(|file| file.eq_ignore_ascii_case(name));
+            problems.push(format!("its name is not the end of its path: {told:?} and {whole:?}"));
+            match (is_file(told), is_file(&last_part(whole))) {
+                (true, false) => path = Known::Unreadable(ReadError::Implausible("path")),
+                (false, true) => name = Known::Value(last_part(whole)),
+                _ => {}
             }
         }
-        if let (Ok(name), Ok(path)) = (&module.name, &module.path)
-            && !last_part(path).eq_ignore_ascii_case(name)
-        {
-            problems.push("its name is not the end of its path".to_owned());
+        if let (Known::Unreadable(_), Known::Value(_)) = (&name, &library.name) {
+            problems.push("name: the loader's cannot be read; it is that of the file which is mapped".to_owned());
+            name = library.name.clone();
         }
-        out.push(Library { load_time: module.load_time.clone(), problems, ..library });
+        out.push(Library { name, path, load_time: module.load_time.clone(), problems, ..library });
     }
     // What the kernel has mapped as an image and no list of the loader knows.
     for (base, (size, file)) in images {
-        let path = file.value().cloned().unwrap_or_default();
-        out.push(Library { path, ..row(base, size, [false; 3], file) });
+        out.push(Library { path: file.clone(), ..row(base, size, [false; 3], file) });
     }
     for why in loader.trouble.iter().chain(&unread) {
         out.note(format!("libraries of {} {} may be missing: {why}", task.name, task.pid));
@@ -120,17 +127,24 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Library>) -> Resul
     Ok(())
 }
 
-fn last_part(path: &str) -> String {
+pub fn last_part(path: &str) -> String {
     path.rsplit('\\').next().unwrap_or_default().to_owned()
 }
 
 impl Windows {
     /// Where the loader of a process has put images, by any of its lists. None where it has none yet, or where one cannot be read: then
     /// there is no telling what is not on it.
-    pub(super) fn loaded_images(&self, process: &Object<'_>) -> Option<HashSet<VirtAddr>> {
-        let loader = Loader::of(self, process);
+    pub(super) fn loaded_images(&self, process: &Object<'_>, vads: &[Vad<'_>]) -> Option<HashSet<VirtAddr>> {
+        let mut loader = Loader::of(self, process);
+        loader.put_right(&self.images(vads));
         let whole = loader.broken.iter().all(Option::is_none) && !loader.modules.is_empty();
         whole.then(|| loader.modules.into_keys().collect())
+    }
+
+    /// The images of a process: where each is mapped, its size and its file.
+    fn images(&self, vads: &[Vad<'_>]) -> Images {
+        let mapped = |vad: &Vad<'_>| Known::from(vad.file().and_then(|file| file.map(|file| self.file_path(&file)).transpose()));
+        vads.iter().filter(|vad| vad.image).map(|vad| (vad.start, (vad.end.0 - vad.start.0 + 1, mapped(vad)))).collect()
     }
 }
 
@@ -169,6 +183,7 @@ impl Loader {
                         path: entry.inner("FullDllName").and_then(|path| text::unicode(&path)).and_then(whole),
                         load_time: if entry.has("LoadTime") { time("LoadTime").into() } else { Known::Absent },
                         listed: [false; 3],
+                        problems: Vec::new(),
                     })
                 });
             }
@@ -198,11 +213,33 @@ impl Loader {
                         path: string(FULL_NAME_32),
                         load_time: Known::Absent,
                         listed: [false; 3],
+                        problems: Vec::new(),
                     })
                 });
             }
         }
         Ok(())
+    }
+
+    /// Where an entry says that a module is at an address at which no image is mapped, and the image of its name and size is mapped where
+    /// no entry says so: there it is.
+    fn put_right(&mut self, images: &Images) {
+        let strays: Vec<VirtAddr> = self.modules.keys().filter(|base| !images.contains_key(base)).copied().collect();
+        for stray in strays {
+            let Some(module) = self.modules.get(&stray) else { continue };
+            let Ok(name) = &module.name else { continue };
+            let is_it = |(base, (size, file)): &(&VirtAddr, &(u64, Known<String>))| {
+                let named = file.value().is_some_and(|file| last_part(file).eq_ignore_ascii_case(name));
+                named && module.size.checked_next_multiple_of(PAGE_SIZE) == Some(*size) && !self.modules.contains_key(base)
+            };
+            let mut fitting = images.iter().filter(is_it);
+            if let (Some((base, _)), None) = (fitting.next(), fitting.next())
+                && let Some(mut module) = self.modules.remove(&stray)
+            {
+                module.problems.push(format!("base: the loader says {stray}; its image is mapped here"));
+                self.modules.insert(*base, module);
+            }
+        }
     }
 
     /// Takes note of an entry of a list.

@@ -76,7 +76,7 @@ pub use tokens::{privileges, sids};
 pub use vads::regions;
 
 use crate::address::{PhysAddr, VirtAddr};
-use crate::facts::{Info, Kept, ReadError, Record, Scope, Sink};
+use crate::facts::{Begun, Info, Kept, ReadError, Record, Scope, Sink};
 use crate::image::Image;
 use crate::paging::AddressSpace;
 use crate::symbols::pack::Version;
@@ -109,6 +109,7 @@ pub struct Windows {
     /// A configuration of Sysmon given beside the image.
     sysmon_config: Option<PathBuf>,
     types: Result<objects::Types, ReadError>,
+    marks: Arc<Begun<pool::Marks>>,
     pools: Kept<pool::Pools>,
     listed: OnceLock<processes::Roster>,
     roster: Kept<processes::Roster>,

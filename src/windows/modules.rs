@@ -2,12 +2,13 @@
 //! to, and what was unloaded. Here alone is decided whose code lies at an address of the kernel.
 
 use super::files::whole;
+use super::objects::UNREAD;
 use super::pe::{self, Headers};
 use super::{Windows, lists, text};
-use crate::address::VirtAddr;
+use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Known, Module, ReadError, Scope, Sink, Watch};
 use crate::symbols::Object;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 /// A _KLDR_DATA_TABLE_ENTRY lies right behind the header of its pool block.
@@ -81,9 +82,10 @@ impl Windows {
         };
         match covering(&modules.rows, at) {
             Some(module) if module.state == UNLOADED => {
-                Place { problem: Some(format!("{at} lies in no module; {} was there and was unloaded", module.name)), ..Place::default() }
+                let name = module.name.value().map_or(UNREAD, String::as_str);
+                Place { problem: Some(format!("{at} lies in no module; {name} was there and was unloaded")), ..Place::default() }
             }
-            Some(module) if module.name.is_empty() => Place {
+            Some(module) if module.name.text().is_empty() => Place {
                 module: Known::Unreadable(ReadError::Implausible("module name")),
                 base: module.base.value().copied(),
                 symbol: symbol().into(),
@@ -91,13 +93,13 @@ impl Windows {
                 problem: Some(format!("{at} lies in a module whose name cannot be read")),
             },
             Some(module) => Place {
-                module: Known::Value(module.name.clone()),
+                module: module.name.clone(),
                 base: module.base.value().copied(),
                 symbol: symbol().into(),
                 hidden: module.state == HIDDEN,
                 problem: match module.state {
-                    HIDDEN => Some(format!("{at} lies in {}, which is on no list of loaded modules", module.name)),
-                    _ => module.problems.first().map(|problem| format!("{}: {problem}", module.name)),
+                    HIDDEN => Some(format!("{at} lies in {}, which is on no list of loaded modules", module.name.text())),
+                    _ => module.problems.first().map(|problem| format!("{}: {problem}", module.name.text())),
                 },
             },
             None => match modules.broken {
@@ -194,8 +196,12 @@ impl Windows {
             let sections = drivers.iter().filter_map(|driver| driver.pointer("DriverSection").ok());
             sections.filter(|section| section.is_kernel()).for_each(|section| found.entry(section).or_default()[DRIVER] = true);
         }
+        let begins: HashMap<VirtAddr, VirtAddr> = drivers
+            .iter()
+            .filter_map(|driver| Some((driver.pointer("DriverSection").ok()?, driver.pointer("DriverStart").ok()?)))
+            .collect();
         for (address, found_by) in found {
-            match self.module(address, found_by) {
+            match self.module(address, found_by, begins.get(&address).copied()) {
                 Ok(row) => modules.rows.extend(row),
                 Err(why) if found_by[LIST] => {
                     modules.notes.push(format!("entry {address} of the list of loaded modules is left out: {why}"));
@@ -254,7 +260,7 @@ impl Windows {
         let own = context.object("_KLDR_DATA_TABLE_ENTRY", entry)?.at("InLoadOrderLinks")?;
         lists::taken_off(context, own, |link| {
             let entry = context.container("_KLDR_DATA_TABLE_ENTRY", "InLoadOrderLinks", link)?.address;
-            Ok(link == head || self.module(entry, [true, false, false])?.is_some())
+            Ok(link == head || self.module(entry, [true, false, false], None)?.is_some())
         })
     }
 
@@ -265,9 +271,14 @@ impl Windows {
     }
 
     /// A module, if the entry holds together; what is on no list must also have its image where it says.
-    fn module(&self, address: VirtAddr, found_by: [bool; SOURCES.len()]) -> Result<Option<Module>, ReadError> {
+    /// `begin` is where its driver object says that it begins.
+    fn module(&self, address: VirtAddr, found_by: [bool; SOURCES.len()], begin: Option<VirtAddr>) -> Result<Option<Module>, ReadError> {
         let entry = self.context().object("_KLDR_DATA_TABLE_ENTRY", address)?;
-        let base = entry.pointer("DllBase")?;
+        let own = entry.pointer("DllBase")?;
+        let (base, moved) = match begin.filter(|begin| *begin != own) {
+            Some(begin) if !self.has_image(own) && self.has_image(begin) => (begin, true),
+            _ => (own, false),
+        };
         let told = entry.uint("SizeOfImage").and_then(|size| match size {
             1..MOST_IMAGE => Ok(size),
             _ => Err(ReadError::Implausible("size")),
@@ -278,15 +289,15 @@ impl Windows {
         let there = || placed && name.as_ref().is_ok_and(|name| !name.is_empty()) && self.has_image(base);
         let listed = found_by[LIST];
         match listed {
-            true if !placed => return Err(ReadError::Implausible("_KLDR_DATA_TABLE_ENTRY")),
+            true if !placed || self.begins_elsewhere(&entry, base) => return Err(ReadError::Implausible("_KLDR_DATA_TABLE_ENTRY")),
             false if !there() => return Ok(None),
             _ => (),
         }
-        let of_name = name.as_ref().err().map(|why| format!("name: {why}"));
         let of_size = told.err().map(|why| format!("size: {why}; it is that in the header of the image"));
-        let problems = of_name.into_iter().chain(of_size).collect();
+        let of_base = moved.then(|| format!("base: its entry says {own}; it is that of its driver object"));
+        let problems = of_size.into_iter().chain(of_base).collect();
         Ok(Some(Module {
-            name: name.unwrap_or_default(),
+            name: name.into(),
             problems,
             base: Ok(base).into(),
             size: size.into(),
@@ -306,7 +317,7 @@ impl Windows {
             return Ok(None);
         }
         Ok(Some(Module {
-            name: string(driver, "DriverName")?,
+            name: Known::Value(string(driver, "DriverName")?),
             base: Ok(base).into(),
             size: Ok(size).into(),
             sources: vec![SOURCES[DRIVER]],
@@ -315,6 +326,21 @@ impl Windows {
             problems: vec!["the name is that of the driver object; no entry names its file".to_owned()],
             ..Module::default()
         }))
+    }
+
+    /// Whether an entry contradicts itself in where its image begins. Headers may be paged out, or wiped.
+    fn begins_elsewhere(&self, entry: &Object<'_>, base: VirtAddr) -> bool {
+        if self.has_image(base) {
+            return false;
+        }
+        let covers = |at: VirtAddr| entry.uint("SizeOfImage").map(|size| at.0.wrapping_sub(base.0) < size);
+        // Where the kernel itself begins was found without the list.
+        let kernel = self.context().symbol("PsLoadedModuleList").and_then(covers) == Ok(true) && base != self.info.kernel_base;
+        let runs = entry.pointer("EntryPoint").ok().filter(|at| !at.is_null());
+        let outside = runs.is_some_and(|at| covers(at) == Ok(false));
+        // A page that was never mapped, among pages that are.
+        let nothing = matches!(self.space.leaf(base), Err(ReadError::NotMapped(_))) && self.space.gap(base) == PAGE_SIZE;
+        kernel || outside || nothing
     }
 
     pub(super) fn has_image(&self, base: VirtAddr) -> bool {
@@ -337,7 +363,8 @@ impl Windows {
             if !base.is_kernel() || base.in_page() != 0 || !(1..MOST_IMAGE).contains(&size) || name == Ok(String::new()) {
                 return Ok(None);
             }
-            let mut row = Module {
+            Ok(Some(Module {
+                name: name.into(),
                 base: Ok(base).into(),
                 size: Ok(size).into(),
                 unload_time: context.space.uint(at.offset(UNLOADED_TIME), 8).map(text::filetime).into(),
@@ -345,12 +372,7 @@ impl Windows {
                 state: UNLOADED,
                 address: at,
                 ..Module::default()
-            };
-            match name {
-                Ok(name) => row.name = name,
-                Err(why) => row.problems.push(format!("name: {why}")),
-            }
-            Ok(Some(row))
+            }))
         };
         let (mut rows, mut trouble) = (Vec::new(), None);
         for index in 0..MOST_UNLOADED {

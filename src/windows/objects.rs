@@ -1,11 +1,12 @@
 //! Kernel objects: the header before each, its type and its name, and objects found by the tag of their pool block.
 
-use super::pool::PROTECTED;
+use super::pool::{Block, PROTECTED};
 use super::{Windows, lists, text};
 use crate::address::VirtAddr;
 use crate::facts::{ReadError, Watch};
 use crate::symbols::{Context, Object};
-use std::collections::HashMap;
+use rayon::prelude::*;
+use std::collections::{HashMap, HashSet};
 
 /// The optional headers before an _OBJECT_HEADER, nearest first, with their bits in InfoMask (Windows Internals; the kernel keeps the
 /// same in ObpInfoMaskToOffset).
@@ -38,9 +39,14 @@ const MOST_DEPTH: usize = 32;
 #[derive(Debug, Default)]
 pub struct Types {
     names: HashMap<u8, String>,
+    /// Those whose own objects are damaged.
+    damaged: HashSet<u8>,
     /// ObHeaderCookie, with which type indices are veiled since Windows 10.
     cookie: Option<u8>,
 }
+
+/// The type whose objects are made before there are types: their tag is another.
+const TYPE: &str = "Type";
 
 /// The tag of a type's pool blocks: the first letters of its name.
 fn tag_for(name: &str) -> [u8; 4] {
@@ -52,18 +58,28 @@ impl Types {
     pub fn read(context: Context<'_>) -> Result<Self, ReadError> {
         let table = context.symbol("ObTypeIndexTable")?;
         let cookie = cookie(context)?;
-        let mut names = HashMap::new();
+        let (mut names, mut damaged) = (HashMap::new(), HashSet::new());
         // The first two entries are no types.
         for index in 2..MOST_TYPES {
             let kind = context.space.pointer(table.offset(index * 8))?;
             if !kind.is_kernel() {
                 break;
             }
-            if let Ok(name) = context.object("_OBJECT_TYPE", kind)?.inner("Name").and_then(|name| text::unicode(&name)) {
-                names.insert(index as u8, name);
+            match Self::name(&context.object("_OBJECT_TYPE", kind)?, index) {
+                Ok(name) => _ = names.insert(index as u8, name),
+                Err(_) => _ = damaged.insert(index as u8),
             }
         }
-        Ok(Self { names, cookie })
+        Ok(Self { names, damaged, cookie })
+    }
+
+    /// The name of a type, which knows its own index, and the tag that is made of the name.
+    fn name(kind: &Object<'_>, index: u64) -> Result<String, ReadError> {
+        let name = text::unicode(&kind.inner("Name")?)?;
+        let own = kind.uint("Index")? == index;
+        let tagged = name == TYPE || kind.context().space.bytes(kind.at("Key")?)? == tag_for(&name);
+        let readable = !name.is_empty() && name.bytes().all(|letter| (b' '..=b'~').contains(&letter));
+        if own && tagged && readable { Ok(name) } else { Err(ReadError::Implausible("object type")) }
     }
 }
 
@@ -123,18 +139,45 @@ impl Windows {
     /// The type of an object, by its header.
     pub(super) fn type_name(&self, header: &Object<'_>) -> Result<&str, ReadError> {
         let types = self.types.as_ref().map_err(|why| *why)?;
-        let index = header.uint("TypeIndex")? as u8;
-        let index = types.cookie.map_or(index, |cookie| index ^ cookie ^ (header.address.0 >> 8) as u8);
-        types.names.get(&index).map(String::as_str).ok_or(ReadError::Implausible("object type"))
+        types.names.get(&self.type_index(header)?).map(String::as_str).ok_or(ReadError::Implausible("object type"))
     }
 
-    /// Whether the pool block that an object lies in has the tag of another type: then the header was not written for this address.
-    pub(super) fn is_misplaced(&self, header: &Object<'_>) -> Result<bool, ReadError> {
+    /// Whether an object is of a type whose name cannot be told.
+    pub(super) fn has_damaged_type(&self, header: &Object<'_>) -> bool {
+        let (Ok(types), Ok(index)) = (self.types.as_ref(), self.type_index(header)) else { return false };
+        types.damaged.contains(&index)
+    }
+
+    /// Whether the header before an object is that of another type, or of none. What cannot be read says nothing.
+    pub(super) fn is_other(&self, body: VirtAddr, kind: &str) -> bool {
+        let other = || -> Result<bool, ReadError> {
+            self.types.as_ref().map_err(|why| *why)?;
+            let header = self.header(body)?;
+            Ok(match self.type_name(&header) {
+                Ok(name) => name != kind || self.is_misplaced(&header).unwrap_or(false),
+                Err(ReadError::Implausible(_)) => !self.has_damaged_type(&header),
+                Err(why) => return Err(why),
+            })
+        };
+        other().unwrap_or(false)
+    }
+
+    fn type_index(&self, header: &Object<'_>) -> Result<u8, ReadError> {
         let types = self.types.as_ref().map_err(|why| *why)?;
-        let before = self.optional_size(header.uint("InfoMask")?)?;
-        let [a, b, c, d] = self.tag_of(VirtAddr(header.address.0.wrapping_sub(before)))?;
-        let tag = [a, b, c, d & !PROTECTED];
-        Ok(tag_for(self.type_name(header)?) != tag && types.names.values().any(|name| tag_for(name) == tag))
+        let index = header.uint("TypeIndex")? as u8;
+        Ok(types.cookie.map_or(index, |cookie| index ^ cookie ^ (header.address.0 >> 8) as u8))
+    }
+
+    /// Whether the pool block that an object lies in has not the tag of its type: then the header was not written for this address.
+    pub(super) fn is_misplaced(&self, header: &Object<'_>) -> Result<bool, ReadError> {
+        let start = VirtAddr(header.address.0.wrapping_sub(self.optional_size(header.uint("InfoMask")?)?));
+        let kind = self.type_name(header)?;
+        // Large blocks have no header.
+        if kind == TYPE || start.in_page() == 0 {
+            return Ok(false);
+        }
+        let [a, b, c, d] = self.tag_of(start)?;
+        Ok(tag_for(kind) != [a, b, c, d & !PROTECTED])
     }
 
     /// The bytes of all optional headers that the kernel's version has. The last two came with later ones.
@@ -235,9 +278,8 @@ impl Windows {
         let (header, pool) = (self.profile.layout("_OBJECT_HEADER")?, u64::from(self.profile.layout("_POOL_HEADER")?.size));
         let body = header.offset("Body")?;
         let most = self.most_optional()?;
-        let mut found = Vec::new();
-        for block in pools.with_tag(tag) {
-            let Some(start) = block.address.map(|address| address.offset(pool)) else { continue };
+        let inside = |block: &Block| {
+            let start = block.address?.offset(pool);
             let fits = |skip: &u64| -> Result<bool, ReadError> {
                 if u64::from(block.size) <= pool + skip + body {
                     return Ok(false);
@@ -246,10 +288,10 @@ impl Windows {
                 Ok(self.optional_size(header.uint("InfoMask")?)? == *skip && self.type_name(&header)? == kind)
             };
             // From the far end: zeros in an optional header may look like a header without any.
-            if let Some(skip) = (0..=most / 16).rev().map(|grains| grains * 16).find(|skip| fits(skip).unwrap_or(false)) {
-                found.push(start.offset(skip + body));
-            }
-        }
+            let skip = (0..=most / 16).rev().map(|grains| grains * 16).find(|skip| fits(skip).unwrap_or(false))?;
+            Some(start.offset(skip + body))
+        };
+        let mut found: Vec<_> = pools.with_tag(tag).par_iter().filter_map(inside).collect();
         found.sort();
         found.dedup();
         Ok(found)

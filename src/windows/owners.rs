@@ -5,6 +5,7 @@ use super::{USER_END, Windows};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Known, Owner, Owners, ReadError, Scope, Watch};
 use crate::paging::AddressSpace;
+use crate::symbols::Object;
 use std::collections::HashSet;
 
 /// Lists of frames, as all versions number them (_MMLISTS).
@@ -34,7 +35,8 @@ impl Windows {
         for (frame, page, protection) in kernel {
             owners.add(frame, Owner { process: None, page, kind: "kernel", protection, file: Known::Absent });
         }
-        for frame in frames.iter().filter(|_| !watch.cancelled()) {
+        for (done, frame) in frames.iter().enumerate().take_while(|_| !watch.cancelled()) {
+            watch.progress(done as u64, frames.len() as u64);
             if owners.of(*frame).is_empty()
                 && let Ok(Some(state)) = self.frame_state(*frame)
             {
@@ -46,12 +48,16 @@ impl Windows {
 
     /// What the frame database says of a frame. A zeroed page is not believed: nothing would be found in it.
     fn frame_state(&self, frame: PhysAddr) -> Result<Option<&'static str>, ReadError> {
+        let state = self.frame_entry(frame)?.inner("u3")?.inner("e1")?.uint("PageLocation")?;
+        Ok(LISTS.get(state as usize).copied().flatten())
+    }
+
+    /// The entry of a frame in the frame database.
+    pub(super) fn frame_entry(&self, frame: PhysAddr) -> Result<Object<'_>, ReadError> {
         let context = self.context();
         let database = context.space.pointer(context.symbol("MmPfnDatabase")?)?;
         let size = u64::from(context.profile.layout("_MMPFN")?.size);
-        let entry = context.object("_MMPFN", database.offset((frame.0 / PAGE_SIZE).wrapping_mul(size)))?;
-        let state = entry.inner("u3")?.inner("e1")?.uint("PageLocation")?;
-        Ok(LISTS.get(state as usize).copied().flatten())
+        context.object("_MMPFN", database.offset((frame.0 / PAGE_SIZE).wrapping_mul(size)))
     }
 
     fn owned_by(&self, task: &Task<'_>, frames: &[PhysAddr], watch: &Watch, owners: &mut Owners) -> Result<AddressSpace, ReadError> {

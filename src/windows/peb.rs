@@ -41,7 +41,7 @@ impl Windows {
             Some(parameters) if parameters.uint("Length")? == 0 => Err(ReadError::Implausible("process parameters")),
             Some(parameters) => {
                 let line = text::unicode(&parameters.inner("CommandLine")?)?;
-                if line.starts_with('\0') { Err(ReadError::Implausible("command line")) } else { Ok(Some(line)) }
+                text::written(line).map(Some)
             }
             None => Ok(None),
         })

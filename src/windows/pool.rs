@@ -3,7 +3,7 @@
 use super::Windows;
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{ReadError, Watch};
-use crate::image::Chunk;
+use crate::image::{Chunk, Image};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +16,8 @@ const TAGS: [&[u8; 4]; 20] = [
 pub const PROTECTED: u8 = 0x80;
 /// Blocks begin at multiples of this on x64.
 pub const GRAIN: usize = 16;
+/// Where a header has its tag in all x64 builds.
+const TAG_AT: usize = 4;
 const CHUNK: usize = 256 << 10;
 static ZEROS: [u8; PAGE_SIZE as usize] = [0; PAGE_SIZE as usize];
 /// With what letter any of the marks begins.
@@ -69,6 +71,71 @@ pub struct Pools {
     pub unread: u64,
 }
 
+/// What can be told of memory before the kernel's layouts are known.
+#[derive(Debug, Default)]
+pub struct Marks {
+    /// Headers of blocks with a tag of interest.
+    blocks: Vec<(PhysAddr, [u8; GRAIN])>,
+    events: EventMarks,
+    unread: u64,
+}
+
+fn tag(header: &[u8; GRAIN]) -> [u8; 4] {
+    let [_, _, _, _, a, b, c, d, ..] = *header;
+    [a, b, c, d & !PROTECTED]
+}
+
+impl Marks {
+    pub fn sweep(image: &Image, watch: &Watch) -> Self {
+        let found = Mutex::<Self>::default();
+        let swept = image.sweep(CHUNK, GRAIN, watch, |Chunk { at, bytes, own }| {
+            let mut here = Self::default();
+            // Much of memory is zeros.
+            let full = |start: &usize| {
+                let page = bytes.get(*start..own.min(start + ZEROS.len())).unwrap_or_default();
+                ZEROS.get(..page.len()) != Some(page)
+            };
+            let pages = (0..own).step_by(ZEROS.len()).filter(full);
+            for start in pages.flat_map(|page| (page..own.min(page + ZEROS.len())).step_by(GRAIN)) {
+                let Some(block) = bytes.get(start..).and_then(|rest| rest.first_chunk::<GRAIN>()) else { break };
+                // Most blocks are told by one letter each.
+                let letter = |at: usize| block.get(at).is_some_and(|letter| LETTERS[usize::from(*letter)]);
+                if !letter(TAG_AT) && !letter(0) && !letter(GRAIN / 2) {
+                    continue;
+                }
+                // Records begin at multiples of eight.
+                let (first, second) = block.split_at(GRAIN / 2);
+                if first.starts_with(EVENT_RECORD) {
+                    here.events.records.push(at.offset(start as u64));
+                }
+                if second.starts_with(EVENT_RECORD) {
+                    here.events.records.push(at.offset((start + GRAIN / 2) as u64));
+                }
+                if first == EVENT_CHUNK && at.offset(start as u64).in_page() == 0 {
+                    here.events.chunks.push(at.offset(start as u64));
+                }
+                if TAGS.contains(&&tag(block)) {
+                    here.blocks.push((at.offset(start as u64), *block));
+                }
+            }
+            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.blocks.extend(here.blocks);
+            found.events.chunks.extend(here.events.chunks);
+            if found.events.records.len() + here.events.records.len() > MOST_EVENTS {
+                found.events.full = true;
+            } else {
+                found.events.records.extend(here.events.records);
+            }
+            ControlFlow::Continue(())
+        });
+        let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        found.events.chunks.sort();
+        found.events.records.sort();
+        found.unread = swept.unreadable;
+        found
+    }
+}
+
 impl Pools {
     pub fn with_tag(&self, tag: &[u8; 4]) -> &[Block] {
         self.blocks.get(tag).map_or(&[], Vec::as_slice)
@@ -112,71 +179,23 @@ impl Windows {
         Ok(found)
     }
 
+    /// What the sweep has found, now that the kernel's layouts and page tables are known.
     fn sweep_pools(&self, watch: &Watch) -> Result<Pools, ReadError> {
         let header = self.profile.layout("_POOL_HEADER")?;
-        let tag_at = header.offset("PoolTag")? as usize;
-        let block_size = header.field("BlockSize")?;
-        let (size_at, (shift, width)) = (block_size.offset as usize, block_size.bits.unwrap_or((0, 8)));
-        let found: Mutex<Vec<([u8; 4], PhysAddr, u32)>> = Mutex::default();
-        let events: Mutex<EventMarks> = Mutex::default();
-        let swept = self.image.sweep(CHUNK, GRAIN, watch, |Chunk { at, bytes, own }| {
-            let mut here = Vec::new();
-            let (mut chunks, mut records) = (Vec::new(), Vec::new());
-            // Much of memory is zeros.
-            let full = |start: &usize| {
-                let page = bytes.get(*start..own.min(start + ZEROS.len())).unwrap_or_default();
-                ZEROS.get(..page.len()) != Some(page)
-            };
-            let pages = (0..own).step_by(ZEROS.len()).filter(full);
-            for start in pages.flat_map(|page| (page..own.min(page + ZEROS.len())).step_by(GRAIN)) {
-                let Some(block) = bytes.get(start..start + GRAIN) else { break };
-                // Most blocks are told by one letter each.
-                let letter = |at: usize| block.get(at).is_some_and(|letter| LETTERS[usize::from(*letter)]);
-                if !letter(tag_at) && !letter(0) && !letter(GRAIN / 2) {
-                    continue;
-                }
-                // Records begin at multiples of eight.
-                let (first, second) = block.split_at(GRAIN / 2);
-                if first.starts_with(EVENT_RECORD) {
-                    records.push(at.offset(start as u64));
-                }
-                if second.starts_with(EVENT_RECORD) {
-                    records.push(at.offset((start + GRAIN / 2) as u64));
-                }
-                if first == EVENT_CHUNK && at.offset(start as u64).in_page() == 0 {
-                    chunks.push(at.offset(start as u64));
-                }
-                let Some(tag) = block.get(tag_at..).and_then(|rest| rest.first_chunk::<4>()) else { break };
-                let [a, b, c, d] = *tag;
-                let tag = [a, b, c, d & !PROTECTED];
-                if TAGS.contains(&&tag) {
-                    let word = block.get(size_at..).and_then(|rest| rest.first_chunk::<2>()).map_or(0, |word| u16::from_le_bytes(*word));
-                    let grains = (u32::from(word) >> shift) & (u32::MAX >> (32 - u32::from(width.clamp(1, 32))));
-                    here.push((tag, at.offset(start as u64), grains * GRAIN as u32));
-                }
-            }
-            found.lock().unwrap_or_else(PoisonError::into_inner).extend(here);
-            if !records.is_empty() || !chunks.is_empty() {
-                let mut events = events.lock().unwrap_or_else(PoisonError::into_inner);
-                if events.records.len() + records.len() > MOST_EVENTS {
-                    events.full = true;
-                } else {
-                    events.records.extend(records);
-                }
-                events.chunks.extend(chunks);
-            }
-            ControlFlow::Continue(())
-        });
-        let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-        found.sort_by_key(|(_, physical, _)| *physical);
-        let places = self.places(found.iter().map(|(_, physical, _)| physical.page()).collect());
-        let mut events = events.into_inner().unwrap_or_else(PoisonError::into_inner);
-        events.chunks.sort();
-        events.records.sort();
-        let mut pools = Pools { unread: swept.unreadable, events, ..Pools::default() };
-        for (tag, physical, size) in found {
+        let (shift, width) = header.field("BlockSize")?.bits.unwrap_or((0, 8));
+        let (size_at, mask) = (header.offset("BlockSize")? as usize, u32::MAX >> (32 - u32::from(width.clamp(1, 32))));
+        if header.offset("PoolTag")? as usize != TAG_AT {
+            return Err(ReadError::Implausible("header of pool blocks"));
+        }
+        let mut marks = self.marks.take(watch).unwrap_or_else(|| Marks::sweep(&self.image, watch));
+        marks.blocks.sort_by_key(|(physical, _)| *physical);
+        let places = self.places(marks.blocks.iter().map(|(physical, _)| physical.page()).collect());
+        let mut pools = Pools { unread: marks.unread, events: marks.events, ..Pools::default() };
+        for (physical, header) in marks.blocks {
+            let word = header.get(size_at..).and_then(|rest| rest.first_chunk::<2>()).map_or(0, |word| u16::from_le_bytes(*word));
+            let size = ((u32::from(word) >> shift) & mask) * GRAIN as u32;
             let address = places.get(&physical.page()).map(|page| page.offset(physical.in_page()));
-            pools.blocks.entry(tag).or_default().push(Block { physical, address, size });
+            pools.blocks.entry(tag(&header)).or_default().push(Block { physical, address, size });
         }
         Ok(pools)
     }

@@ -1,10 +1,13 @@
 //! Process objects: the list that the system shows, the other roads to them, and what lies in the pools beside.
 
-use super::text::filetime;
+use super::files::own_name;
+use super::libraries::last_part;
+use super::text::{self, filetime};
 use super::{Windows, lists};
 use crate::address::VirtAddr;
 use crate::facts::{self, Known, Process, ProcessState, ReadError, Scope, Sink, Time, TreeProcess, Watch};
 use crate::symbols::{Context, Object};
+use rayon::prelude::*;
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,6 +23,8 @@ pub const UNSEEN: [bool; SOURCES.len()] = [false; SOURCES.len()];
 
 /// Process and thread IDs are multiples of four below this.
 pub const MOST_IDS: u64 = 1 << 26;
+/// Letters of _EPROCESS.ImageFileName that are kept in all versions.
+const KEPT_NAME: usize = 14;
 /// Sessions are counted from 0, one for each logon at the machine.
 const MOST_SESSIONS: u32 = 1 << 20;
 /// The clock runs on while memory is written.
@@ -35,6 +40,8 @@ pub struct Member {
     pub name: String,
     pub state: ProcessState,
     found_by: [bool; 6],
+    /// What of this is not what the object itself says.
+    problems: Vec<String>,
 }
 
 /// The processes of the machine, in the order of their PIDs.
@@ -93,11 +100,15 @@ impl Windows {
                 Err(why) => roster.notes.push(format!("the pools were not searched for processes: {why}")),
             }
             match self.objects_by_tag(b"Thre", "Thread", watch) {
-                Ok(threads) => threads.iter().filter_map(|thread| self.owner(*thread)).for_each(|address| mark(address, THREAD)),
+                Ok(threads) => {
+                    let owners: Vec<_> = threads.par_iter().filter_map(|thread| self.owner(*thread)).collect();
+                    owners.into_iter().for_each(|address| mark(address, THREAD));
+                }
                 Err(why) => roster.notes.push(format!("the pools were not searched for threads: {why}")),
             }
         }
-        roster.members = found.into_iter().filter_map(|(address, found_by)| self.member(self.context(), address, found_by)).collect();
+        roster.members = found.into_par_iter().filter_map(|(address, found_by)| self.member(self.context(), address, found_by)).collect();
+        roster.members.par_iter_mut().for_each(|member| self.settle(member));
         let members: HashSet<_> = roster.members.iter().map(|member| member.address).collect();
         let torn = listed.iter().filter(|address| !members.contains(address)).count();
         if torn > 0 {
@@ -195,7 +206,8 @@ impl Windows {
             && name.chars().all(|letter| !letter.is_control() && letter != char::REPLACEMENT_CHARACTER);
         let times = created != 0 && (ended == 0 || (created..=self.shared_now()).contains(&ended));
         // An entry that a torn list only leads to says nothing for itself.
-        let vouched = || found_by[ACTIVE_LIST] && process.at("ActiveProcessLinks").is_ok_and(|links| lists::is_linked(context, links));
+        let linked = || process.at("ActiveProcessLinks").is_ok_and(|links| lists::is_linked(context, links));
+        let vouched = || found_by[ACTIVE_LIST] && linked() && !self.is_other(address, "Process");
         if !sound || ((!times || root == 0) && !vouched()) {
             return None;
         }
@@ -211,7 +223,41 @@ impl Windows {
         if state == ProcessState::Hidden && !self.has_thread(&process).unwrap_or(false) {
             return None;
         }
-        Some(Member { address, mapped: true, pid: pid as u32, name, state, found_by })
+        Some(Member { address, mapped: true, pid: pid as u32, name, state, found_by, problems: Vec::new() })
+    }
+
+    /// Puts right what two others say differently, and alike: the object is one of three that know a process's ID and name.
+    fn settle(&self, member: &mut Member) {
+        let Ok(process) = self.context().object("_EPROCESS", member.address) else { return };
+        let by_table = || process.follow_some("ObjectTable")?.u32("UniqueProcessId");
+        let by_thread = || {
+            let first = process.inner("ThreadListHead")?.pointer("Flink")?;
+            process.context().container("_ETHREAD", "ThreadListEntry", first)?.inner("Cid")?.u32("UniqueProcess")
+        };
+        if let Ok(pid) = by_thread()
+            && pid != member.pid
+            && by_table() == Ok(pid)
+        {
+            member.problems.push(format!("pid: the process object says {}; its handles and threads say this", member.pid));
+            member.pid = pid;
+        }
+        // The kernel keeps the beginning of the name of the program's file.
+        let kept = |path: &str| last_part(path).chars().take(KEPT_NAME).collect::<String>();
+        let own = member.name.chars().take(KEPT_NAME).collect::<String>();
+        let Known::Value(path) = self.image_path(&process) else { return };
+        let told = kept(&path);
+        if own.is_empty() || !told.is_ascii() || told.eq_ignore_ascii_case(&own) {
+            return;
+        }
+        let by_file = process.follow_some("ImageFilePointer").and_then(|file| own_name(&file));
+        let by_peb = || {
+            let path = |peb: Object<'_>| text::unicode(&peb.follow_some("ProcessParameters")?.inner("ImagePathName")?);
+            self.with_peb(&process, path)?.ok_or(ReadError::Implausible("path"))
+        };
+        if by_file.or_else(|_| by_peb()).is_ok_and(|other| kept(&other).eq_ignore_ascii_case(&told)) {
+            member.problems.push(format!("name: the process object says {:?}; two paths of its program say this", member.name));
+            member.name = told;
+        }
     }
 
     /// Whether the first thread on a process's list is linked to it from both sides.
@@ -313,6 +359,7 @@ impl Windows {
             command_line: living(self.command_line(&process)),
             sources: SOURCES.into_iter().zip(member.found_by).filter_map(|(name, found)| found.then_some(name)).collect(),
             state: member.state,
+            problems: member.problems.clone(),
             ..Process::default()
         })
     }
@@ -354,11 +401,10 @@ fn thread_count(count: u64) -> Result<u32, ReadError> {
 pub fn processes(windows: &Windows, scope: Scope, out: &mut Sink<Process>) {
     let roster = windows.roster(out.watch());
     roster.notes.iter().for_each(|note| out.note(note.clone()));
-    for member in roster.members.iter().filter(|member| scope.admits(member.pid, member.address)) {
-        if out.cancelled() {
-            return;
-        }
-        match windows.process(member) {
+    let members = roster.members.par_iter().filter(|member| scope.admits(member.pid, member.address));
+    let rows: Vec<_> = members.take_any_while(|_| !out.watch().cancelled()).map(|member| (member, windows.process(member))).collect();
+    for (member, row) in rows {
+        match row {
             Ok(process) => out.push(process),
             Err(why) => out.note(format!("{} {}: {why}", member.name, member.pid)),
         }
@@ -377,7 +423,7 @@ pub fn pstree(windows: &Windows, scope: Scope, out: &mut Sink<TreeProcess>) {
 }
 
 fn tree(windows: &Windows, roster: &Roster, scope: Scope, out: &mut Sink<TreeProcess>) {
-    let processes: Vec<Process> = roster.members.iter().filter_map(|member| windows.process(member).ok()).collect();
+    let processes: Vec<Process> = roster.members.par_iter().filter_map(|member| windows.process(member).ok()).collect();
     let mut by_pid: HashMap<u32, Vec<usize>> = HashMap::new();
     for (index, process) in processes.iter().enumerate() {
         by_pid.entry(process.pid).or_default().push(index);

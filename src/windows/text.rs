@@ -63,6 +63,17 @@ pub fn terminated(space: &AddressSpace, at: VirtAddr, most: usize) -> Result<Str
     Err(ReadError::Implausible("text without an end"))
 }
 
+/// Text that somebody wrote: no halves of letters, nothing that stands for no letter, no controls but those that part lines and words. Some
+/// file systems keep what no name may have in letters for private use.
+pub fn written(text: String) -> Result<String, ReadError> {
+    let strange = |letter: char| match letter {
+        '\t' | '\n' | '\r' | '\u{f000}'..='\u{f0ff}' => false,
+        '\u{e000}'..='\u{f8ff}' | '\u{fdd0}'..='\u{fdef}' | char::REPLACEMENT_CHARACTER => true,
+        letter => letter.is_control() || u32::from(letter) & 0xfffe == 0xfffe,
+    };
+    if text.chars().any(strange) { Err(ReadError::Implausible("text")) } else { Ok(text) }
+}
+
 /// UTF-16 text; half a letter becomes U+FFFD, an odd byte at the end is left out.
 pub fn utf16(bytes: &[u8]) -> String {
     let units = bytes.as_chunks::<2>().0.iter().map(|unit| u16::from_le_bytes(*unit));

@@ -9,6 +9,9 @@ use crate::symbols::{Context, Object};
 
 /// A token of a user in more groups than this cannot log on (MaxTokenSize).
 const MOST_SIDS: u64 = 4096;
+/// No token is larger (MaxTokenSize).
+const MOST_TOKEN: u64 = 1 << 16;
+const GROUPS: &str = "UserAndGroups";
 
 /// Privileges by their number, from 2 (SE_CREATE_TOKEN_PRIVILEGE and the following of wdm.h).
 const FIRST_PRIVILEGE: u32 = 2;
@@ -50,8 +53,8 @@ const PRIVILEGES: [&str; 35] = [
     "SeDelegateSessionUserImpersonatePrivilege",
 ];
 
-/// Bits that no privilege has, now or soon.
-const NO_PRIVILEGES: u64 = 0xffff_0000_0000_0003;
+/// Bits that no privilege has: the last came with Windows 10, ten years ago.
+const NO_PRIVILEGES: u64 = !((1 << (FIRST_PRIVILEGE as usize + PRIVILEGES.len())) - 1) | ((1 << FIRST_PRIVILEGE) - 1);
 
 /// SE_GROUP_LOGON_ID (winnt.h): two bits.
 const LOGON: u64 = 0xc000_0000;
@@ -72,7 +75,8 @@ impl Windows {
     /// The primary token of a process.
     pub(super) fn token<'a>(&self, process: &Object<'a>) -> Result<Object<'a>, ReadError> {
         let token = fast_ref(process.inner("Token")?.uint("Value")?);
-        if !token.is_kernel() {
+        // A page that was copied from elsewhere has its headers in other places.
+        if !token.is_kernel() || self.is_other(token, "Token") {
             return Err(ReadError::Implausible("token"));
         }
         process.context().object("_TOKEN", token)
@@ -100,12 +104,12 @@ pub fn privileges(windows: &Windows, scope: Scope, out: &mut Sink<Privilege>) {
             return Err(ReadError::Implausible("privileges"));
         }
         for value in (0..u64::BITS).filter(|value| (present | enabled | default) >> value & 1 != 0) {
-            let name = value.checked_sub(FIRST_PRIVILEGE).and_then(|index| PRIVILEGES.get(index as usize));
+            let name = value.checked_sub(FIRST_PRIVILEGE).and_then(|index| PRIVILEGES.get(index as usize)).copied();
             let bit = |mask: u64| mask >> value & 1 != 0;
             out.push(Privilege {
                 pid: task.pid,
                 process: task.name.clone(),
-                name: name.map_or_else(|| format!("unknown privilege {value}"), |name| (*name).to_owned()),
+                name: name.unwrap_or_default().to_owned(),
                 value,
                 present: bit(present),
                 enabled: bit(enabled),
@@ -133,7 +137,7 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Sid>) -> Result<()
     };
     let level = token.uint("IntegrityLevelIndex").unwrap_or(u64::MAX);
     let mut integrity = false;
-    let (groups, mut whole) = listed(&token, "UserAndGroups", "UserAndGroupCount")?;
+    let (groups, mut whole) = listed(&token, GROUPS, "UserAndGroupCount")?;
     for (index, entry) in groups.into_iter().enumerate() {
         let bits = entry.uint("Attributes")?;
         let role = match bits {
@@ -174,6 +178,10 @@ fn listed<'a>(token: &Object<'a>, list: &'static str, count: &'static str) -> Re
     let (start, count) = (token.pointer(list)?, token.uint(count)?);
     if count == 0 || start.is_null() {
         return Ok((Vec::new(), true));
+    }
+    // User and groups stand in the token itself, behind its fields.
+    if list == GROUPS && !(token.address..token.address.offset(MOST_TOKEN)).contains(&start) {
+        return Err(ReadError::Implausible("groups of a token"));
     }
     let stride = u64::from(context.profile.layout("_SID_AND_ATTRIBUTES")?.size);
     let (mut found, mut end) = (Vec::new(), VirtAddr(u64::MAX));

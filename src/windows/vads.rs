@@ -5,8 +5,9 @@ use super::processes::Task;
 use super::{USER_END, Windows, fast_ref};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Known, Protection, ReadError, Region, Scope, Sink, Watch};
+use crate::paging::{AddressSpace, Leaf};
 use crate::symbols::Object;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 const MOST_REGIONS: usize = 1 << 20;
 /// A balanced tree of that many is not half as deep.
@@ -35,9 +36,17 @@ const HIGHEST: u64 = USER_END.0 - LOWEST;
 const IMAGE_MAP: u64 = 2;
 /// What a node's pointer to its parent keeps in its lowest bits.
 const BALANCE: u64 = 3;
+/// Bytes of all entries of the last level, 8 for each page of both halves.
+const ENTRIES: u64 = USER_END.0 * 2 / PAGE_SIZE * 8;
+/// What a table of the last level maps.
+const TABLE_REACH: u64 = 512 * PAGE_SIZE;
 /// Tags of VADs that go on after their short part, with a section behind them; and of those that do not.
 const LONG: [&[u8; 4]; 3] = [b"Vad ", b"Vadl", b"Vadm"];
 const SHORT: [&[u8; 4]; 2] = [b"VadS", b"VadF"];
+/// With what all of them begin.
+const TAG: &[u8] = b"Vad";
+/// Memory is given out at multiples of this (MM_ALLOCATION_GRANULARITY); what the kernel makes of its own accord is smaller.
+const GRANULARITY: u64 = 0x1_0000;
 
 /// A VAD, read.
 pub struct Vad<'a> {
@@ -72,13 +81,21 @@ impl Windows {
                     None => vads.push(vad),
                     Some(before) => {
                         trouble.push(ReadError::Implausible("_MMVAD_SHORT"));
-                        vads.extend([before, vad].into_iter().find(|vad| vad.image && vad.image_size().is_ok()));
+                        vads.extend([before, vad].into_iter().find(|vad| vad.image && vad.section_size().is_ok()));
                     }
                 },
                 Err(why) => trouble.push(why),
             }
         }
         vads.sort_by_key(|vad| vad.start);
+        // A process's own tree has the place of its PEB.
+        let peb = process.pointer("Peb").ok().filter(|peb| !peb.is_null() && *peb < USER_END);
+        if let (Some(peb), true) = (peb, trouble.is_empty())
+            && at(&vads, peb).is_none()
+        {
+            trouble.push(ReadError::Implausible("VAD tree"));
+            vads.clear();
+        }
         (vads, trouble)
     }
 
@@ -116,16 +133,22 @@ impl Windows {
         let (words, letters) = PROTECTIONS.get((bits & 7) as usize).copied().unwrap_or_default();
         let modifier = bits >> 3;
         let (private, image) = (flags.uint("PrivateMemory")? != 0, flags.uint("VadType")? == IMAGE_MAP);
+        let size = (last - first + 1) * PAGE_SIZE;
+        let tag = self.tag_of(node);
         // Memory of one process alone is nobody's copy and no image.
         // Only Windows 7 gives out the lowest pages, and no section's.
-        if private && (image || letters.contains('c')) || !private && first * PAGE_SIZE < LOWEST {
+        let misplaced = private && (image || letters.contains('c')) || !private && first * PAGE_SIZE < LOWEST;
+        let unaligned = !(first * PAGE_SIZE).is_multiple_of(GRANULARITY) && size > GRANULARITY;
+        // A process counts what it has reserved.
+        let beyond = process.uint("VirtualSize").is_ok_and(|all| all != 0 && size > all);
+        if misplaced || unaligned || beyond || tag.is_ok_and(|tag| !tag.starts_with(TAG)) {
             return Err(ReadError::Implausible("_MMVAD_SHORT"));
         }
         let committed = short.inner("u1").and_then(|u1| u1.inner("VadFlags1")).and_then(|flags| flags.uint("CommitCharge"));
         let vad = Vad {
             start: VirtAddr(first * PAGE_SIZE),
             end: VirtAddr(last * PAGE_SIZE + (PAGE_SIZE - 1)),
-            tag: self.tag_of(node).unwrap_or_default(),
+            tag: tag.unwrap_or_default(),
             protection: Protection {
                 read: letters.contains('r') || letters.contains('x'),
                 write: letters.contains('w'),
@@ -140,11 +163,44 @@ impl Windows {
             committed: committed.or_else(|_| flags.uint("CommitCharge")).ok().filter(|pages| *pages <= last - first + 1),
             short,
         };
-        // The segment may be paged out.
-        match vad.image.then(|| vad.image_size()) {
-            Some(Ok(size)) if size != (last - first + 1) * PAGE_SIZE => Err(ReadError::Implausible("_MMVAD_SHORT")),
+        // The segment may be paged out. An image is mapped whole; of other sections no view shows more than there is, if not made to grow.
+        match vad.section_size() {
+            Ok(Some(all)) if image && all != size || !image && all.next_multiple_of(PAGE_SIZE) < size && !vad.is_extendable() => {
+                Err(ReadError::Implausible("_MMVAD_SHORT"))
+            }
             _ => Ok(vad),
         }
+    }
+
+    /// The number of resident pages of a region, and the rights that they have. An error where the page tables contradict the regions or
+    /// the frame database in memory that is private and executable: much is concluded from that.
+    pub(super) fn resident(&self, space: &AddressSpace, vads: &[Vad<'_>], vad: &Vad<'_>) -> Result<(u64, Option<Protection>), ReadError> {
+        let (pages, rights) = space.resident(vad.start, vad.end.offset(1));
+        if !vad.private || !rights.is_some_and(|rights| rights.execute) {
+            return Ok((pages, rights));
+        }
+        let (mut proven, mut wrong, mut blocks) = (false, false, BTreeSet::new());
+        space.mapped(vad.start, vad.end.offset(1), &mut |page, leaf, _| {
+            if leaf.present && leaf.executable && leaf.size == PAGE_SIZE {
+                match self.maps_frame(page, &leaf) {
+                    Some(true) => proven = true,
+                    Some(false) => wrong = true,
+                    None => _ = blocks.insert(page.0 / TABLE_REACH),
+                }
+            }
+        });
+        // A table that was copied from elsewhere maps what no region has.
+        for start in blocks.into_iter().filter(|_| !proven).map(|block| VirtAddr(block * TABLE_REACH)) {
+            space.mapped(start, start.offset(TABLE_REACH), &mut |page, leaf, _| wrong |= leaf.present && at(vads, page).is_none());
+        }
+        if wrong && !proven { Err(ReadError::Implausible("page table")) } else { Ok((pages, rights)) }
+    }
+
+    /// Whether the frame database says that a frame is mapped by the page-table entry of an address. None where it does not say.
+    fn maps_frame(&self, page: VirtAddr, leaf: &Leaf) -> Option<bool> {
+        let entry = self.frame_entry(leaf.frame()?).ok()?.uint("PteAddress").ok()? & !7;
+        // Entries stand in the order of the pages, in a range that is aligned to its size.
+        (entry != 0).then_some(entry % ENTRIES == page.0 / PAGE_SIZE * 8)
     }
 
     /// The tag of the pool block that an allocation fills.
@@ -152,6 +208,12 @@ impl Windows {
         let header = self.profile.layout("_POOL_HEADER")?;
         self.space.bytes(VirtAddr(allocation.0.wrapping_sub(header.size.into())).offset(header.offset("PoolTag")?))
     }
+}
+
+/// The region that an address lies in, of regions in their order.
+fn at<'a, 'b>(vads: &'b [Vad<'a>], address: VirtAddr) -> Option<&'b Vad<'a>> {
+    let after = vads.partition_point(|vad| vad.start <= address);
+    after.checked_sub(1).and_then(|index| vads.get(index)).filter(|vad| address <= vad.end)
 }
 
 /// The top of a process's VAD tree, its kind of node and the names of their children: an _RTL_AVL_TREE since Windows 8.1, an
@@ -172,7 +234,10 @@ fn tree(process: &Object<'_>, watch: &Watch, trouble: &mut Vec<ReadError>) -> Re
     let (first, node, children) = top(process)?;
     let mut found = Vec::new();
     let mut seen = HashSet::new();
-    let mut waiting = vec![(first, Some(None))];
+    // The topmost stands below nothing, or below the table of which it is part.
+    let table = process.inner("VadRoot")?;
+    let above = if table.has("Root") { VirtAddr(0) } else { table.at("BalancedRoot")? };
+    let mut waiting = vec![(first, Some(above))];
     while let Some((at, above)) = waiting.pop() {
         let Some(above) = above else {
             found.push(at);
@@ -185,14 +250,14 @@ fn tree(process: &Object<'_>, watch: &Watch, trouble: &mut Vec<ReadError>) -> Re
         let step = || -> Result<[VirtAddr; 2], ReadError> {
             let node = context.object(node, at)?;
             let parent = if node.has("ParentValue") { node.uint("ParentValue")? } else { node.inner("u1")?.uint("Parent")? };
-            let known = above.is_none_or(|above| VirtAddr(parent & !BALANCE) == above);
+            let known = VirtAddr(parent & !BALANCE) == above;
             let [left, right] = children;
             if at.is_kernel() && known { Ok([node.pointer(left)?, node.pointer(right)?]) } else { Err(ReadError::Implausible("VAD tree")) }
         };
         match step() {
             Ok([left, right]) if seen.insert(at) => {
                 // Itself comes between its children.
-                waiting.extend([(right, Some(Some(at))), (at, None), (left, Some(Some(at)))]);
+                waiting.extend([(right, Some(at)), (at, None), (left, Some(at))]);
             }
             Ok(_) => trouble.push(ReadError::Implausible("VAD tree")),
             Err(why) => trouble.push(why),
@@ -219,10 +284,16 @@ impl Vad<'_> {
         Ok(Some(area))
     }
 
-    /// The size of an image's section, all of which is mapped.
-    fn image_size(&self) -> Result<u64, ReadError> {
-        let area = self.control_area()?.ok_or(ReadError::Implausible("_CONTROL_AREA"))?;
-        area.follow_some("Segment")?.uint("SizeOfSegment")
+    /// The size of its section, if it has one.
+    fn section_size(&self) -> Result<Option<u64>, ReadError> {
+        self.control_area()?.map(|area| area.follow_some("Segment")?.uint("SizeOfSegment")).transpose()
+    }
+
+    /// Whether the view may be larger than its section is yet.
+    fn is_extendable(&self) -> bool {
+        let vad = self.short.context().object("_MMVAD", self.short.address);
+        let flag = vad.and_then(|vad| vad.inner("u2")?.inner("VadFlags2")?.uint("ExtendableFile"));
+        flag.is_ok_and(|flag| flag != 0)
     }
 
     /// The address for which the section's pages were relocated.
@@ -283,8 +354,11 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Region>) -> Result
         let (name, pid, count) = (&task.name, task.pid, trouble.len());
         out.note(format!("regions of {name} {pid} are missing where its tree of VADs breaks, at {count} places, the first: {first}"));
     }
-    for vad in vads {
-        let (resident, page_rights) = space.resident(vad.start, vad.end.offset(1));
+    for vad in &vads {
+        let (resident, page_rights) = match windows.resident(&space, &vads, vad) {
+            Ok((resident, rights)) => (Known::Value(resident), rights.into()),
+            Err(why) => (Known::Unreadable(why), Known::Unreadable(why)),
+        };
         out.push(Region {
             pid: task.pid,
             process: task.name.clone(),
@@ -300,8 +374,8 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Region>) -> Result
                 Known::Unreadable(ReadError::Implausible("tag"))
             },
             committed_pages: vad.committed.into(),
-            resident_pages: Known::Value(resident),
-            page_rights: page_rights.into(),
+            resident_pages: resident,
+            page_rights,
             address: vad.short.address,
             process_address: task.object.address,
             ..Region::default()

@@ -1,12 +1,15 @@
 //! Files as memory holds them: views of them in processes, and the file cache's own.
 
 use super::Windows;
+use super::files::own_name;
 use super::pool::Pools;
+use super::processes::Task;
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::facts::{PageOrigin, ReadError, Watch};
+use crate::facts::windows::FileObject;
+use crate::facts::{PageOrigin, ReadError, Scope, Sink, Watch};
 use crate::paging::AddressSpace;
-use std::collections::HashMap;
-use std::rc::Rc;
+use rayon::prelude::*;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// A view of a file in a process.
@@ -16,7 +19,7 @@ pub struct View {
     pub start: VirtAddr,
     /// Last byte, inclusive.
     pub end: VirtAddr,
-    space: Rc<AddressSpace>,
+    space: Arc<AddressSpace>,
 }
 
 impl View {
@@ -27,31 +30,42 @@ impl View {
 }
 
 impl Windows {
-    /// The views that processes have of files whose names `wanted` picks, and what could not be read of their regions.
-    pub fn views(&self, wanted: impl Fn(&str) -> bool, watch: &Watch) -> (Vec<View>, Vec<String>) {
-        let (mut views, mut notes) = (Vec::new(), Vec::new());
-        for task in self.tasks(crate::facts::Scope::Machine, watch) {
-            if watch.cancelled() {
-                break;
-            }
+    /// The views that processes have of files whose names `wanted` picks, the objects of those files, and what could not be read.
+    pub fn views(&self, wanted: impl Fn(&str) -> bool + Sync, watch: &Arc<Watch>) -> (Vec<View>, BTreeSet<VirtAddr>, Vec<String>) {
+        let mut told = Sink::<FileObject>::new(Arc::clone(watch));
+        let named =
+            |file: &VirtAddr| self.context().object("_FILE_OBJECT", *file).and_then(|file| own_name(&file)).is_ok_and(|name| wanted(&name));
+        let mut files: BTreeSet<_> = self.objects(b"File", "File", Scope::Machine, &mut told).into_keys().filter(named).collect();
+        let of_task = |task: &Task<'_>| {
+            let (mut views, mut space) = (Vec::new(), None);
             let (vads, trouble) = self.vads(&task.object, watch);
-            if let Some(why) = trouble.first() {
-                notes.push(format!("{} regions of {} {} could not be looked at: {why}", trouble.len(), task.name, task.pid));
-            }
-            let mut space: Option<Rc<AddressSpace>> = None;
+            let told =
+                trouble.first().map(|why| format!("{} regions of {} {} could not be looked at: {why}", trouble.len(), task.name, task.pid));
             for vad in vads.iter().filter(|vad| !vad.private && !vad.image) {
-                let Some(path) = vad.file_name().ok().flatten().filter(|path| wanted(path)) else { continue };
+                let Ok(Some(file)) = vad.file() else { continue };
+                let Some(path) = own_name(&file).ok().filter(|path| wanted(path)) else { continue };
                 let space = match &space {
-                    Some(space) => Rc::clone(space),
+                    Some(space) => Arc::clone(space),
                     None => match self.space_of(&task.object) {
-                        Ok(opened) => Rc::clone(space.insert(Rc::new(opened))),
+                        Ok(opened) => Arc::clone(space.insert(Arc::new(opened))),
                         Err(_) => break,
                     },
                 };
-                views.push(View { pid: task.pid, path, start: vad.start, end: vad.end, space });
+                views.push((file.address, View { pid: task.pid, path, start: vad.start, end: vad.end, space }));
+            }
+            (views, told)
+        };
+        let tasks = self.tasks(Scope::Machine, watch);
+        let found: Vec<_> = tasks.par_iter().take_any_while(|_| !watch.cancelled()).map(of_task).collect();
+        let (mut views, mut notes) = (Vec::new(), Vec::new());
+        for (seen, told) in found {
+            notes.extend(told);
+            for (file, view) in seen {
+                files.insert(file);
+                views.push(view);
             }
         }
-        (views, notes)
+        (views, files, notes)
     }
 
     /// What the sweep of memory met of event logs.

@@ -135,6 +135,7 @@ impl Session {
         if out.cancelled() && !hits.is_empty() {
             out.note("stopped before it was looked up who maps what was found");
         } else if !hits.is_empty() {
+            out.watch().begin("who maps the hits");
             let frames: Vec<PhysAddr> = hits.iter().map(|hit| place(hit).page()).collect::<BTreeSet<_>>().into_iter().collect();
             let (owners, notes) = match self.system() {
                 System::Linux(linux) => linux.owners(&frames, out.watch()),

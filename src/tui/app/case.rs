@@ -57,6 +57,8 @@ pub struct Case {
     /// A key has been pressed: the view is the analyst's, and stays.
     touched: bool,
     here: Option<Here>,
+    /// The search that is running.
+    search: Option<Step>,
     /// What is being commented on.
     pub(super) subject: Option<(Object, String)>,
     pub(super) report: super::report::Plan,
@@ -82,6 +84,8 @@ struct View {
     process: Option<(Option<u64>, u32)>,
     order: String,
     inverted: bool,
+    /// Columns of the tree, the most important first, where others than the usual ones were chosen.
+    columns: Option<Vec<String>>,
     filter: String,
     table: String,
     row: Option<Object>,
@@ -269,6 +273,19 @@ impl App {
         self.case.opened = Some(Time::now());
     }
 
+    /// A search begins, in the place of one that may still be running.
+    pub(super) fn search_begins(&mut self, what: String) {
+        self.search_ends("given up");
+        self.case.search = Some(Step::now(Action::Searched, what));
+    }
+    /// Keeps that there was a search, and how it ended.
+    pub(super) fn search_ends(&mut self, how: &str) {
+        if let Some(step) = self.case.search.take() {
+            let what = format!("{}: {how}", step.what);
+            self.seen(Step { what, ..step });
+        }
+    }
+
     fn seen(&mut self, step: Step) {
         self.case.trail.push(step.clone());
         self.effects.push(Effect::Keep(Order::Seen(step)));
@@ -335,6 +352,7 @@ impl App {
         if let Some(here) = self.case.here.take().filter(|here| !here.told && here.since.elapsed() >= GLANCE) {
             steps.push(here.step());
         }
+        steps.extend(self.case.search.take().map(|step| Step { what: format!("{}: given up", step.what), ..step }));
         steps.push(Step::now(Action::Closed, self.name.clone()));
         (serde_json::to_string(&self.view()).unwrap_or_default(), steps)
     }
@@ -366,6 +384,7 @@ impl App {
             process: self.tree.current().map(|process| (process.address.value().map(|at| at.0), process.pid)),
             order: self.tree.order.name().to_owned(),
             inverted: self.tree.is_inverted(),
+            columns: self.tree.wanted_columns(),
             filter: self.tree.filter.clone(),
             table: active.map(|view| view.entry.table.name.to_owned()).unwrap_or_default(),
             row,
@@ -392,6 +411,9 @@ impl App {
         }
         if view.inverted != self.tree.is_inverted() {
             self.tree.invert(&self.look);
+        }
+        if let Some(columns) = &view.columns {
+            self.tree.want_columns(columns);
         }
         self.tree.filter = view.filter;
         self.tree.arrange(&self.look);

@@ -88,6 +88,8 @@ impl App {
             Some(table) => table,
             None => self.tables.len(),
         };
+        let case = if hunt.fold { ", any case" } else { "" };
+        self.search_begins(format!("{} in {}{case}", hunt.name(), hunt.place));
         self.leave();
         match self.tables.get_mut(table) {
             Some(view) => *view = fresh,

@@ -5,7 +5,7 @@ use super::questions::Question;
 use super::{App, Choice};
 use crate::address::VirtAddr;
 use crate::case::{BYTES, Judgement, Note, Object, PROCESSES};
-use crate::engine::Space;
+use crate::engine::{SIGHTINGS, Space};
 use crate::facts::{Cell, Rows, Time};
 use crate::tui::commands::Pane;
 use crate::tui::panes::link::{Link, Place, Reads, Where};
@@ -150,8 +150,25 @@ impl App {
                 let Some((space, at)) = object.part("space").and_then(space_named).zip(object.number("at")) else {
                     return self.warn("this note does not say where it is".to_owned());
                 };
-                let what = format!("noted {at:#x}");
+                // What it is part of was said when it was noted.
+                let noted = self.case.notes.get(object).and_then(|note| Some(note.object.split_once(", ")?.1.to_owned()));
+                let what = noted.unwrap_or_else(|| format!("noted {at:#x}"));
                 self.follow(Link::Bytes(Place { space: Where::Space(space), first: 0, last: u64::MAX, at, what, reads: Reads::Bytes }));
+            }
+            // Hits of a search that has not been made again are still places.
+            table if table == SIGHTINGS.table.name && self.tables.iter().all(|view| view.hunt.is_none()) => {
+                let place = |name| object.number(name);
+                let (space, at) = match (place("address"), place("process_address"), place("physical_address")) {
+                    (Some(at), Some(process), _) => (Space::Process(VirtAddr(process)), at),
+                    (Some(at), None, _) => (Space::Kernel, at),
+                    (None, _, Some(at)) => (Space::Physical, at),
+                    (None, _, None) => return self.warn("this note does not say where it is".to_owned()),
+                };
+                let label = self.case.notes.get(object).map(|note| note.object.as_str()).unwrap_or_default();
+                let found = label.strip_prefix("search ").unwrap_or(label);
+                let what = format!("hit of {}", found.split_once(" of ").map_or(found, |(found, _)| found));
+                let reads = Reads::Bytes;
+                self.follow(Link::Bytes(Place { space: Where::Space(space), first: 0, last: u64::MAX, at, what, reads }));
             }
             table => self.seek(table, Some(Seek::Object(object.clone())), Some((address, pid)).filter(|it| *it != (None, None))),
         }

@@ -4,7 +4,7 @@ use super::case::rows_of;
 use super::questions::Question;
 use super::{App, Choice, Effect};
 use crate::case::{Contents, Note};
-use crate::facts::text::{printable, size};
+use crate::facts::text::size;
 use crate::tui::export::{self, Report};
 use crate::tui::panes::overlay::{Line, Overlay};
 use crate::tui::text::counted;
@@ -145,7 +145,7 @@ impl App {
 
     /// The image's name without its ending, for names of files.
     pub(super) fn stem(&self) -> String {
-        let stem = std::path::Path::new(&self.name).file_stem();
-        stem.map_or_else(String::new, |stem| printable(&stem.to_string_lossy()).into_owned())
+        let stem = std::path::Path::new(&self.name).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        export::plain(&stem.unwrap_or_default())
     }
 }

@@ -1,25 +1,23 @@
-//! On connections on which each byte costs, what follows from the cursor's place waits until the cursor rests there.
+//! What follows from the cursor's place waits until the cursor rests there: a move is a few bytes and no work.
 
 use super::App;
 use crate::tui::commands::Pane;
-use crate::tui::wire::Speed;
 use std::time::{Duration, Instant};
 
-/// Columns of the selected row that are marked where marking all of it would cost.
-const SHORT_BAR: u16 = 32;
+/// Shorter than a pause of somebody who reads, longer than between two keys of one that is held, or their way over a network.
+pub const REST: Duration = Duration::from_millis(100);
+const REST_SLOW: Duration = Duration::from_millis(500);
 
 impl App {
-    pub fn set_speed(&mut self, speed: Speed) {
-        self.speed = speed;
-        (self.look.bar, self.look.leaps) = match speed {
-            Speed::Local => (u16::MAX, false),
-            Speed::Remote | Speed::Slow => (SHORT_BAR, true),
-        };
+    /// On a slow link frames are gathered and nothing spins.
+    pub fn set_slow(&mut self, slow: bool) {
+        self.slow = slow;
+        self.rest = if slow { REST_SLOW } else { REST };
     }
 
     /// The cursor of a list has moved.
     pub(super) fn moved(&mut self) {
-        if self.speed != Speed::Local && matches!(self.pane(), Pane::Tree | Pane::Table) {
+        if matches!(self.pane(), Pane::Tree | Pane::Table) {
             self.moved = Some(Instant::now());
         }
     }
@@ -28,8 +26,7 @@ impl App {
     }
     /// When the cursor will have rested, if it has not.
     pub fn rests_in(&self) -> Option<Duration> {
-        let rest = Duration::from_millis(if self.speed == Speed::Slow { 500 } else { 120 });
-        self.moved.map(|at| rest.saturating_sub(at.elapsed()))
+        self.moved.map(|at| self.rest.saturating_sub(at.elapsed()))
     }
     /// Lets follow what follows, if the cursor has rested.
     pub(super) fn rest(&mut self) {

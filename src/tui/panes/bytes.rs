@@ -114,8 +114,6 @@ pub struct BytesView {
     pub anchor: Option<u64>,
     /// Places that are noted.
     pub noted: Vec<(u64, Sign)>,
-    /// As lists do on slow connections: a window that must move moves half of its height.
-    leaps: bool,
     shape: Shape,
     height: u16,
     body: Rect,
@@ -145,7 +143,6 @@ impl BytesView {
             found: None,
             anchor: None,
             noted: Vec::new(),
-            leaps: false,
             shape: Shape::of(78, 16),
             height: 20,
             body: Rect::ZERO,
@@ -328,7 +325,8 @@ impl BytesView {
                 if line - self.top > above {
                     self.top = line - above;
                 }
-                if self.leaps && self.top != before {
+                // As lists do: a window that must move moves half of its height.
+                if self.top != before {
                     let half = row * u64::from(self.height / 2);
                     self.top = if self.top < before { self.top.saturating_sub(half) } else { self.top.saturating_add(half).min(line) };
                 }
@@ -496,7 +494,6 @@ impl BytesView {
         let body = Rect { height: inner.height - detail, ..inner };
         self.height = body.height;
         self.body = body;
-        self.leaps = look.leaps;
         match self.mode {
             Mode::Hex => {
                 let digits = format!("{:x}", self.last).len();

@@ -117,7 +117,8 @@ pub fn role_of(cell: &Cell, column: &str) -> Role {
             ("state", "exited" | "zombie") | ("verdict", "likely_benign") => Role::Dim,
             ("level", "emerg" | "alert" | "crit" | "err") => Role::Danger,
             ("level", "warn") => Role::Warning,
-            ("protection", rights) if rights.contains('w') && rights.contains('x') => Role::Danger,
+            // What is copied when it is written to is how images are mapped.
+            ("protection", rights) if rights.contains('w') && rights.contains('x') && !rights.contains('c') => Role::Danger,
             _ => Role::Text,
         },
         Cell::Number(score) if column == "score" => grave(*score),

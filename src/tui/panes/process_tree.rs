@@ -13,7 +13,7 @@ use crate::facts::{Answer, Cell, Finding, Kind, Known, Origin, ProcessState, Rec
 use crate::tui::export::Selection;
 use crate::tui::text::{self, Cut, counted, grouped};
 use crate::tui::theme::{Look, Role};
-use crate::tui::widgets::virtual_table::underline;
+use crate::tui::widgets::virtual_table::{BAR, ListState, underline};
 use crate::tui::widgets::{put, thumb};
 use columns::{Columns, Needs};
 pub use columns::{Part, TreeColumn};
@@ -342,6 +342,13 @@ impl ProcessTree {
     pub fn column_choices(&self) -> Vec<(Part, bool)> {
         let all = self.chosen.choices(self.os);
         all.into_iter().map(|(part, wanted)| (part, wanted && self.drawn.contains(&part))).collect()
+    }
+    /// The columns that are wanted by their names, where they are not the usual ones.
+    pub fn wanted_columns(&self) -> Option<Vec<String>> {
+        self.chosen.names()
+    }
+    pub fn want_columns(&mut self, names: &[String]) {
+        self.chosen = Columns::named(names);
     }
     pub fn choose_column(&mut self, part: Part) {
         let in_sight = self.drawn.contains(&part);
@@ -690,6 +697,10 @@ impl ProcessTree {
         let path = visible.get(to).map(|flat| flat.identifier.clone()).unwrap_or_default();
         self.state.select(path);
     }
+    #[cfg(test)]
+    pub fn top(&self) -> usize {
+        self.state.get_offset()
+    }
     pub fn page(&self) -> isize {
         isize::try_from(self.body.height.saturating_sub(1).max(1)).unwrap_or(1)
     }
@@ -875,6 +886,7 @@ impl ProcessTree {
             put(buffer, column.x, inner.y, &title, column.width, look.style(Role::Header));
         }
         let Some(name) = columns.iter().find(|column| column.part == Part::Name) else { return };
+        self.fit(usize::from(body.height));
         self.draw_names(Rect { x: name.x, width: name.width, ..body }, buffer, look);
         self.draw_columns(body, &columns, buffer, focused, look);
         let visible = self.state.flatten(&self.items).len();
@@ -884,6 +896,17 @@ impl ProcessTree {
         if detail > 0 {
             self.draw_detail(Rect { y: body.bottom(), height: detail, ..inner }, buffer, look);
         }
+    }
+
+    /// Moves the window as those of tables move; the widget alone would move it line by line.
+    fn fit(&mut self, height: usize) {
+        let visible = self.state.flatten(&self.items);
+        let (top, len) = (self.state.get_offset(), visible.len());
+        let Some(cursor) = visible.iter().position(|flat| flat.identifier == self.state.selected()) else { return };
+        let mut list = ListState { top, cursor, height };
+        list.fit(height, len);
+        self.state.scroll_up(top.saturating_sub(list.top));
+        self.state.scroll_down(list.top.saturating_sub(top));
     }
 
     /// The tree itself. Drawn apart and copied, for the widget lets a deep indent run out of its area.
@@ -940,7 +963,7 @@ impl ProcessTree {
             }
             if path == self.state.selected() {
                 let role = if focused { Role::Selected } else { Role::Resting };
-                buffer.set_style(Rect { y, height: 1, width: body.width.min(look.bar), ..body }, look.style(role));
+                buffer.set_style(Rect { y, height: 1, width: body.width.min(BAR), ..body }, look.style(role));
             }
         }
     }

@@ -103,6 +103,9 @@ fn shows(table: &str) -> Option<&'static [Show]> {
         show("inheritable", "INHERITABLE", 5),
         show("bounding", "BOUNDING", 6),
         show("ambient", "AMBIENT", 4),
+        show("tracer", "TRACER", 3),
+        show("seccomp", "SECCOMP", 2),
+        show("no_new_privileges", "NO NEW", 1),
     ];
     const MODULES: &[Show] = &[
         show("name", "NAME", KEEP),

@@ -98,8 +98,6 @@ impl HexGrid<'_> {
                 Byte::Awaited => ("..".to_owned(), ' ', Role::Dim),
                 Byte::Outside => ("  ".to_owned(), ' ', Role::Text),
             };
-            // Where each byte costs a colour would cost more than the byte.
-            let role = if self.look.leaps && matches!(byte, Byte::Value(_)) { Role::Text } else { role };
             let mut style = self.look.style(role);
             if self.source.marked(address) {
                 style = style.patch(self.look.style(Role::Match));

@@ -14,8 +14,6 @@ pub struct ListState {
     pub cursor: usize,
     /// Rows in the window when it was last drawn: the length of a page.
     pub height: usize,
-    /// A window that must move moves half of its height at once: lines that stay where they are cost nothing.
-    pub leaps: bool,
 }
 
 impl ListState {
@@ -28,19 +26,17 @@ impl ListState {
     pub fn page(&self) -> isize {
         isize::try_from(self.height.saturating_sub(1).max(1)).unwrap_or(isize::MAX)
     }
-    /// Moves the window only as far as the cursor forces it.
+    /// Moves the window where the cursor forces it, by half of its height at once: lines that stay where they are cost nothing.
     pub fn fit(&mut self, height: usize, len: usize) {
         self.height = height;
         self.cursor = self.cursor.min(len.saturating_sub(1));
-        let (above, before) = (self.cursor < self.top, self.top);
-        self.top = self.top.min(len.saturating_sub(height)).min(self.cursor);
-        if height > 0 && self.cursor >= self.top + height {
-            self.top = self.cursor + 1 - height;
+        let (last, half) = (len.saturating_sub(height), height / 2);
+        if self.cursor < self.top {
+            self.top = self.cursor.saturating_sub(half);
+        } else if height > 0 && self.cursor >= self.top + height {
+            self.top = (self.cursor + 1 - height + half).min(self.cursor);
         }
-        if self.leaps && self.top != before && len > height {
-            let half = height / 2;
-            self.top = if above { self.top.saturating_sub(half) } else { (self.top + half).min(len - height).min(self.cursor) };
-        }
+        self.top = self.top.min(last);
     }
 }
 
@@ -61,6 +57,9 @@ pub const KEEP: u8 = 9;
 /// From this priority on a column would rather be narrow than away.
 const RATHER_NARROW: u8 = 8;
 const GAP: u16 = 2;
+
+/// Columns of the selected row that are marked: all of a wide one would be written twice with each move.
+pub const BAR: u16 = 40;
 
 /// Chooses the columns that fit and their widths: `(column, x, width)` from left to right.
 pub fn place(wants: &[Want], room: u16) -> Vec<(usize, u16, u16)> {
@@ -157,7 +156,6 @@ impl VirtualTable<'_> {
             let title = self.look.fit(&self.grid.header(column), usize::from(width), text::Cut::End);
             self.put(buffer, left + x, area.y, &title, width, header, self.grid.aligns_right(column));
         }
-        state.leaps = self.look.leaps;
         state.fit(usize::from(area.height - 1), self.grid.len());
         for line in 0..(area.height - 1).min(u16::try_from(self.grid.len() - state.top).unwrap_or(u16::MAX)) {
             let (row, y) = (state.top + usize::from(line), area.y + 1 + line);
@@ -172,7 +170,7 @@ impl VirtualTable<'_> {
             }
             if row == state.cursor {
                 let role = if self.focused { Role::Selected } else { Role::Resting };
-                let width = area.width.min(self.look.bar);
+                let width = area.width.min(BAR);
                 buffer.set_style(Rect { x: area.x, y, width, height: 1 }, self.look.style(role));
             }
         }

@@ -103,6 +103,21 @@ impl Columns {
     pub fn choices(&self, os: Origin) -> Vec<(Part, bool)> {
         Part::CHOICE.into_iter().filter(|part| part.serves(os)).map(|part| (part, self.0.contains(&part))).collect()
     }
+    /// The names of those that are wanted, where they are not the usual ones.
+    pub fn names(&self) -> Option<Vec<String>> {
+        let names = |columns: &Self| columns.0.iter().map(|part| part.says().0.to_owned()).collect::<Vec<_>>();
+        Some(names(self)).filter(|all| *all != names(&Self::default()))
+    }
+    /// Those of these names; what is not known is left out.
+    pub fn named(names: &[String]) -> Self {
+        let mut columns = Self(Vec::new());
+        for part in names.iter().filter_map(|name| Part::CHOICE.into_iter().find(|part| part.says().0 == name)) {
+            if !columns.0.contains(&part) {
+                columns.0.push(part);
+            }
+        }
+        columns
+    }
     /// Takes a column away, or makes it the most important one. One that is wanted and had no room comes forward instead.
     pub fn choose(&mut self, part: Part, in_sight: bool) {
         self.0.retain(|known| *known != part);
@@ -183,6 +198,9 @@ mod tests {
         assert!(names(&columns, 200, Origin::Linux).iter().all(|(name, _)| !matches!(*name, "user" | "session")));
         columns.choose(Part::Sockets, false);
         assert!(names(&columns, 62, Origin::Windows).contains(&("sockets", 4)));
+        assert_eq!(columns.names().map(|names| Columns::named(&names).0), Some(columns.0.clone()));
+        assert_eq!(Columns::default().names(), None);
+        assert_eq!(Columns::named(&["user".into(), "no such".into(), "user".into()]).0, [Part::User]);
         columns.choose(Part::Sockets, true);
         assert!(names(&columns, 200, Origin::Windows).iter().all(|(name, _)| *name != "sockets"));
         for width in 0..200 {
