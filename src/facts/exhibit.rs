@@ -18,6 +18,8 @@ pub struct Exhibit {
     pub page_rights: Option<Protection>,
     pub file: Known<String>,
     pub behind: Behind,
+    /// Mapped as data, though its pages can be run and a file is behind them.
+    pub as_data: bool,
     /// Pages that are mapped, and of these the ones that the image does not hold.
     pub pages: u64,
     pub unread: u64,

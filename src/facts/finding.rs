@@ -64,6 +64,7 @@ words! {
         Module = "module",
         Hook = "hook",
         Handle = "handle",
+        Service = "service",
         Commands = "commands",
         Log = "log",
         File = "file",
@@ -90,7 +91,7 @@ record! {
     Finding = "findings" {
         /// 0 to 100.
         score: u8,
-        /// process, region, module, hook, handle, commands or log.
+        /// process, region, module, hook, handle, service, commands or log.
         kind: Subject,
         /// Process ID.
         pid: Known<u32>,

@@ -7,7 +7,7 @@ use super::{rules, suspicious};
 use crate::address::VirtAddr;
 use crate::facts::drivers::Callback;
 use crate::facts::linux::{BpfProgram, CachedFile, Capabilities, LogRecord, OpenFile, ShellHistory};
-use crate::facts::windows::{Apc, Handle, Privilege, Program};
+use crate::facts::windows::{Apc, Handle, Privilege, Program, Service};
 use crate::facts::*;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -177,6 +177,22 @@ fn stopped(breakpoints: &[VirtAddr]) -> Ids {
     with(WindowsHeld { threads: &[&thread], ..WindowsHeld::default() })
 }
 
+/// A library with another name than its file has.
+fn named(name: &str) -> Ids {
+    let mapped_file = text("\\Device\\HarddiskVolume3\\Windows\\System32\\kernel32.dll");
+    let path = format!("C:\\Windows\\System32\\{name}");
+    let library = Library { in_load: Known::Value(true), mapped_file, path: text(&path), name: text(name), ..Library::default() };
+    with(WindowsHeld { libraries: &[&library], ..WindowsHeld::default() })
+}
+
+fn privilege(enabled: bool, present: bool) -> Ids {
+    with(WindowsHeld { privileges: &[&Privilege { enabled, present, ..Privilege::default() }], ..WindowsHeld::default() })
+}
+
+fn serves(line: &str) -> Ids {
+    listed(Vec::new(), |list, _| list.services(&answer([Service { binary: text(line), ..Service::default() }])))
+}
+
 fn call(function: &str) -> Ids {
     let call = Apc { routine_symbol: text(function), context: Known::Value(Hex(START.0)), ..Apc::default() };
     with(WindowsHeld { calls: &[&call], ..WindowsHeld::default() })
@@ -249,6 +265,10 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         let function = Some((name.to_owned(), 0));
         mapped(|it| it.changes.push(Change { at: START, was: vec![0x4c; is.len()], is: is.to_vec(), detour: None, function }))
     };
+    let hooked = |file: &str| {
+        let detour = Some(Detour { to: START, file: text(file) });
+        mapped(|it| it.changes.push(Change { at: START, was: vec![0x48], is: vec![0xe9], detour, function: None }))
+    };
     let entropy = |bits| private(|it| it.entropy = Some((bits, START)));
     let nops = [vec![0x90; 16], vec![0x48, 0x31, 0xf6, 0x0f, 0x05]].concat();
     let deleted = |deleted, anonymous| mapped(|it| it.behind = Behind::File { program: true, deleted, anonymous });
@@ -310,8 +330,10 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::direct_system_call, private(|it| it.system_calls.push((START, 0x18))), private(|_| ())),
         (&rules::even_bytes, entropy(7.9), entropy(6.2)),
         (&rules::silenced, patched("EtwEventWrite", &[0x33, 0xc0, 0xc3]), patched("NtClose", &[0x33, 0xc0, 0xc3])),
+        (&rules::installed_hook, hooked("\\Program Files\\Guard\\hook.dll"), hooked("\\Users\\Public\\hook.dll")),
         (&rules::header_rewritten, mapped(|it| it.header = Some(change.clone())), mapped(|it| it.changes.push(change.clone()))),
         (&rules::data_executable, mapped(|it| it.data_code = Some((START, ".data".to_owned(), 1))), mapped(|_| ())),
+        (&rules::mapped_executable, mapped(|it| it.as_data = true), mapped(|_| ())),
         (&rules::unlisted_image, mapped(|it| it.unlisted = true), mapped(|_| ())),
         (&rules::detour, way(Way::Detour), way(Way::Apc)),
         (&rules::no_file, mapped(|it| it.behind = Behind::Nowhere), mapped(|_| ())),
@@ -347,16 +369,19 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
             runs(|it| it.kernel_mapped = Known::Unreadable(ReadError::File(0))),
         ),
         (&rules::missing_image, library(true, Known::Absent), library(true, Known::Unreadable(ReadError::File(0)))),
+        (&rules::other_image, named("evil.dll"), named("Kernel32.DLL")),
         (&rules::no_loader, library(false, text("x.dll")), library(true, text("x.dll"))),
         (&rules::library_call, call("LoadLibraryW"), call("Sleep")),
         (&rules::breakpoint, stopped(&[START]), stopped(&[])),
         (&rules::clock_set, started(-3600), started(-2)),
         (&rules::driver_folder, driver("\\??\\C:\\ProgramData\\x.sys"), driver("\\SystemRoot\\System32\\drivers\\x.sys")),
+        (&rules::forged_privilege, privilege(true, false), privilege(false, true)),
         (&rules::document_child, child("\\Program Files\\Office\\WINWORD.EXE"), child("\\Windows\\explorer.exe")),
         (&rules::server_child, child("\\Windows\\System32\\inetsrv\\w3wp.exe"), child("\\Windows\\explorer.exe")),
         (&rules::script, service("cmd.exe", "powershell -enc aQBlAHgA"), service("cmd.exe", "powershell Get-Date")),
         (&rules::no_arguments, service("svchost.exe", "svchost.exe"), service("svchost.exe", "svchost.exe -k x")),
         (&rules::credentials, service("cmd.exe", "procdump -ma lsass.exe"), service("cmd.exe", "procdump -ma notepad.exe")),
+        (&rules::service_command, serves("%COMSPEC% /c start x"), serves("C:\\Windows\\system32\\svchost.exe -k netsvcs")),
         (&rules::remote_service, service("PSEXESVC.exe", ""), service("spoolsv.exe", "")),
         (&rules::temporary_program, program("x", "/dev/shm/x"), program("x", "/usr/bin/x")),
         (&rules::kernel_lookalike, worker(false), worker(true)),

@@ -3,7 +3,7 @@
 
 use super::case::Case;
 use super::rules;
-use crate::facts::windows::{Apc, Privilege, Program};
+use crate::facts::windows::{Apc, Privilege, Program, Service};
 use crate::facts::{Answer, Known, Library, Process, ProcessState, Thread, ToCell};
 
 /// Programs of Windows itself: name, folder below the system's root, and which programs start them; none where many do.
@@ -67,6 +67,8 @@ const SHELLS: &[&str] = &[
     "netcat",
     "socat",
 ];
+/// What no service of the system's own is.
+const SERVICE_SHELLS: [&str; 7] = ["cmd", "%comspec%", "powershell", "pwsh", "mshta", "wscript", "cscript"];
 /// Programs that have no use for the network.
 const OFFLINE: &[&str] =
     &["notepad.exe", "calc.exe", "mspaint.exe", "rundll32.exe", "regsvr32.exe", "dllhost.exe", "werfault.exe", "conhost.exe", "lsass.exe"];
@@ -219,6 +221,9 @@ pub fn judge_held(suspect: &Suspect<'_>, held: &WindowsHeld<'_>, case: &mut Case
     if let (Some(held), Some(user)) = (debug, suspect.user.filter(|user| user.starts_with("S-1-5-21-"))) {
         case.add(&rules::debug_privilege, format!("{} is enabled for {user}", held.name));
     }
+    if let Some(forged) = held.privileges.iter().find(|held| held.enabled && !held.present) {
+        case.add(&rules::forged_privilege, format!("{} is enabled, and not present", forged.name));
+    }
     if let Some(program) = held.program {
         judge_program(program, case);
     }
@@ -227,6 +232,16 @@ pub fn judge_held(suspect: &Suspect<'_>, held: &WindowsHeld<'_>, case: &mut Case
         held.libraries.iter().find(|library| library.mapped_file == Known::Absent && lists(library).contains(&Known::Value(true)));
     if let Some(library) = missing {
         case.add(&rules::missing_image, format!("{} at {}", library.name.cell(), library.base));
+    }
+    let last = |path: &str| path.rsplit('\\').next().unwrap_or_default().to_lowercase();
+    let other = |library: &&&Library| {
+        let mapped = library.mapped_file.value().filter(|_| lists(library).contains(&Known::Value(true)));
+        let told = [&library.path, &library.name].map(|told| told.value().map_or_else(String::new, |told| last(told)));
+        mapped.is_some_and(|mapped| told.iter().all(|told| !told.is_empty() && !told.contains('~') && *told != last(mapped)))
+    };
+    if let Some(library) = held.libraries.iter().find(other) {
+        let mapped = library.mapped_file.cell();
+        case.add(&rules::other_image, format!("{} at {}, where {mapped} is mapped", library.path.cell(), library.base));
     }
     if !held.libraries.is_empty() && held.libraries.iter().all(|library| lists(library) == [const { Known::Value(false) }; 3]) {
         case.add(&rules::no_loader, format!("{} images are mapped, and none of its lists has one", held.libraries.len()));
@@ -299,6 +314,20 @@ pub fn judge_among(process: &Process, all: &Answer<Process>, case: &mut Case) {
     let before = |other: &&Process| other.create_time.value().is_some_and(|time| Some(time) < process.create_time.value());
     if let Some(first) = others().filter(|_| listed(&SINGLE)).filter(before).find(|other| program(other) == name) {
         case.add(&rules::runs_twice, format!("{} {} runs in session {session} since before", first.name, first.pid));
+    }
+}
+
+/// What is odd about a service: what it runs, by what it is started with or by what the registry says.
+pub fn judge_service(service: &Service, case: &mut Case) {
+    for line in [&service.binary, &service.registry_binary, &service.dll].into_iter().filter_map(Known::value) {
+        let lower = line.to_lowercase();
+        let first = lower.trim_start_matches('"').split(['"', ' ']).next().unwrap_or_default();
+        let shell = SERVICE_SHELLS.contains(&first.rsplit('\\').next().unwrap_or_default().trim_end_matches(".exe"));
+        let script = SCRIPTS.iter().any(|words| words.iter().all(|word| lower.contains(word)));
+        let loose = TEMPORARY.iter().any(|folder| lower.contains(folder));
+        if (shell || script || loose) && case.is_empty() {
+            case.add(&rules::service_command, format!("{} runs {line}", service.name));
+        }
     }
 }
 

@@ -2,13 +2,14 @@
 
 use super::case::Case;
 use super::processes::{
-    Suspect, WindowsHeld, is_offline, is_shell, is_system, judge, judge_among, judge_held, judge_linux, judge_windows, program,
+    Suspect, WindowsHeld, is_offline, is_shell, is_system, judge, judge_among, judge_held, judge_linux, judge_service, judge_windows,
+    program,
 };
 use super::rules;
 use crate::address::VirtAddr;
 use crate::facts::drivers::{Callback, DriverFunction, SystemService};
 use crate::facts::linux::{BpfProgram, CachedFile, Capabilities, LogRecord, OpenFile, ShellHistory, SystemCall};
-use crate::facts::windows::{Apc, Handle, Privilege, Program, Sid};
+use crate::facts::windows::{Apc, Handle, Privilege, Program, Service, Sid};
 use crate::facts::{
     Answer, Finding, Known, Library, Module, Process, ProcessState, Record, Reference, Rows, Scope, Sink, Socket, State, Subject,
     Suspicious, Table, Tables, Thread, ToCell, Variable,
@@ -104,6 +105,7 @@ pub fn of_windows(tables: &impl Tables, processes: &Answer<Process>, scope: Scop
     each(tables, Scope::Machine, out, |handles| list.handles(handles, processes, user));
     each(tables, scope, out, |regions| list.regions(regions));
     each(tables, Scope::Machine, out, |modules| list.modules(modules));
+    each(tables, Scope::Machine, out, |services| list.services(services));
     if let Some(calls) = &calls {
         list.calls(calls);
     }
@@ -429,6 +431,15 @@ impl List {
             Known::Absent => true,
             // What cannot be read accuses nobody.
             Known::Unreadable(_) => false,
+        }
+    }
+
+    pub(super) fn services(&mut self, services: &Answer<Service>) {
+        for service in services.iter() {
+            let mut case = Case::default();
+            judge_service(service, &mut case);
+            let subject = format!("service {}: {}", service.name, rules::service_command.meaning);
+            self.add(Subject::Service, None, subject, case, &Service::TABLE, service.address);
         }
     }
 

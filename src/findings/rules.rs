@@ -20,7 +20,7 @@ macro_rules! rules {
 
 rules! {
     private_executable 40 ["T1055"] "executable memory that no file backs", "disassemble its first bytes; see which threads start in it";
-    made_executable 15 ["T1055"] "memory that was not executable when it was allocated", "compare the rights of its pages with its neighbours'";
+    made_executable 10 ["T1055"] "memory that was not executable when it was allocated", "compare the rights of its pages with its neighbours'";
     no_content -25 "no page of it holds anything", "nothing; it may have been reserved for code that never came";
     engine -15 "code made at run time is what a just-in-time compiler in this process does, and nothing else speaks against it",
         "compare it with the same program's other processes";
@@ -33,19 +33,22 @@ rules! {
     shellcode 40 ["T1055"] "code that was written to run at any address by itself", "disassemble it; look for addresses and names in its strings";
     writable_code 35 ["T1055"] "code of a file mapped writable and executable at once", "see who wrote to it";
     rewritten_code 35 ["T1574"] "code that differs from the file's", "follow the first changed instruction; a jump leads to the hook";
+    installed_hook -15 "the jump leads into a library that is installed on the machine, as those of security software do",
+        "see whose library it is, and whether all processes have the jump";
     silenced 35 ["T1562.001"] "a function that reports to defenders was rewritten to return at once", "see from when on events of this process are missing";
     header_rewritten 25 ["T1027"] "headers that differ from the file's", "compare them with the file: what was wiped, or is it another program";
     data_executable 30 ["T1055"] "a part that the file marks as data can be run", "disassemble it there";
     unlisted_image 30 ["T1055.001"] "an image whose code is in memory and that the loader's lists leave out", "dump it; see which file it is";
+    mapped_executable 25 ["T1055"] "pages of a file that is mapped as data can be run", "dump the region and look at its code";
     private_code_pages 30 ["T1055"] "code pages of the process's own, though a file backs them", "compare them with the file";
     probed 5 "breakpoints in code that the kernel itself keeps (uprobes)", "see who set them: tools that trace do, and so may an intruder's";
     thread_start 25 ["T1055"] "a thread began in it", "look at the thread's stack and at what the code calls";
     queued_call 30 ["T1055.004"] "a call queued to a thread (APC) leads into it", "see which process queued it; disassemble it where the call leads";
     import_hook 30 ["T1056.004"] "a library calls it in the place of a function it imports", "disassemble it where the import leads";
-    stands_in_it 30 ["T1055"] "a thread was in it, and goes on there", "look at what the thread's stack says, and disassemble it where the thread stands";
+    stands_in_it 20 ["T1055"] "a thread was in it, and goes on there", "look at what the thread's stack says, and disassemble it where the thread stands";
     returns_to_it 20 ["T1055"] "a thread's stack leads back into it", "follow the stack: who called, and what does it wait for";
     direct_system_call 30 ["T1106"] "system calls made without the system's library, past whoever watches that", "see which calls by their numbers";
-    even_bytes 10 ["T1027.013"] "bytes as evenly spread as those of what is encrypted or packed", "dump the region: it may unpack itself";
+    even_bytes 4 ["T1027.013"] "bytes as evenly spread as those of what is encrypted or packed", "dump the region: it may unpack itself";
     detour 30 ["T1056.004"] "the rewritten code of a library jumps into it", "disassemble it where the jump leads";
     no_file 60 ["T1055.013"] "the image of a program that has no file", "dump the region: there is nothing on the disk";
     memfd_executable 50 ["T1620"] "code run from a file that never had a name", "dump the region; see who made the file";
@@ -67,16 +70,19 @@ rules! {
     replaced_program 45 ["T1055.013"] "its file has other headers by now than the image that was made of it", "dump both, the executable and the cached file";
     no_page_tables 30 ["T1014"] "page tables that do not lead to the kernel, though it runs", "look for who changed them: its memory is hidden from whoever reads it by them";
     missing_image 25 ["T1055.012"] "the loader knows an image where none is mapped", "look at what lies there now";
+    other_image 25 ["T1036.005"] "the loader names an image after another file than the one that is mapped there", "dump it; see which file it is";
     no_loader 20 ["T1055"] "the loader's lists are empty, though images are mapped", "look at its process environment block";
     library_call 35 ["T1055.004"] "a call queued to a thread that does nothing but load a library", "read the path that it is handed";
     breakpoint 20 ["T1622"] "a breakpoint in the processor's debug registers: no byte of the code is changed, yet it is intercepted", "see what lies at its address, and whether a debugger is attached";
     stolen_token 45 ["T1134.001"] "runs as SYSTEM, started by a process that does not", "look at the privileges of both";
     debug_privilege 15 ["T1134"] "may open any process, though it is no part of the system", "look at its handles to other processes";
+    forged_privilege 45 ["T1134"] "a privilege is enabled that the token does not hold: Windows never does that", "look for what wrote to the token: a driver or an exploit";
     document_child 40 ["T1204.002"] "a command interpreter started by a program for documents or mail", "find the document in the parent's command line";
     server_child 40 ["T1505.003"] "a command interpreter started by a web server", "look for a web shell in the server's files";
     script 30 ["T1059"] "a command line that hides or fetches what it runs", "decode it";
     no_arguments 20 ["T1218.011"] "a program that does nothing by itself, started without a word of what to do", "look at its regions: it may host other code";
     credentials 50 ["T1003.001"] "a command that takes passwords out of lsass.exe", "look for the file that it wrote";
+    service_command 30 ["T1543.003"] "a service that runs a command interpreter, or a program from where anyone can write", "look at what it runs, and at who made it when";
     remote_service 30 ["T1569.002"] "a service through which another machine runs commands", "look at its children and at logons";
     temporary_program 30 ["T1036"] "run from a folder that anyone can write to", "dump the executable";
     kernel_lookalike 60 ["T1036.004"] "named like a kernel thread, with memory of its own", "dump the executable";

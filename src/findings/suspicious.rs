@@ -204,7 +204,8 @@ fn judge_private(exhibit: &Exhibit, case: &mut Case) {
         case.add(&rules::perf_map, format!("{list} tells of {functions} functions in it"));
     } else {
         // What an engine compiled is run and returned to, of course, beside tables of constants.
-        ways(case, &[(Way::Stand, &rules::stands_in_it), (Way::Return, &rules::returns_to_it)]);
+        let stands = exhibit.entrances.iter().any(|entrance| entrance.way == Way::Stand);
+        ways(case, &[if stands { (Way::Stand, &rules::stands_in_it) } else { (Way::Return, &rules::returns_to_it) }]);
         if let Some((bits, page)) = exhibit.entropy.filter(|(bits, _)| *bits >= EVEN) {
             case.add(&rules::even_bytes, format!("{bits:.2} bits of 8 in the page at {page}"));
         }
@@ -311,11 +312,17 @@ const ENGINE_PROGRAMS: [&str; 13] = [
 /// Whether a file that a process has mapped as code compiles at run time: the kernel's own record of what is mapped, from a folder of the
 /// system or of installed programs. On Linux also the record that engines keep for profilers (jitdump), which they map as code.
 fn is_engine(image: &str, pid: u32) -> bool {
-    let image = image.to_lowercase().replace('\\', "/");
-    let installed = ["/windows/", "/program files", "/usr/", "/opt/", "/lib", "/snap/"].iter().any(|folder| image.starts_with(folder));
+    let (installed, image) = (is_installed(image), image.to_lowercase().replace('\\', "/"));
     let file = image.rsplit('/').next().unwrap_or_default();
     let known = ENGINE_LIBRARIES.iter().any(|engine| file.starts_with(engine)) || ENGINE_PROGRAMS.contains(&file);
     (installed && known) || file == format!("jit-{pid}.dump")
+}
+
+/// Whether a file is in a folder of the system or of installed programs; the device before its path is nobody's choice.
+fn is_installed(file: &str) -> bool {
+    let file = file.to_lowercase().replace('\\', "/");
+    let file = file.strip_prefix("/device/").and_then(|rest| rest.find('/').and_then(|at| rest.get(at..))).unwrap_or(&file);
+    ["/windows/", "/program files", "/usr/", "/opt/", "/lib", "/snap/"].iter().any(|folder| file.starts_with(folder))
 }
 
 /// Code mapped from a file: is it still the file's?
@@ -340,6 +347,11 @@ fn judge_file(exhibit: &Exhibit, case: &mut Case) {
             &rules::rewritten_code,
             format!("{count} of its pages differ from the file: at {}{function} was {was}, is {is}{jump}", change.at),
         );
+        if let Some(Known::Value(file)) = change.detour.as_ref().map(|detour| &detour.file).filter(|_| silent.is_none())
+            && is_installed(file)
+        {
+            case.add(&rules::installed_hook, format!("the jump leads into {file}"));
+        }
         if let Some((change, (name, _))) = silent.and_then(|change| Some((change, change.function.as_ref()?))) {
             case.add(&rules::silenced, format!("{name} at {} begins with {is}", change.at));
         }
@@ -359,6 +371,12 @@ fn judge_file(exhibit: &Exhibit, case: &mut Case) {
     }
     if let Some((at, part, count)) = &exhibit.data_code {
         case.add(&rules::data_executable, format!("{count} pages of {part} can be run, the first at {at}"));
+    }
+    if exhibit.as_data {
+        case.add(&rules::mapped_executable, "no image was made of the file");
+        if let Some(engine) = exhibit.images.iter().find(|image| is_engine(image, exhibit.pid)) {
+            case.add(&rules::engine, format!("{engine} is loaded, and engines keep what they compiled in files"));
+        }
     }
     if exhibit.unlisted {
         case.add(&rules::unlisted_image, "none of the loader's lists has it, and code of it is in memory");

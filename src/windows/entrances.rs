@@ -74,7 +74,7 @@ pub fn stacks(
         };
         let back = words.into_iter().find(|(_, to)| wanted(*to) && follows_call(space, *to));
         if let Some((place, to)) = back {
-            let from = format!("the stack of thread {tid} returns there, at {place}");
+            let from = format!("what the stack of thread {tid} has at {place} leads back there");
             found.push(Entrance { way: Way::Return, from, to });
         }
     }
@@ -108,11 +108,16 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// The addresses at which the processor is to stop the thread, by those of its debug registers that are armed.
-    pub fn breakpoints(&self) -> Result<Vec<VirtAddr>, ReadError> {
+    /// The addresses at which the processor is to stop the thread, by those of its debug registers that are armed. The kernel keeps them
+    /// only for a thread that uses them; for others, what is there is left from before.
+    pub fn breakpoints(&self, thread: &Object<'_>) -> Result<Vec<VirtAddr>, ReadError> {
+        if thread.inner("Tcb")?.inner("Header")?.uint("ActiveDR7")? == 0 {
+            return Ok(Vec::new());
+        }
         let control = self.registers.uint("Dr7")?;
         let armed = ["Dr0", "Dr1", "Dr2", "Dr3"].into_iter().enumerate().filter(|(index, _)| control >> (index * 2) & 3 != 0);
-        armed.map(|(_, register)| self.registers.pointer(register)).collect()
+        let places = armed.map(|(_, register)| self.registers.pointer(register));
+        places.filter(|at| *at != Ok(VirtAddr(0))).collect()
     }
 }
 

@@ -48,7 +48,7 @@ fn of_task<T: Record>(
     }
     let images: Arc<[String]> = vads.iter().filter(|vad| vad.image).filter_map(|vad| vad.file_name().ok().flatten()).collect();
     let threads: Vec<(u32, VirtAddr)> = of_process(&task.object).into_iter().flatten().flat_map(|thread| starts(&thread)).collect();
-    let loaded = windows.loaded_images(&task.object);
+    let loaded = windows.loaded_images(&task.object, &vads);
     let base = task.object.pointer("SectionBaseAddress").ok();
     let runs = vads.iter().find(|vad| vad.image && Some(vad.start) == base).and_then(|vad| vad.file_name().ok().flatten()).map(Arc::from);
     let (mut unknown, mut untold) = ((0, None), (0, None));
@@ -188,6 +188,7 @@ impl Windows {
                 _ if vad.has_no_file() => Behind::Nowhere,
                 _ => Behind::File { program: false, deleted: vad.is_deleted(), anonymous: false },
             },
+            as_data: !vad.image && file.as_ref().is_ok_and(Option::is_some) && page_rights.is_some_and(|rights| rights.execute),
             file: file.into(),
             head,
             ..Exhibit::default()

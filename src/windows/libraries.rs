@@ -41,6 +41,8 @@ struct Module {
     problems: Vec<String>,
 }
 
+type Images = BTreeMap<VirtAddr, (u64, Known<String>)>;
+
 /// What the loader's lists say of a process: its modules by their base.
 #[derive(Default)]
 struct Loader {
@@ -59,9 +61,7 @@ pub fn libraries(windows: &Windows, scope: Scope, out: &mut Sink<Library>) {
 fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Library>) -> Result<(), ReadError> {
     let mut loader = Loader::of(windows, &task.object);
     let (vads, unread) = windows.vads(&task.object, out.watch());
-    let mapped = |vad: &Vad<'_>| Known::from(vad.file().and_then(|file| file.map(|file| windows.file_path(&file)).transpose()));
-    let mut images: BTreeMap<VirtAddr, (u64, Known<String>)> =
-        vads.iter().filter(|vad| vad.image).map(|vad| (vad.start, (vad.end.0 - vad.start.0 + 1, mapped(vad)))).collect();
+    let mut images = windows.images(&vads);
     loader.put_right(&images);
     let row = |base, size, listed: [bool; 3], mapped: Known<String>| {
         let [in_load, in_init, in_memory] = std::array::from_fn(|list| match (loader.there, listed.get(list), loader.broken.get(list)) {
@@ -134,10 +134,17 @@ pub fn last_part(path: &str) -> String {
 impl Windows {
     /// Where the loader of a process has put images, by any of its lists. None where it has none yet, or where one cannot be read: then
     /// there is no telling what is not on it.
-    pub(super) fn loaded_images(&self, process: &Object<'_>) -> Option<HashSet<VirtAddr>> {
-        let loader = Loader::of(self, process);
+    pub(super) fn loaded_images(&self, process: &Object<'_>, vads: &[Vad<'_>]) -> Option<HashSet<VirtAddr>> {
+        let mut loader = Loader::of(self, process);
+        loader.put_right(&self.images(vads));
         let whole = loader.broken.iter().all(Option::is_none) && !loader.modules.is_empty();
         whole.then(|| loader.modules.into_keys().collect())
+    }
+
+    /// The images of a process: where each is mapped, its size and its file.
+    fn images(&self, vads: &[Vad<'_>]) -> Images {
+        let mapped = |vad: &Vad<'_>| Known::from(vad.file().and_then(|file| file.map(|file| self.file_path(&file)).transpose()));
+        vads.iter().filter(|vad| vad.image).map(|vad| (vad.start, (vad.end.0 - vad.start.0 + 1, mapped(vad)))).collect()
     }
 }
 
@@ -216,7 +223,7 @@ impl Loader {
 
     /// Where an entry says that a module is at an address at which no image is mapped, and the image of its name and size is mapped where
     /// no entry says so: there it is.
-    fn put_right(&mut self, images: &BTreeMap<VirtAddr, (u64, Known<String>)>) {
+    fn put_right(&mut self, images: &Images) {
         let strays: Vec<VirtAddr> = self.modules.keys().filter(|base| !images.contains_key(base)).copied().collect();
         for stray in strays {
             let Some(module) = self.modules.get(&stray) else { continue };

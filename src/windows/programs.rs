@@ -37,9 +37,8 @@ impl Windows {
             Some(parameters) => text::unicode(&parameters.inner("ImagePathName")?).and_then(whole).map(Some),
             None => Ok(None),
         });
-        let space = self.space_of(process)?;
         let replaced = match (&file, image) {
-            (Ok(Some(file)), Some(_)) => self.replaced(&space, base, file, watch).into(),
+            (Ok(Some(file)), Some(image)) => self.replaced(image, file, watch).into(),
             _ => Known::Absent,
         };
         Ok(Program {
@@ -58,7 +57,7 @@ impl Windows {
             deleted: flag("DeletePending"),
             written: flag("WriteAccess"),
             replaced,
-            kernel_mapped: self.leads_to_kernel(&space).into(),
+            kernel_mapped: self.space_of(process).and_then(|space| self.leads_to_kernel(&space)).into(),
             address: task.object.address,
             ..Program::default()
         })
@@ -75,9 +74,11 @@ impl Windows {
     }
 
     /// Whether the file that is in the cache has other headers than the image that was made of it. None where the cache does not hold them.
-    fn replaced(&self, space: &AddressSpace, base: VirtAddr, file: &Object<'_>, watch: &Watch) -> Result<Option<bool>, ReadError> {
-        let mut image = [0; PAGE_SIZE as usize];
-        space.read(base, &mut image)?;
+    fn replaced(&self, image: &Vad<'_>, file: &Object<'_>, watch: &Watch) -> Result<Option<bool>, ReadError> {
+        // As the image has them for all who map it: a process may write to its own copy.
+        let Some(shared) = self.shared_frames(image)(image.start) else { return Ok(None) };
+        let mut headers = [0; PAGE_SIZE as usize];
+        self.image.read(shared, &mut headers)?;
         let (_, sources) = self.cached_file(file.address, watch)?;
         let first = |kind: &str| {
             let source = sources.iter().find(|source| source.kind == kind)?;
@@ -94,6 +95,6 @@ impl Windows {
             page.iter().any(|byte| *byte != 0).then_some(page)
         };
         let Some(cached) = first("cache_map").or_else(|| first("data_section")) else { return Ok(None) };
-        Ok(pe::identity(&image).map(|own| Some(own) != pe::identity(&cached)))
+        Ok(pe::identity(&headers).map(|own| Some(own) != pe::identity(&cached)))
     }
 }

@@ -102,7 +102,7 @@ fn describe(
         Ok(None) => Default::default(),
         Err(why) => (Known::Unreadable(*why), Known::Absent),
     };
-    let breakpoints = frame.ok().flatten().and_then(|frame| frame.breakpoints().ok()).unwrap_or_default();
+    let breakpoints = frame.ok().flatten().and_then(|frame| frame.breakpoints(thread).ok()).unwrap_or_default();
     let stands = position.value().map(|at| known.entry(*at).or_insert_with(|| windows.place_in(&task.object, *at, watch)).clone());
     Ok(Thread {
         pid: task.pid,
