@@ -792,6 +792,7 @@ impl App {
     // Searching on.
 
     pub fn next_match(&mut self, forward: bool) {
+        self.moved();
         let found = match self.pane() {
             Pane::Tree => self.tree.next_hit(forward),
             Pane::Table => self.table().is_some_and(|view| view.next_hit(forward)),
