@@ -426,7 +426,9 @@ fn tree(windows: &Windows, roster: &Roster, scope: Scope, out: &mut Sink<TreePro
         let born = child.create_time.value();
         let lived = |index: &&usize| {
             let (from, to) = (processes[**index].create_time.value(), processes[**index].exit_time.value());
-            from <= born && to.is_none_or(|to| Some(to) >= born)
+            // The one that nobody began, System, is told its time after it has begun others.
+            let first = processes[**index].ppid == Known::Value(0);
+            (from <= born || first) && to.is_none_or(|to| Some(to) >= born)
         };
         let candidates = by_pid.get(child.ppid.value()?)?;
         candidates.iter().filter(lived).max_by_key(|index| processes[**index].create_time.value().copied()).copied()
