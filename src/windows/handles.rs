@@ -20,6 +20,8 @@ const MOST_HANDLES: usize = 1 << 24;
 const STEP: u64 = 4;
 /// Before Windows 8.1 a veiled pointer keeps 45 bits, since then 48.
 const BUILD_WINDOWS_8_1: u32 = 9600;
+/// More memory than Windows can use: what leads beyond is no page table.
+const MOST_MEMORY: u64 = 1 << 46;
 /// Objects are aligned to 16 bytes; what an entry keeps in a pointer's lowest bits are flags.
 const FLAGS: u64 = 0xf;
 
@@ -184,8 +186,10 @@ impl Windows {
         if self.is_misplaced(&header).unwrap_or(false) {
             return Err(ReadError::Implausible("object type"));
         }
-        if let Err(why @ (ReadError::NotMapped(_) | ReadError::Implausible(_))) = kind {
-            return Err(why);
+        match kind {
+            Err(why @ (ReadError::NotMapped(_) | ReadError::Implausible(_))) => return Err(why),
+            Err(why @ ReadError::NotInImage(at)) if at.0 >= MOST_MEMORY => return Err(why),
+            _ => {}
         }
         let name = kind.and_then(|kind| {
             let name = self.name_of(kind, &header, body)?.filter(|name| !name.is_empty());

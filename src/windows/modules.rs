@@ -186,8 +186,10 @@ impl Windows {
             let sections = drivers.iter().filter_map(|driver| driver.pointer("DriverSection").ok());
             sections.filter(|section| section.is_kernel()).for_each(|section| found.entry(section).or_default()[DRIVER] = true);
         }
-        let begins: HashMap<VirtAddr, VirtAddr> =
-            drivers.iter().filter_map(|driver| Some((driver.pointer("DriverSection").ok()?, driver.pointer("DriverStart").ok()?))).collect();
+        let begins: HashMap<VirtAddr, VirtAddr> = drivers
+            .iter()
+            .filter_map(|driver| Some((driver.pointer("DriverSection").ok()?, driver.pointer("DriverStart").ok()?)))
+            .collect();
         for (address, found_by) in found {
             match self.module(address, found_by, begins.get(&address).copied()) {
                 Ok(row) => modules.rows.extend(row),
