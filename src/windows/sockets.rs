@@ -168,10 +168,32 @@ pub fn sockets(windows: &Windows, scope: Scope, out: &mut Sink<Socket>) {
             out.note(format!("{stale} pool blocks with the tag of {} hold none that is whole, and are left out", kind.noun()));
         }
     }
+    rows.retain(|row| {
+        let known = [&row.local_address, &row.remote_address].into_iter().all(|address| !matches!(address, Known::Unreadable(_)));
+        if !known {
+            out.note(format!("left out, since an address of it cannot be read: {}", told(row)));
+        }
+        known
+    });
     if rows.iter().any(|row| row.protocol.ends_with('6') && row.local_address.value().is_some_and(|address| address == "::")) {
         out.note("a socket bound to :: may serve IPv4 too; which ones do is not read");
     }
     out.extend(rows.into_iter().filter(|row| admits(scope, row)));
+}
+
+/// What is known of a socket.
+fn told(row: &Socket) -> String {
+    let end = |address: &Known<String>, port: &Known<u16>| {
+        let port = port.value().map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{}{port}", address.value().map_or("??", String::as_str))
+    };
+    let state = row.state.value().map(|state| format!(" {state}")).unwrap_or_default();
+    let owner = row.process.value().zip(row.pid.value()).map(|(name, pid)| format!(" of {name} {pid}")).unwrap_or_default();
+    let remote = match row.remote_port {
+        Known::Absent => String::new(),
+        _ => format!(" to {}", end(&row.remote_address, &row.remote_port)),
+    };
+    format!("{} {}{remote}{state}{owner}, at {}", row.protocol, end(&row.local_address, &row.local_port), row.address)
 }
 
 /// What was freed, or copied while it changed, may hold a socket again: that which a table leads to stays, or else the first. Gives the number
