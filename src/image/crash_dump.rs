@@ -224,7 +224,10 @@ impl Bitmap {
             && held == present
             && let Some(mended) = mended(&bitmap, bits, held)
         {
-            warnings.push(format!("the bitmap at offset {BITMAP:#x} has {} pages, the file {held}; it was mended where it is torn", pages.count()));
+            warnings.push(format!(
+                "the bitmap at offset {BITMAP:#x} has {} pages, the file {held}; it was mended where it is torn",
+                pages.count()
+            ));
             pages = PageSet::new(&mended);
         }
         let count = pages.count();
@@ -338,7 +341,9 @@ mod tests {
         };
         let noise = |page: usize| {
             let start = page * 0x1000 - (BITMAP % PAGE_SIZE) as usize;
-            move |torn: &mut Vec<u8>| torn[start..start + 0x1000].iter_mut().enumerate().for_each(|(at, byte)| *byte = (at * 0x9d) as u8 ^ 0x35)
+            move |torn: &mut Vec<u8>| {
+                torn[start..start + 0x1000].iter_mut().enumerate().for_each(|(at, byte)| *byte = (at * 0x9d) as u8 ^ 0x35)
+            }
         };
         assert_eq!(torn(&|_| ()).as_ref(), Some(&whole));
         assert_eq!(torn(&noise(3)).as_ref(), Some(&whole), "in the hole");

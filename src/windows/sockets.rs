@@ -1,5 +1,6 @@
 //! Sockets: what the tables of tcpip.sys lead to, and what lies in the pools beside, closed ones too.
 
+use super::pool::KERNEL_HALF;
 use super::processes::Member;
 use super::tcpip::{self, Tcpip};
 use super::text::filetime;
@@ -559,10 +560,17 @@ fn data(address: &Object<'_>) -> Result<Option<VirtAddr>, ReadError> {
 }
 
 fn address(context: Context<'_>, at: Option<VirtAddr>, six: bool) -> Result<String, ReadError> {
-    Ok(match (at, six) {
-        (None, true) => Ipv6Addr::UNSPECIFIED.to_string(),
-        (None, false) => Ipv4Addr::UNSPECIFIED.to_string(),
-        (Some(at), true) => Ipv6Addr::from(context.space.bytes::<16>(context.object("_IN_ADDR", at)?.at("addr6")?)?).to_string(),
-        (Some(at), false) => Ipv4Addr::from(context.space.bytes::<4>(context.object("_IN_ADDR", at)?.at("addr4")?)?).to_string(),
-    })
+    let Some(at) = at else {
+        return Ok(if six { Ipv6Addr::UNSPECIFIED.to_string() } else { Ipv4Addr::UNSPECIFIED.to_string() });
+    };
+    let place = context.object("_IN_ADDR", at)?.at(if six { "addr6" } else { "addr4" })?;
+    // What was overwritten in the kernel holds pointers.
+    let is_pointer = |word: VirtAddr| word >= KERNEL_HALF;
+    let [first, second] = [place, place.offset(8)].map(|at| context.space.pointer(at));
+    let overwritten = first.is_ok_and(is_pointer) && (!six || second.is_ok_and(|second| second.is_null() || is_pointer(second)));
+    match six {
+        _ if overwritten => Err(ReadError::Implausible("address")),
+        true => context.space.bytes::<16>(place).map(|bytes| Ipv6Addr::from(bytes).to_string()),
+        false => context.space.bytes::<4>(place).map(|bytes| Ipv4Addr::from(bytes).to_string()),
+    }
 }
