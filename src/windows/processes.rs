@@ -246,13 +246,16 @@ impl Windows {
         let kept = |path: &str| last_part(path).chars().take(KEPT_NAME).collect::<String>();
         let own = kept(&member.name);
         let told = |path: Result<String, ReadError>| path.map(|path| kept(&path)).ok().filter(|name| !name.is_empty() && name.is_ascii());
-        let Some(audited) = told(audited(&process)).filter(|name| !name.eq_ignore_ascii_case(&own) && !own.is_empty()) else { return };
+        let audited = told(audited(&process));
+        if own.is_empty() || audited.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(&own)) {
+            return;
+        }
         let file = told(process.follow_some("ImageFilePointer").and_then(|file| own_name(&file)));
         let asked = || {
             let path = |peb: Object<'_>| text::unicode(&peb.follow_some("ProcessParameters")?.inner("ImagePathName")?);
             told(self.with_peb(&process, path).and_then(|path| path.ok_or(ReadError::Implausible("path"))))
         };
-        let others: Vec<String> = [Some(audited), file, asked()].into_iter().flatten().collect();
+        let others: Vec<String> = [audited, file, asked()].into_iter().flatten().collect();
         let alike = |name: &String| others.iter().filter(|other| other.eq_ignore_ascii_case(name)).count();
         if let (0, Some(name)) = (alike(&own), others.iter().find(|name| alike(name) > 1)) {
             member.problems.push(format!("name: the process object says {:?}; the paths of its program say this", member.name));
