@@ -89,6 +89,10 @@ impl Windows {
         }
         let (mut trouble, mut leading) = (Vec::new(), HashMap::from([(VirtAddr(code & !LEVEL), 1)]));
         let mut pages = vec![(0, VirtAddr(code & !LEVEL))];
+        // Only the topmost of three levels is shorter than a page.
+        if levels < MOST_LEVELS && VirtAddr(code & !LEVEL).in_page() != 0 {
+            return Err(ReadError::Implausible("handle table"));
+        }
         for _ in 0..levels {
             let mut below: Vec<(u64, VirtAddr)> = Vec::new();
             for (index, page) in pages {
@@ -108,7 +112,7 @@ impl Windows {
             // A page has one place in a table, from which its handles are counted. Where two lead to it, one is wrong.
             below.iter().for_each(|(_, to)| *leading.entry(*to).or_insert(0) += 1);
             let all = below.len();
-            below.retain(|(_, to)| leading.get(to) == Some(&1));
+            below.retain(|(_, to)| to.in_page() == 0 && leading.get(to) == Some(&1));
             trouble.extend((below.len() < all).then_some(ReadError::Implausible("handle table")));
             pages = below;
         }
