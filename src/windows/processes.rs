@@ -2,6 +2,7 @@
 
 use super::files::own_name;
 use super::libraries::last_part;
+use super::peb::audited;
 use super::pool::{Block, GRAIN};
 use super::text::{self, filetime};
 use super::{Windows, lists};
@@ -219,9 +220,13 @@ impl Windows {
         Some(Member { address, mapped: true, pid: pid as u32, name, state, found_by, problems: Vec::new() })
     }
 
-    /// Puts right what two others say differently, and alike: the object is one of three that know a process's ID and name.
+    /// Puts right what two others say differently, and alike: the object is one of several that know the ID and the name of a process that
+    /// lives.
     fn settle(&self, member: &mut Member) {
         let Ok(process) = self.context().object("_EPROCESS", member.address) else { return };
+        if member.state == ProcessState::Exited {
+            return;
+        }
         let by_table = || process.follow_some("ObjectTable")?.u32("UniqueProcessId");
         let by_thread = || {
             let first = process.inner("ThreadListHead")?.pointer("Flink")?;
@@ -236,20 +241,22 @@ impl Windows {
         }
         // The kernel keeps the beginning of the name of the program's file.
         let kept = |path: &str| last_part(path).chars().take(KEPT_NAME).collect::<String>();
-        let own = member.name.chars().take(KEPT_NAME).collect::<String>();
-        let Known::Value(path) = self.image_path(&process) else { return };
-        let told = kept(&path);
-        if own.is_empty() || !told.is_ascii() || told.eq_ignore_ascii_case(&own) {
+        let own = kept(&member.name);
+        let told = |path: Result<String, ReadError>| path.map(|path| kept(&path)).ok().filter(|name| !name.is_empty() && name.is_ascii());
+        let audited = told(audited(&process));
+        if own.is_empty() || audited.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(&own)) {
             return;
         }
-        let by_file = process.follow_some("ImageFilePointer").and_then(|file| own_name(&file));
-        let by_peb = || {
+        let file = told(process.follow_some("ImageFilePointer").and_then(|file| own_name(&file)));
+        let asked = || {
             let path = |peb: Object<'_>| text::unicode(&peb.follow_some("ProcessParameters")?.inner("ImagePathName")?);
-            self.with_peb(&process, path)?.ok_or(ReadError::Implausible("path"))
+            told(self.with_peb(&process, path).and_then(|path| path.ok_or(ReadError::Implausible("path"))))
         };
-        if by_file.or_else(|_| by_peb()).is_ok_and(|other| kept(&other).eq_ignore_ascii_case(&told)) {
-            member.problems.push(format!("name: the process object says {:?}; two paths of its program say this", member.name));
-            member.name = told;
+        let others: Vec<String> = [audited, file, asked()].into_iter().flatten().collect();
+        let alike = |name: &String| others.iter().filter(|other| other.eq_ignore_ascii_case(name)).count();
+        if let (0, Some(name)) = (alike(&own), others.iter().find(|name| alike(name) > 1)) {
+            member.problems.push(format!("name: the process object says {:?}; the paths of its program say this", member.name));
+            member.name = name.clone();
         }
     }
 
