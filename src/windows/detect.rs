@@ -210,6 +210,7 @@ impl Windows {
         let windows = Self {
             image: Arc::clone(image),
             types,
+            optional: OnceLock::new(),
             space,
             pages: WindowsPages::minimal(),
             profile,

@@ -109,6 +109,8 @@ pub struct Windows {
     /// A configuration of Sysmon given beside the image.
     sysmon_config: Option<PathBuf>,
     types: Result<objects::Types, ReadError>,
+    /// The sizes of the optional headers of objects.
+    optional: OnceLock<[Result<u64, ReadError>; objects::OPTIONAL.len()]>,
     marks: Arc<Begun<pool::Marks>>,
     pools: Kept<pool::Pools>,
     listed: OnceLock<processes::Roster>,

@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 
 /// The optional headers before an _OBJECT_HEADER, nearest first, with their bits in InfoMask (Windows Internals; the kernel keeps the
 /// same in ObpInfoMaskToOffset).
-const OPTIONAL: [(u64, &str); 7] = [
+pub const OPTIONAL: [(u64, &str); 7] = [
     (0x01, "_OBJECT_HEADER_CREATOR_INFO"),
     (0x02, "_OBJECT_HEADER_NAME_INFO"),
     (0x04, "_OBJECT_HEADER_HANDLE_INFO"),
@@ -189,8 +189,9 @@ impl Windows {
 
     /// The bytes of optional headers before a header.
     fn optional_size(&self, mask: u64) -> Result<u64, ReadError> {
-        let present = OPTIONAL.iter().filter(|(bit, _)| mask & bit != 0);
-        present.map(|(_, name)| self.profile.layout(name).map(|layout| u64::from(layout.size))).sum()
+        let size = |(_, name)| self.profile.layout(name).map(|layout| u64::from(layout.size));
+        let sizes = self.optional.get_or_init(|| OPTIONAL.map(size));
+        OPTIONAL.iter().zip(sizes).filter(|((bit, _), _)| mask & bit != 0).map(|(_, size)| *size).sum()
     }
 
     /// The name in an object's name header; None where it has none.
@@ -278,7 +279,7 @@ impl Windows {
     pub(super) fn objects_by_tag(&self, tag: &[u8; 4], kind: &str, watch: &Watch) -> Result<Vec<VirtAddr>, ReadError> {
         let pools = self.pools(watch)?;
         let (header, pool) = (self.profile.layout("_OBJECT_HEADER")?, u64::from(self.profile.layout("_POOL_HEADER")?.size));
-        let body = header.offset("Body")?;
+        let (body, mask) = (header.offset("Body")?, header.offset("InfoMask")?);
         let most = self.most_optional()?;
         let inside = |block: &Block| {
             let start = block.address?.offset(pool);
@@ -286,8 +287,9 @@ impl Windows {
                 if u64::from(block.size) <= pool + skip + body {
                     return Ok(false);
                 }
-                let header = self.context().object("_OBJECT_HEADER", start.offset(*skip))?;
-                Ok(self.optional_size(header.uint("InfoMask")?)? == *skip && self.type_name(&header)? == kind)
+                let at = start.offset(*skip);
+                Ok(self.optional_size(self.space.uint(at.offset(mask), 1)?)? == *skip
+                    && self.type_name(&self.context().object("_OBJECT_HEADER", at)?)? == kind)
             };
             // From the far end: zeros in an optional header may look like a header without any.
             let skip = (0..=most / 16).rev().map(|grains| grains * 16).find(|skip| fits(skip).unwrap_or(false))?;
