@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use crate::facts::ReadError;
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{MmapOptions, MmapRaw, UncheckedAdvice};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -222,6 +222,18 @@ impl Map {
             word.fetch_or(bit, Ordering::Relaxed);
         }
         there
+    }
+}
+
+impl Drop for Map {
+    /// To unmap pages takes about as long as to bring them in: two threads do it.
+    fn drop(&mut self) {
+        let middle = (self.length / 2 / GRANULE * GRANULE) as usize;
+        let give_back = |start, length| {
+            // SAFETY: both ranges are within the mapping, which nobody reads any more; pages of a file have nothing to lose.
+            unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, length) }
+        };
+        _ = rayon::join(|| give_back(0, middle), || give_back(middle, self.map.len() - middle));
     }
 }
 

@@ -1,9 +1,7 @@
 //! Types and addresses by name, from whatever source: BTF and kallsyms in the image itself, ISF, DWARF, System.map.
 
 use crate::facts::ReadError;
-use foldhash::HashMap;
-use std::hash::Hash;
-use std::sync::{Arc, PoisonError, RwLock};
+use once::Once;
 
 mod btf;
 mod btf_writer;
@@ -12,6 +10,7 @@ pub mod isf;
 pub mod kallsyms;
 mod layout;
 mod object;
+mod once;
 pub mod pack;
 mod packed;
 mod pdb;
@@ -89,13 +88,13 @@ pub struct Profile {
     symbols: SymbolTable,
     /// Where it came from, for people.
     pub source: String,
-    by_name: RwLock<HashMap<&'static str, Option<Arc<Layout>>>>,
-    by_id: RwLock<HashMap<TypeId, Option<Arc<Layout>>>>,
+    by_name: Once<&'static str, Option<TypeId>>,
+    by_id: Once<TypeId, Option<Layout>>,
 }
 
 impl Profile {
     pub fn new(types: Box<dyn TypeSource>, symbols: SymbolTable, source: String) -> Self {
-        Self { types, symbols, source, by_name: RwLock::default(), by_id: RwLock::default() }
+        Self { types, symbols, source, by_name: Once::default(), by_id: Once::default() }
     }
     /// The same types, as `change` makes them, with other symbols.
     pub fn changed(self, symbols: SymbolTable, change: impl FnOnce(Box<dyn TypeSource>) -> Box<dyn TypeSource>) -> Self {
@@ -108,13 +107,13 @@ impl Profile {
         self.types.enumerator(name)
     }
     /// The layout of a structure, resolved once.
-    pub fn layout(&self, name: &'static str) -> Result<Arc<Layout>, ReadError> {
-        let find = || self.layout_of(self.types.find(name)?);
-        once(&self.by_name, name, find).ok_or(ReadError::NoField(name))
+    pub fn layout(&self, name: &'static str) -> Result<&Layout, ReadError> {
+        let known = self.by_name.get(name, || self.types.find(name)).copied().flatten();
+        known.and_then(|id| self.layout_of(id)).ok_or(ReadError::NoField(name))
     }
     /// The layout of a structure which a field holds or points to.
-    pub fn layout_of(&self, id: TypeId) -> Option<Arc<Layout>> {
-        once(&self.by_id, id, || Layout::of(&*self.types, id).map(Arc::new))
+    pub fn layout_of(&self, id: TypeId) -> Option<&Layout> {
+        self.by_id.get(id, || Layout::of(&*self.types, id))?.as_ref()
     }
     /// A structure by whatever name somebody typed, as people read it.
     pub fn structure(&self, name: &str) -> Option<crate::facts::Structure> {
@@ -123,13 +122,4 @@ impl Profile {
     pub fn has(&self, structure: &'static str, field: &'static str) -> bool {
         self.layout(structure).is_ok_and(|layout| layout.field(field).is_ok())
     }
-}
-
-fn once<K: Copy + Eq + Hash, V: Clone>(cache: &RwLock<HashMap<K, V>>, key: K, make: impl FnOnce() -> V) -> V {
-    let known = cache.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
-    known.unwrap_or_else(|| {
-        let made = make();
-        cache.write().unwrap_or_else(PoisonError::into_inner).insert(key, made.clone());
-        made
-    })
 }

@@ -5,7 +5,6 @@ use crate::address::VirtAddr;
 use crate::facts::ReadError;
 use crate::paging::AddressSpace;
 use std::collections::HashSet;
-use std::sync::Arc;
 
 /// Where structures are read from and what is known of them.
 #[derive(Clone, Copy)]
@@ -17,7 +16,7 @@ pub struct Context<'a> {
 #[derive(Clone)]
 pub struct Object<'a> {
     context: Context<'a>,
-    layout: Arc<Layout>,
+    layout: &'a Layout,
     pub address: VirtAddr,
 }
 
@@ -55,8 +54,8 @@ impl<'a> Object<'a> {
     pub fn context(&self) -> Context<'a> {
         self.context
     }
-    pub fn layout(&self) -> &Layout {
-        &self.layout
+    pub fn layout(&self) -> &'a Layout {
+        self.layout
     }
     pub fn has(&self, field: &'static str) -> bool {
         self.layout.field(field).is_ok()

@@ -298,8 +298,9 @@ impl Believed {
             .into_iter()
             .find_map(|build| pack.types(build).ok())
             .ok_or_else(|| unknown("no packed layouts".to_owned()))?;
-        let root_at = Profile::new(Box::new(first), SymbolTable::default(), String::new()).layout("_KPROCESS");
-        let root_at = root_at.and_then(|layout| layout.offset("DirectoryTableBase")).map_err(|why| unknown(why.to_string()))?;
+        let nearest = Profile::new(Box::new(first), SymbolTable::default(), String::new());
+        let root_at =
+            nearest.layout("_KPROCESS").and_then(|layout| layout.offset("DirectoryTableBase")).map_err(|why| unknown(why.to_string()))?;
         let mut found = Discovery::make(space, kernel, root_at);
         version.build = found.build.unwrap_or(version.build);
         version.revision = found.revision;
