@@ -227,7 +227,7 @@ fn searches_and_dumps_are_told_by_a_case_that_is_named_or_there() {
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     place.run(&["report", &image, "--case", "a.kioku", "--audit", "--no-hash", "--output", "out"]);
     let report = std::fs::read_to_string(place.path().join("out/report.md")).unwrap();
-    for part in ["searched", "in physical memory: 3 matches", "dumped", "physical memory, 4096 bytes at 0x100000: 1 files"] {
+    for part in ["searched", "in physical memory: 3 matches", "dumped", "physical memory, 4096 bytes at 0x100000: 1 file,"] {
         assert!(report.contains(part), "{part} is not in {report}");
     }
 }

@@ -125,7 +125,8 @@ impl Run {
         drop(progress);
         let written = dump.files.iter().filter(|row| row.file.value().is_some()).count();
         let cancelled = if dump.complete { "" } else { ", cancelled" };
-        let says = format!("{}: {written} files, manifest {}{cancelled}", what.says(self.common.pid), dump.manifest.display());
+        let files = if written == 1 { "file" } else { "files" };
+        let says = format!("{}: {written} {files}, manifest {}{cancelled}", what.says(self.common.pid), dump.manifest.display());
         self.tell(&session, case, Action::Dumped, says)?;
         let left_out = dump.files.iter().filter(|row| row.file.value().is_none()).count();
         let missing: u64 = dump.files.iter().filter(|row| row.file.value().is_some()).map(|row| row.length - row.present).sum();
