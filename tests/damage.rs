@@ -32,6 +32,8 @@ enum Damage {
     Ones,
     /// Bits.
     Flips,
+    /// Pages of anything.
+    Noise,
 }
 
 /// Pages of an image of which about one in `one_in` is damaged.
@@ -60,6 +62,7 @@ fn damaged(how: Damage, one_in: usize, seed: u64) -> Pages {
                 let at = dice.roll(PAGE / width) * width;
                 page[at..at + width].fill(0xff);
             }),
+            Damage::Noise => page.iter_mut().for_each(|byte| *byte = dice.roll(256) as u8),
             Damage::Flips => (0..8).for_each(|_| page[dice.roll(PAGE)] ^= 1 << dice.roll(8)),
         }
     }
@@ -92,8 +95,18 @@ fn pages_from_elsewhere_make_no_rows() {
 }
 
 #[test]
+fn pages_of_noise_make_no_rows_and_no_names() {
+    let (session, _folder) = open(&damaged(Damage::Noise, 25, 3));
+    ask(&session, |entry, rows| {
+        if VOUCHED.contains(&entry.table.name) || ["processes", "handles", "privileges"].contains(&entry.table.name) {
+            assert_eq!(untrue(entry, &*rows), [""; 0]);
+        }
+    });
+}
+
+#[test]
 fn torn_structures_end_every_walk_and_accuse_nobody() {
-    for (how, one_in, seed) in [(Damage::Pointers, 10, 7), (Damage::Ones, 8, 2), (Damage::Flips, 4, 6)] {
+    for (how, one_in, seed) in [(Damage::Pointers, 10, 7), (Damage::Ones, 8, 2), (Damage::Flips, 4, 6), (Damage::Smear, 60, 5)] {
         let (session, _folder) = open(&damaged(how, one_in, seed));
         ask(&session, |entry, rows| {
             let accused = |name, word| where_is(&*rows, name, word, "pid");

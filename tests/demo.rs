@@ -140,8 +140,7 @@ fn callbacks_lead_to_code_that_has_an_owner() {
     assert!(calls("notifier", "netdev_chain", "arp_netdev_event"));
     // What the hidden module registered is a finding, and nothing else is.
     let hidden = rows::<Module>().into_iter().find(|row| row.state == "hidden").unwrap().name;
-    let hidden = known(&hidden);
-    let strange: Vec<_> = callbacks.iter().filter(|row| known(&row.module) == hidden).collect();
+    let strange: Vec<_> = callbacks.iter().filter(|row| row.module == hidden).collect();
     assert_eq!(strange.iter().map(|row| row.kind).collect::<Vec<_>>(), ["kprobe", "netfilter"]);
     let findings: Vec<_> = rows::<Finding>().into_iter().filter(|row| row.kind == Subject::Hook).collect();
     assert_eq!(findings.iter().map(|row| row.reference.address).collect::<Vec<_>>(), [strange[0].address, strange[1].address]);
@@ -152,8 +151,8 @@ fn open_files_are_in_the_page_cache_under_the_same_name() {
     let cached = rows::<CachedFile>();
     assert!(cached.iter().all(|row| row.cached_pages > 0 && row.problems.is_empty()));
     let libraries = rows::<Library>();
-    let libc = libraries.iter().find(|row| known(&row.name).starts_with("libc.")).unwrap();
-    assert!(cached.iter().any(|row| row.path == libc.path), "{}", libc.path.cell());
+    let libc = libraries.iter().find(|row| row.name.text().starts_with("libc.")).unwrap();
+    assert!(cached.iter().any(|row| row.path == libc.path), "{:?}", libc.path);
 }
 
 #[test]
@@ -302,10 +301,10 @@ fn addresses_have_names_and_names_have_addresses() {
     assert!(DEMO.structure("no_such_structure").is_err());
 
     let libraries = DEMO.rows::<Library>(Scope::Process(object)).unwrap();
-    let libc = libraries.iter().find(|row| known(&row.name).starts_with("libc")).unwrap();
+    let libc = libraries.iter().find(|row| row.name.text().starts_with("libc")).unwrap();
     let inside = DEMO.landmark(Space::Process(object), libc.base.0 + 0x10, &watch);
-    assert_eq!(inside.module, Some(format!("{}+0x10", libc.name.cell())));
-    assert_eq!(DEMO.locate(&known(&libc.name), Some(object), &watch).unwrap().address, libc.base);
+    assert_eq!(inside.module, Some(format!("{}+0x10", libc.name.text())));
+    assert_eq!(DEMO.locate(libc.name.text(), Some(object), &watch).unwrap().address, libc.base);
 }
 
 #[test]
@@ -403,9 +402,9 @@ mod windows {
     #[test]
     fn a_library_and_a_driver_are_on_no_list() {
         let unlinked: Vec<_> = rows::<Library>().into_iter().filter(|row| row.in_load == Known::Value(false)).collect();
-        assert!(unlinked.iter().any(|row| (row.pid, &*known(&row.name)) == (6980, "wininet.dll")), "{unlinked:?}");
-        let hidden: Vec<_> = rows::<Module>().into_iter().filter(|row| row.state == "hidden").map(|row| known(&row.name)).collect();
-        assert_eq!(hidden, ["hidr.sys"]);
+        assert!(unlinked.iter().any(|row| (row.pid, row.name.text()) == (6980, "wininet.dll")), "{unlinked:?}");
+        let hidden: Vec<_> = rows::<Module>().into_iter().filter(|row| row.state == "hidden").map(|row| row.name).collect();
+        assert_eq!(hidden, [Known::Value("hidr.sys".to_owned())]);
         let handles = rows::<Handle>();
         let lsass = |row: &&Handle| row.pid == 6704 && row.name == Known::Value("lsass.exe Pid 676".to_owned());
         assert_eq!(handles.iter().find(lsass).unwrap().access, Hex(0x1410));

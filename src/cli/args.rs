@@ -31,7 +31,7 @@ pub struct Cli {
     /// Keep no notes beyond the end of the explorer.
     #[arg(long, conflicts_with = "case")]
     pub no_case: bool,
-    /// The explorer sends less: details when the cursor rests, fewer frames, nothing that spins. Over SSH it is sparing by itself.
+    /// The explorer sends less: details when the cursor has rested longer, fewer frames, nothing that spins.
     #[arg(long)]
     pub slow_link: bool,
     #[command(flatten)]

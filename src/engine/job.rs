@@ -49,6 +49,16 @@ impl<T> Drop for Task<T> {
     }
 }
 
+/// Lets the threads that share long work give way to the one that draws: a key is answered while all of memory is searched. To be
+/// called before there is such work; where it cannot be, they do not give way.
+pub fn give_way() {
+    let pool = rayon::ThreadPoolBuilder::new();
+    // Only on Linux is it a thread that is nice, and not the whole program.
+    #[cfg(target_os = "linux")]
+    let pool = pool.start_handler(|_| _ = rustix::process::nice(5));
+    _ = pool.build_global();
+}
+
 /// A query or a search in the background.
 pub struct Job {
     pub table: &'static Table,

@@ -19,7 +19,7 @@ pub use crate::findings::rules::ALL as RULES;
 pub use bytes::{Bytes, MOST_BYTES, Piece, Space};
 pub use catalog::{Entry, SIGHTINGS, catalog, find_table};
 pub use dump::{Dump, Extent, Which};
-pub use job::{Job, Task};
+pub use job::{Job, Task, give_way};
 pub use profiles::{build_profile, pack_folder, symbol_files};
 pub use scan::Search;
 pub use search::{FoundText, Hit, Stretch};

@@ -72,8 +72,8 @@ const SERVICE_SHELLS: [&str; 7] = ["cmd", "%comspec%", "powershell", "pwsh", "ms
 /// Programs that have no use for the network.
 const OFFLINE: &[&str] =
     &["notepad.exe", "calc.exe", "mspaint.exe", "rundll32.exe", "regsvr32.exe", "dllhost.exe", "werfault.exe", "conhost.exe", "lsass.exe"];
-const OFFLINE_UNIX: &[&str] =
-    &["sh", "bash", "dash", "zsh", "ksh", "sleep", "cat", "tail", "tee", "cron", "crond", "atd", "agetty", "login"];
+/// Others look up users and hosts by the network.
+const OFFLINE_UNIX: &[&str] = &["sh", "bash", "dash", "zsh", "ksh", "sleep", "cat", "tail", "tee"];
 /// Do nothing without arguments.
 const HOSTS: &[&str] = &["rundll32.exe", "regsvr32.exe", "svchost.exe", "mshta.exe"];
 /// What command lines hold that hide or fetch what they run; each part of a line must be there.

@@ -217,13 +217,24 @@ impl Bitmap {
         if let (Some(last), 1..) = (bitmap.last_mut(), bits % 8) {
             *last &= (1 << (bits % 8)) - 1;
         }
+        let held = (source.len() - first_page) / PAGE_SIZE;
         let mut pages = PageSet::new(&bitmap);
+        // What the header says and what the file holds outvote it.
+        if pages.count() != present
+            && held == present
+            && let Some(mended) = mended(&bitmap, bits, held)
+        {
+            warnings.push(format!(
+                "the bitmap at offset {BITMAP:#x} has {} pages, the file {held}; it was mended where it is torn",
+                pages.count()
+            ));
+            pages = PageSet::new(&mended);
+        }
         let count = pages.count();
         if present != count {
             warnings.push(format!("the header gives {present} pages (offset 0x2028), its bitmap has {count}"));
         }
         let mut runs = pages.runs(PAGE_SIZE);
-        let held = (source.len() - first_page) / PAGE_SIZE;
         if held < count {
             let missing = count - held;
             warnings.push(format!("the file ends at offset {:#x}: the last {missing} of {count} pages are missing", source.len()));
@@ -232,6 +243,49 @@ impl Bitmap {
         }
         Ok(Self { source, pages, runs, first_page })
     }
+}
+
+/// A damaged bitmap as it must have been to have `wanted` bits: pages of the file that hold noise become what is around them, and single
+/// bits among others become as those. None if that does not come out even.
+fn mended(bitmap: &[u8], bits: u64, wanted: u64) -> Option<Vec<u8>> {
+    /// 1 TiB of memory.
+    const MOST_MENDED: u64 = 1 << 28;
+    let bits = usize::try_from(bits).ok().filter(|bits| *bits as u64 <= MOST_MENDED)?;
+    let mut set: Vec<bool> = (0..bits).map(|bit| bitmap.get(bit / 8).is_some_and(|byte| byte >> (bit % 8) & 1 != 0)).collect();
+    let count = |set: &[bool]| set.iter().filter(|bit| **bit).count() as u64;
+    let changes = |part: &[bool]| part.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    let mut starts = vec![0];
+    starts.extend(((PAGE_SIZE - BITMAP % PAGE_SIZE) as usize * 8..bits).step_by(PAGE_SIZE as usize * 8));
+    let mut open = None;
+    for (index, start) in starts.iter().enumerate() {
+        let end = starts.get(index + 1).copied().unwrap_or(bits);
+        let part = set.get_mut(*start..end)?;
+        // Memory lies in long runs; of noise every second bit differs from the one before.
+        if changes(part) * 8 < part.len() {
+            continue;
+        }
+        part.fill(false);
+        let before = start.checked_sub(1).and_then(|at| set.get(at)).copied().unwrap_or_default();
+        let after = set.get(end).copied().unwrap_or_default();
+        match (before, after) {
+            (true, true) => set.get_mut(*start..end)?.fill(true),
+            (false, false) => {}
+            // A run ends or begins in it: the number of pages tells where.
+            _ if open.is_none() => open = Some((*start, end, before)),
+            _ => return None,
+        }
+    }
+    if let Some((start, end, before)) = open {
+        let length = usize::try_from(wanted.checked_sub(count(&set))?).ok().filter(|length| *length <= end - start)?;
+        let run = if before { start..start + length } else { end - length..end };
+        set.get_mut(run)?.fill(true);
+    }
+    if count(&set) != wanted {
+        let lone: Vec<usize> = (1..bits.saturating_sub(1)).filter(|at| set[at - 1] == set[at + 1] && set[*at] != set[at - 1]).collect();
+        lone.into_iter().for_each(|at| set[at] = !set[at]);
+    }
+    let bytes = || set.chunks(8).map(|byte| byte.iter().rev().fold(0, |byte, bit| byte << 1 | u8::from(*bit))).collect();
+    (count(&set) == wanted).then(bytes)
 }
 
 /// The page that has so many before it in the runs.
@@ -267,5 +321,34 @@ impl Memory for Bitmap {
             rest = later;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bitmaps_are_mended_if_it_comes_out_even() {
+        // Memory with a hole from the second page of the bitmap on, and more behind it.
+        let whole: Vec<u8> = (0..0x5000).map(|byte| if (0x1800..0x4000).contains(&byte) { 0 } else { 0xff }).collect();
+        let (bits, count) = (whole.len() as u64 * 8, PageSet::new(&whole).count());
+        let torn = |tear: &dyn Fn(&mut Vec<u8>)| {
+            let mut torn = whole.clone();
+            tear(&mut torn);
+            mended(&torn, bits, count)
+        };
+        let noise = |page: usize| {
+            let start = page * 0x1000 - (BITMAP % PAGE_SIZE) as usize;
+            move |torn: &mut Vec<u8>| {
+                torn[start..start + 0x1000].iter_mut().enumerate().for_each(|(at, byte)| *byte = (at * 0x9d) as u8 ^ 0x35)
+            }
+        };
+        assert_eq!(torn(&|_| ()).as_ref(), Some(&whole));
+        assert_eq!(torn(&noise(3)).as_ref(), Some(&whole), "in the hole");
+        assert_eq!(torn(&noise(1)).as_ref(), Some(&whole), "where it begins");
+        assert_eq!(torn(&|torn| (torn[0x2000], torn[0x100]) = (0x10, 0xfb)).as_ref(), Some(&whole), "single bits");
+        assert_eq!(torn(&|torn| torn[0x2000..0x2010].fill(0xff)), None);
     }
 }

@@ -78,9 +78,10 @@ fn returns(space: &AddressSpace, stack: VirtAddr, inside: impl Fn(VirtAddr) -> b
         if !inside(to) || found.len() >= MOST_WAYS {
             continue;
         }
+        // The call may be the first thing in its region; zeros are none.
         let mut before = [0; LONGEST_CALL];
-        let read = to.0.checked_sub(LONGEST_CALL as u64).map(|from| space.read(VirtAddr(from), &mut before));
-        if read.is_some_and(|read| read.is_ok()) && ends_in_call(&before) {
+        space.read_available(VirtAddr(to.0.saturating_sub(LONGEST_CALL as u64)), &mut before, |_, _| ());
+        if ends_in_call(&before) {
             found.push((start.offset(index as u64 * 8), to));
         }
     }

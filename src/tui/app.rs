@@ -263,6 +263,8 @@ pub struct App {
     exported_any: bool,
     prompt: Option<Prompt>,
     pub notice: Option<(Role, String)>,
+    /// A notice that moving does away with, as long as the cursor does not rest.
+    pub fading: Option<(Role, String)>,
     pub work: Option<Work>,
     pub places: Places,
     /// What is under way: a search and a leap over a gap with their directions, a name with what is to be added to its address.
@@ -310,6 +312,7 @@ impl App {
             exported_any: false,
             prompt: None,
             notice: None,
+            fading: None,
             work: None,
             places: Places::default(),
             finding: None,
@@ -529,7 +532,8 @@ impl App {
         if key != interrupt {
             self.interrupted = false;
         }
-        (self.notice, self.moved) = (None, None);
+        let told = self.notice.take().or(self.fading.take());
+        self.moved = None;
         self.touch();
         if self.prompt.is_some() {
             return self.prompt_key(key);
@@ -546,6 +550,7 @@ impl App {
             None if pane == Pane::Overlay => self.overlay = None,
             None => (),
         }
+        self.fading = told.filter(|_| !self.settled());
     }
 
     fn mouse(&mut self, event: MouseEvent) {
@@ -792,6 +797,7 @@ impl App {
     // Searching on.
 
     pub fn next_match(&mut self, forward: bool) {
+        self.moved();
         let found = match self.pane() {
             Pane::Tree => self.tree.next_hit(forward),
             Pane::Table => self.table().is_some_and(|view| view.next_hit(forward)),

@@ -32,7 +32,7 @@ mod work;
 pub use export::{Reporter, Writer};
 
 use crate::case::{Keeper, Plan};
-use crate::engine::{Error, Session, Task};
+use crate::engine::{Error, Session, Task, give_way};
 use crate::facts::Watch;
 use app::{App, Effect, FINDINGS, Message, Opened, Work};
 use config::Config;
@@ -80,6 +80,7 @@ pub fn run(name: &str, setup: Setup<'_>, open: impl FnOnce(&Watch) -> Result<Ses
     app.keymap = config.keymap;
     app.set_noise(config.noise);
     app.set_slow(setup.slow);
+    give_way();
     let opening = Task::start(move |watch| open(watch));
     let inputs = terminal::inputs()?;
     let mut explorer = Explorer {

@@ -30,6 +30,8 @@ const CHUNK: usize = 1 << 20;
 /// Layouts of other builds that are tried on a kernel without a profile, and page tables that are tried on an image.
 const MOST_LAYOUTS: usize = 40;
 const MOST_ROOTS: usize = 64;
+/// Revisions of one build that are tried on a kernel that does not say which it is.
+const MOST_REVISIONS: usize = 128;
 /// Layouts whose fields are put right where none fits as it is.
 const MOST_CORRECTED: usize = 4;
 
@@ -108,15 +110,25 @@ impl Windows {
         files: &[PathBuf],
         pack: Option<&Pack>,
     ) -> Result<(Verdict, Self), Failure> {
-        let mut kernel =
-            Kernel::find(&space).ok_or("Windows page tables, but no kernel image with a debug record in the memory they map")?;
+        let (mut kernel, unnamed) = match Kernel::find(&space) {
+            Some(kernel) => (kernel, None),
+            None => pack
+                .and_then(|pack| Believed::unnamed(&space, pack))
+                .map(|(kernel, believed)| (kernel, Some(believed)))
+                .ok_or("Windows page tables, but no kernel image with a debug record in the memory they map")?,
+        };
         let known = pack.and_then(|pack| pack.exact(Module::Kernel, &kernel.pdb.guid, kernel.pdb.age));
         let mut version = shared::version(&space);
+        let mut warnings = image.warnings().to_vec();
         let given = from_files(files, &kernel.pdb);
         let unused = given.is_none() && !files.is_empty();
         let mut misfit = None;
         let packed = |pdb: &PdbId| from_pack(pack?, pdb);
         let believed = match given {
+            None if let Some(believed) = unnamed => {
+                warnings.push("the kernel's debug record is lost: its version is the one whose symbols prove right".to_owned());
+                believed
+            }
             Some(symbols) => {
                 let given = Believed::exact(&space, &mut kernel, symbols);
                 // Symbols are the kernel's own by what their file says of itself.
@@ -155,7 +167,6 @@ impl Windows {
             version.build = context.symbol("NtBuildNumber").and_then(|at| space.uint(at, 4)).unwrap_or(0) as u32 & 0xffff;
         }
         let lab = context.symbol("NtBuildLab").and_then(|lab| space.text(lab, 128)).unwrap_or_default();
-        let mut warnings = image.warnings().to_vec();
         if unused {
             let PdbId { name, guid, age } = &kernel.pdb;
             warnings.push(format!("none of the files given with --symbols is for this kernel ({name} {guid} age {age})"));
@@ -251,6 +262,27 @@ impl Believed {
         }
         symbols.shift(kernel.base.0);
         Self::new(space, kernel, Profile::new(types, symbols, source), None, true)
+    }
+
+    /// A kernel without a debug record, by the packed profiles of its build: the one that proves right.
+    fn unnamed(space: &AddressSpace, pack: &Pack) -> Option<(Kernel, Self)> {
+        let build = shared::version(space).build;
+        let known: Vec<_> = pack.builds().iter().filter(|known| known.module == Module::Kernel && known.version.build == build).collect();
+        let mut best: Option<(Kernel, Self)> = None;
+        for kernel in Kernel::unnamed(space) {
+            for build in known.iter().take(MOST_REVISIONS) {
+                let Some(symbols) = from_pack(pack, &PdbId { guid: build.guid.clone(), age: build.age, ..kernel.pdb.clone() }) else {
+                    continue;
+                };
+                let mut kernel = Kernel { pdb: PdbId { guid: build.guid.clone(), age: build.age, ..kernel.pdb.clone() }, ..kernel.clone() };
+                let believed = Self::exact(space, &mut kernel, symbols);
+                let better = best.as_ref().is_none_or(|(_, best)| best.verdict.rank() < believed.verdict.rank());
+                if believed.verdict.refused.is_none() && better {
+                    best = Some((kernel, believed));
+                }
+            }
+        }
+        best
     }
 
     /// The layout of the nearest build that proves right on the image, with the symbols that the image tells.

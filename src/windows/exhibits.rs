@@ -4,10 +4,12 @@ use super::processes::Task;
 use super::threads::of_process;
 use super::vads::Vad;
 use super::{Windows, entrances, pe};
-use crate::address::{PAGE_SIZE, VirtAddr};
+use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Behind, Change, Detour, Entrance, Exhibit, Known, Protection, ReadError, Record, Scope, Sink, Watch, Way};
 use crate::paging::{AddressSpace, Leaf};
 use crate::symbols::Object;
+use std::cell::OnceCell;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Bytes kept of a region's start.
@@ -28,9 +30,10 @@ const MOST_SYSTEM_CALLS: u32 = 0x2000;
 /// Shows every executable region of the processes that a query is about.
 pub fn exhibits<T: Record>(windows: &Windows, scope: Scope, out: &mut Sink<T>, mut show: impl FnMut(Exhibit, &mut Sink<T>)) {
     let mut seen = 0;
+    let headers = OnceCell::new();
     windows.each_task("executable regions", scope, out, |task, out| {
         seen += 1;
-        of_task(windows, task, out, &mut show)
+        of_task(windows, task, &headers, out, &mut show)
     });
     out.note(format!("processes looked at: {seen}; regions that show no sign are not listed"));
 }
@@ -38,6 +41,7 @@ pub fn exhibits<T: Record>(windows: &Windows, scope: Scope, out: &mut Sink<T>, m
 fn of_task<T: Record>(
     windows: &Windows,
     task: &Task<'_>,
+    headers: &OnceCell<HashSet<PhysAddr>>,
     out: &mut Sink<T>,
     show: &mut impl FnMut(Exhibit, &mut Sink<T>),
 ) -> Result<(), ReadError> {
@@ -58,16 +62,27 @@ fn of_task<T: Record>(
             return Ok(());
         }
         // A VAD keeps the rights of its allocation; what VirtualProtect does is in the page tables alone.
-        let resident = windows.resident(&space, &vads, vad);
+        let mut resident = windows.resident(&space, &vads, vad);
+        let rights = resident.ok().and_then(|(_, rights)| rights);
         if let Err(why) = resident {
             untold.0 += 1;
             untold.1.get_or_insert(why);
         }
-        let rights = resident.ok().and_then(|(_, rights)| rights);
         if vad.protection.execute || rights.is_some_and(|rights| rights.execute) {
             let threads = threads.iter().filter(|(_, start)| (vad.start..=vad.end).contains(start)).copied().collect();
             let mut exhibit =
                 Exhibit { threads, images: Arc::clone(&images), program: runs.clone(), ..windows.exhibit(task, &space, vad, rights) };
+            // The header of an image that others have mapped is in nobody's private memory: the page table is not this region's.
+            let mut images = exhibit.content.iter().filter(|(_, bytes)| vad.private && bytes.starts_with(b"MZ"));
+            let headers = || headers.get_or_init(|| windows.image_headers(out.watch()));
+            if images.any(|(at, _)| space.translate(*at).is_ok_and(|at| headers().contains(&at))) {
+                resident = Err(ReadError::Implausible("page table"));
+                untold.0 += 1;
+                untold.1.get_or_insert(ReadError::Implausible("page table"));
+                if !vad.protection.execute {
+                    continue;
+                }
+            }
             if resident.is_err() {
                 (exhibit.content, exhibit.unread) = (Vec::new(), exhibit.pages);
             }
@@ -201,6 +216,17 @@ impl Windows {
             Behind::File { .. } | Behind::Nowhere => self.gather_changes(task, space, vad, &mut exhibit),
         }
         exhibit
+    }
+
+    /// The frames of the first pages of all images that processes have mapped.
+    fn image_headers(&self, watch: &Watch) -> HashSet<PhysAddr> {
+        let mut frames = HashSet::new();
+        for task in self.tasks(Scope::Machine, watch).iter().take_while(|_| !watch.cancelled()) {
+            let Ok(space) = self.space_of(&task.object) else { continue };
+            let (vads, _) = self.vads(&task.object, watch);
+            frames.extend(vads.iter().filter(|vad| vad.image).filter_map(|vad| space.translate(vad.start).ok()));
+        }
+        frames
     }
 
     /// Code pages that are a process's own and differ from the page that all others share.

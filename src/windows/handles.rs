@@ -20,6 +20,8 @@ const MOST_HANDLES: usize = 1 << 24;
 const STEP: u64 = 4;
 /// Before Windows 8.1 a veiled pointer keeps 45 bits, since then 48.
 const BUILD_WINDOWS_8_1: u32 = 9600;
+/// More memory than Windows can use: what leads beyond is no page table.
+const MOST_MEMORY: u64 = 1 << 46;
 /// Objects are aligned to 16 bytes; what an entry keeps in a pointer's lowest bits are flags.
 const FLAGS: u64 = 0xf;
 
@@ -87,6 +89,10 @@ impl Windows {
         }
         let (mut trouble, mut leading) = (Vec::new(), HashMap::from([(VirtAddr(code & !LEVEL), 1)]));
         let mut pages = vec![(0, VirtAddr(code & !LEVEL))];
+        // Only the topmost of three levels is shorter than a page.
+        if levels < MOST_LEVELS && VirtAddr(code & !LEVEL).in_page() != 0 {
+            return Err(ReadError::Implausible("handle table"));
+        }
         for _ in 0..levels {
             let mut below: Vec<(u64, VirtAddr)> = Vec::new();
             for (index, page) in pages {
@@ -106,7 +112,7 @@ impl Windows {
             // A page has one place in a table, from which its handles are counted. Where two lead to it, one is wrong.
             below.iter().for_each(|(_, to)| *leading.entry(*to).or_insert(0) += 1);
             let all = below.len();
-            below.retain(|(_, to)| leading.get(to) == Some(&1));
+            below.retain(|(_, to)| to.in_page() == 0 && leading.get(to) == Some(&1));
             trouble.extend((below.len() < all).then_some(ReadError::Implausible("handle table")));
             pages = below;
         }
@@ -184,8 +190,10 @@ impl Windows {
         if self.is_misplaced(&header).unwrap_or(false) {
             return Err(ReadError::Implausible("object type"));
         }
-        if let Err(why @ (ReadError::NotMapped(_) | ReadError::Implausible(_))) = kind {
-            return Err(why);
+        match kind {
+            Err(why @ (ReadError::NotMapped(_) | ReadError::Implausible(_))) => return Err(why),
+            Err(why @ ReadError::NotInImage(at)) if at.0 >= MOST_MEMORY => return Err(why),
+            _ => {}
         }
         let name = kind.and_then(|kind| {
             let name = self.name_of(kind, &header, body)?.filter(|name| !name.is_empty());

@@ -11,6 +11,9 @@ const KERNEL_MAP_END: VirtAddr = VirtAddr(0xffff_f880_0000_0000);
 /// Pages missing in a row that still belong to one image.
 const MOST_GAP: u64 = 4 << 20;
 const MOST_IMAGE: u64 = 64 << 20;
+/// The smallest kernel for x64, that of Windows 7, has 5 MiB.
+const LEAST_KERNEL: u64 = 4 << 20;
+const MOST_UNNAMED: usize = 8;
 
 /// The kernel in an address space.
 #[derive(Clone, Debug)]
@@ -24,7 +27,7 @@ pub struct Kernel {
 }
 
 /// The first that is wanted of the images that begin where the kernel and the drivers are loaded.
-pub fn image<T>(space: &AddressSpace, wanted: impl Fn(VirtAddr) -> Option<T>) -> Option<T> {
+pub fn image<T>(space: &AddressSpace, mut wanted: impl FnMut(VirtAddr) -> Option<T>) -> Option<T> {
     let mut found = None;
     space.mapped(KERNEL_MAP, KERNEL_MAP_END, &mut |at, _, length| {
         for page in (0..length).step_by(PAGE_SIZE as usize) {
@@ -50,6 +53,21 @@ impl Kernel {
         let pdb = headers.pdb(space).ok()??;
         let known = Self::PDBS.contains(&pdb.name.as_str());
         known.then(|| Self { base, size: headers.size.into(), headers: Some(headers), pdb, proof: base })
+    }
+
+    /// Images as large as a kernel that name no PDB, as one whose debug record is lost.
+    pub fn unnamed(space: &AddressSpace) -> Vec<Self> {
+        let mut found = Vec::new();
+        let none: Option<()> = image(space, |base| {
+            let headers = Headers::read(space, base).ok().filter(|headers| headers.is_64_bit && u64::from(headers.size) >= LEAST_KERNEL)?;
+            if headers.pdb(space).ok().flatten().is_none() && found.len() < MOST_UNNAMED {
+                let pdb = PdbId { name: Self::PDBS[0].to_owned(), guid: String::new(), age: 0 };
+                found.push(Self { base, size: headers.size.into(), headers: Some(headers), pdb, proof: base });
+            }
+            None
+        });
+        debug_assert!(none.is_none());
+        found
     }
 
     fn by_record(space: &AddressSpace) -> Option<Self> {

@@ -107,7 +107,10 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Library>) -> Resul
             match (is_file(told), is_file(&last_part(whole))) {
                 (true, false) => path = Known::Unreadable(ReadError::Implausible("path")),
                 (false, true) => name = Known::Value(last_part(whole)),
-                _ => {}
+                _ => {
+                    name = Known::Unreadable(ReadError::Implausible("name"));
+                    path = Known::Unreadable(ReadError::Implausible("path"));
+                }
             }
         }
         if let (Known::Unreadable(_), Known::Value(_)) = (&name, &library.name) {

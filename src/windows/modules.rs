@@ -284,9 +284,10 @@ impl Windows {
             _ => Err(ReadError::Implausible("size")),
         });
         let size = told.or_else(|_| Headers::read(&self.space, base).map(|headers| headers.size.into()));
-        let name = string(&entry, "BaseDllName");
+        let named = |name: String| if name.is_empty() { Err(ReadError::Implausible("name")) } else { Ok(name) };
+        let name = string(&entry, "BaseDllName").and_then(named);
         let placed = base.is_kernel() && base.in_page() == 0 && size.is_ok();
-        let there = || placed && name.as_ref().is_ok_and(|name| !name.is_empty()) && self.has_image(base);
+        let there = || placed && name.is_ok() && self.has_image(base);
         let listed = found_by[LIST];
         match listed {
             true if !placed || self.begins_elsewhere(&entry, base) => return Err(ReadError::Implausible("_KLDR_DATA_TABLE_ENTRY")),

@@ -45,8 +45,9 @@ pub struct Types {
     cookie: Option<u8>,
 }
 
-/// The type whose objects are made before there are types: their tag is another.
+/// The type whose objects are made before there are types, and what tag they may have for that.
 const TYPE: &str = "Type";
+const TYPE_TAG: &[u8; 4] = b"ObjT";
 
 /// The tag of a type's pool blocks: the first letters of its name.
 fn tag_for(name: &str) -> [u8; 4] {
@@ -173,11 +174,12 @@ impl Windows {
         let start = VirtAddr(header.address.0.wrapping_sub(self.optional_size(header.uint("InfoMask")?)?));
         let kind = self.type_name(header)?;
         // Large blocks have no header.
-        if kind == TYPE || start.in_page() == 0 {
+        if start.in_page() == 0 {
             return Ok(false);
         }
         let [a, b, c, d] = self.tag_of(start)?;
-        Ok(tag_for(kind) != [a, b, c, d & !PROTECTED])
+        let tag = [a, b, c, d & !PROTECTED];
+        Ok(tag_for(kind) != tag && (kind, &tag) != (TYPE, TYPE_TAG))
     }
 
     /// The bytes of all optional headers that the kernel's version has. The last two came with later ones.

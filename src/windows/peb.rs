@@ -10,6 +10,17 @@ use crate::symbols::{Context, Object};
 /// No environment of a real process comes near 1 MiB.
 const MOST_ENVIRONMENT: u64 = 1 << 20;
 
+/// The letter of a drive and a colon.
+const DRIVE: usize = 2;
+
+/// The path of a process's program as the kernel keeps it for audits.
+pub fn audited(process: &Object<'_>) -> Result<String, ReadError> {
+    match process.inner("SeAuditProcessCreationInfo")?.follow("ImageFileName")? {
+        Some(name) => text::unicode(&name.inner("Name")?).and_then(whole),
+        None => Ok(String::new()),
+    }
+}
+
 /// The variables of a process, and what ended the reading before their end.
 type Variables = (Vec<(String, String)>, Option<ReadError>);
 
@@ -51,24 +62,24 @@ impl Windows {
 
     /// The path that the kernel keeps for a process's program, as `\Device\HarddiskVolume3\Windows\explorer.exe`.
     pub(super) fn image_path(&self, process: &Object<'_>) -> Known<String> {
-        let audited = || -> Result<Option<String>, ReadError> {
-            let Some(name) = process.inner("SeAuditProcessCreationInfo")?.follow("ImageFileName")? else { return Ok(None) };
-            Ok(Some(text::unicode(&name.inner("Name")?).and_then(whole)?).filter(|path| !path.is_empty()))
-        };
         let file = || -> Result<Option<String>, ReadError> {
             match process.follow("ImageFilePointer")? {
                 Some(file) => self.file_path(&file).map(Some),
                 None => Ok(None),
             }
         };
-        match audited() {
-            Ok(Some(path)) => Known::Value(path),
-            // The kernel makes the audited name when it is first asked for; the file object has been there from the start.
-            audited => match (file(), audited) {
-                (Ok(Some(path)), _) => Known::Value(path),
-                (_, Err(why)) => Known::Unreadable(why),
-                _ => Known::Absent,
-            },
+        let asked = || self.with_peb(process, |peb| text::unicode(&peb.follow_some("ProcessParameters")?.inner("ImagePathName")?));
+        // The kernel makes the audited name when it is first asked for; the file object has been there from the start.
+        match (audited(process).map(|path| Some(path).filter(|path| !path.is_empty())), file()) {
+            // Where single letters differ, one of them was overwritten; the process has the path too, with the letter of a drive.
+            (Ok(Some(audited)), Ok(Some(file))) if !audited.eq_ignore_ascii_case(&file) && audited.len() == file.len() => {
+                let asked = asked().ok().flatten().and_then(|path| path.get(DRIVE..).map(str::to_ascii_lowercase));
+                let fits = |path: &String| asked.as_ref().is_some_and(|asked| path.to_ascii_lowercase().ends_with(asked));
+                [audited, file].into_iter().find(fits).map_or(Known::Unreadable(ReadError::Implausible("path")), Known::Value)
+            }
+            (Ok(Some(path)), _) | (_, Ok(Some(path))) => Known::Value(path),
+            (Err(why), _) => Known::Unreadable(why),
+            _ => Known::Absent,
         }
     }
 

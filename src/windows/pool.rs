@@ -37,7 +37,7 @@ const EVENT_CHUNK: &[u8; 8] = b"ElfChnk\0";
 const EVENT_RECORD: &[u8; 4] = b"**\0\0";
 const MOST_EVENTS: usize = 1 << 22;
 /// The kernel's half.
-const KERNEL_HALF: VirtAddr = VirtAddr(0xffff_8000_0000_0000);
+pub const KERNEL_HALF: VirtAddr = VirtAddr(0xffff_8000_0000_0000);
 const KERNEL_END: VirtAddr = VirtAddr(0xffff_ffff_ffff_f000);
 
 /// Entries of the table of large blocks that are looked at.

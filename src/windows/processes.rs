@@ -2,6 +2,8 @@
 
 use super::files::own_name;
 use super::libraries::last_part;
+use super::peb::audited;
+use super::pool::{Block, GRAIN};
 use super::text::{self, filetime};
 use super::{Windows, lists};
 use crate::address::VirtAddr;
@@ -145,24 +147,19 @@ impl Windows {
         };
         let physical = self.space.physical();
         let context = Context { space: &physical, profile: &self.profile };
+        let whole = |skip: u64, block: &Block| {
+            let at = VirtAddr(block.physical.0 + header + skip + body);
+            let member = self.member(context, at, [false; 6])?;
+            let ended = member.state == ProcessState::Exited && !member.name.is_empty();
+            self.identity(context, at).ok().filter(|_| ended).map(|identity| (identity, member))
+        };
+        let of_block = |block: &Block| -> Vec<_> { (0..=optional).step_by(GRAIN).filter_map(|skip| whole(skip, block)).collect() };
+        let found: Vec<_> = pools.with_tag(b"Proc").par_iter().map(of_block).collect();
         let mut told: HashSet<(u32, u64)> = known.iter().filter_map(|member| self.identity(self.context(), member.address).ok()).collect();
-        let mut found = Vec::new();
-        for block in pools.with_tag(b"Proc") {
-            for skip in (0..=optional).step_by(super::pool::GRAIN) {
-                let at = VirtAddr(block.physical.0 + header + skip + body);
-                let Some(member) = self.member(context, at, [false; 6]) else { continue };
-                let whole = member.state == ProcessState::Exited && !member.name.is_empty();
-                if let (true, Ok(identity)) = (whole, self.identity(context, at))
-                    && told.insert(identity)
-                {
-                    let mut found_by = [false; 6];
-                    found_by[POOL_SCAN] = true;
-                    found.push(Member { mapped: false, found_by, ..member });
-                    break;
-                }
-            }
-        }
-        found
+        let mut found_by = UNSEEN;
+        found_by[POOL_SCAN] = true;
+        let first = found.into_iter().filter_map(|of_block| of_block.into_iter().find(|(identity, _)| told.insert(*identity)));
+        first.map(|(_, member)| Member { mapped: false, found_by, ..member }).collect()
     }
 
     /// Memory that is used again, or copied while it changes, may hold a process twice: the one that its threads belong to stays. Gives the
@@ -196,14 +193,11 @@ impl Windows {
     /// What holds together as a process.
     pub(super) fn member(&self, context: Context<'_>, address: VirtAddr, found_by: [bool; 6]) -> Option<Member> {
         let process = context.object("_EPROCESS", address).ok()?;
-        let pid = process.uint("UniqueProcessId").ok()?;
+        let pid = process.uint("UniqueProcessId").ok().filter(|pid| *pid != 0 && pid % 4 == 0 && *pid < MOST_IDS)?;
         let (created, ended) = (process.uint("CreateTime").ok()?, process.uint("ExitTime").ok()?);
         let root = process.inner("Pcb").ok()?.uint("DirectoryTableBase").ok()?;
         let name = process.text("ImageFileName").ok()?;
-        let sound = pid != 0
-            && pid % 4 == 0
-            && pid < MOST_IDS
-            && name.chars().all(|letter| !letter.is_control() && letter != char::REPLACEMENT_CHARACTER);
+        let sound = name.chars().all(|letter| !letter.is_control() && letter != char::REPLACEMENT_CHARACTER);
         let times = created != 0 && (ended == 0 || (created..=self.shared_now()).contains(&ended));
         // An entry that a torn list only leads to says nothing for itself.
         let linked = || process.at("ActiveProcessLinks").is_ok_and(|links| lists::is_linked(context, links));
@@ -226,9 +220,13 @@ impl Windows {
         Some(Member { address, mapped: true, pid: pid as u32, name, state, found_by, problems: Vec::new() })
     }
 
-    /// Puts right what two others say differently, and alike: the object is one of three that know a process's ID and name.
+    /// Puts right what two others say differently, and alike: the object is one of several that know the ID and the name of a process that
+    /// lives.
     fn settle(&self, member: &mut Member) {
         let Ok(process) = self.context().object("_EPROCESS", member.address) else { return };
+        if member.state == ProcessState::Exited {
+            return;
+        }
         let by_table = || process.follow_some("ObjectTable")?.u32("UniqueProcessId");
         let by_thread = || {
             let first = process.inner("ThreadListHead")?.pointer("Flink")?;
@@ -243,20 +241,22 @@ impl Windows {
         }
         // The kernel keeps the beginning of the name of the program's file.
         let kept = |path: &str| last_part(path).chars().take(KEPT_NAME).collect::<String>();
-        let own = member.name.chars().take(KEPT_NAME).collect::<String>();
-        let Known::Value(path) = self.image_path(&process) else { return };
-        let told = kept(&path);
-        if own.is_empty() || !told.is_ascii() || told.eq_ignore_ascii_case(&own) {
+        let own = kept(&member.name);
+        let told = |path: Result<String, ReadError>| path.map(|path| kept(&path)).ok().filter(|name| !name.is_empty() && name.is_ascii());
+        let audited = told(audited(&process));
+        if own.is_empty() || audited.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(&own)) {
             return;
         }
-        let by_file = process.follow_some("ImageFilePointer").and_then(|file| own_name(&file));
-        let by_peb = || {
+        let file = told(process.follow_some("ImageFilePointer").and_then(|file| own_name(&file)));
+        let asked = || {
             let path = |peb: Object<'_>| text::unicode(&peb.follow_some("ProcessParameters")?.inner("ImagePathName")?);
-            self.with_peb(&process, path)?.ok_or(ReadError::Implausible("path"))
+            told(self.with_peb(&process, path).and_then(|path| path.ok_or(ReadError::Implausible("path"))))
         };
-        if by_file.or_else(|_| by_peb()).is_ok_and(|other| kept(&other).eq_ignore_ascii_case(&told)) {
-            member.problems.push(format!("name: the process object says {:?}; two paths of its program say this", member.name));
-            member.name = told;
+        let others: Vec<String> = [audited, file, asked()].into_iter().flatten().collect();
+        let alike = |name: &String| others.iter().filter(|other| other.eq_ignore_ascii_case(name)).count();
+        if let (0, Some(name)) = (alike(&own), others.iter().find(|name| alike(name) > 1)) {
+            member.problems.push(format!("name: the process object says {:?}; the paths of its program say this", member.name));
+            member.name = name.clone();
         }
     }
 
@@ -433,7 +433,9 @@ fn tree(windows: &Windows, roster: &Roster, scope: Scope, out: &mut Sink<TreePro
         let born = child.create_time.value();
         let lived = |index: &&usize| {
             let (from, to) = (processes[**index].create_time.value(), processes[**index].exit_time.value());
-            from <= born && to.is_none_or(|to| Some(to) >= born)
+            // The one that nobody began, System, is told its time after it has begun others.
+            let first = processes[**index].ppid == Known::Value(0);
+            (from <= born || first) && to.is_none_or(|to| Some(to) >= born)
         };
         let candidates = by_pid.get(child.ppid.value()?)?;
         candidates.iter().filter(lived).max_by_key(|index| processes[**index].create_time.value().copied()).copied()

@@ -1,5 +1,6 @@
 //! Sockets: what the tables of tcpip.sys lead to, and what lies in the pools beside, closed ones too.
 
+use super::pool::KERNEL_HALF;
 use super::processes::Member;
 use super::tcpip::{self, Tcpip};
 use super::text::filetime;
@@ -168,10 +169,32 @@ pub fn sockets(windows: &Windows, scope: Scope, out: &mut Sink<Socket>) {
             out.note(format!("{stale} pool blocks with the tag of {} hold none that is whole, and are left out", kind.noun()));
         }
     }
+    rows.retain(|row| {
+        let known = [&row.local_address, &row.remote_address].into_iter().all(|address| !matches!(address, Known::Unreadable(_)));
+        if !known {
+            out.note(format!("left out, since an address of it cannot be read: {}", told(row)));
+        }
+        known
+    });
     if rows.iter().any(|row| row.protocol.ends_with('6') && row.local_address.value().is_some_and(|address| address == "::")) {
         out.note("a socket bound to :: may serve IPv4 too; which ones do is not read");
     }
     out.extend(rows.into_iter().filter(|row| admits(scope, row)));
+}
+
+/// What is known of a socket.
+fn told(row: &Socket) -> String {
+    let end = |address: &Known<String>, port: &Known<u16>| {
+        let port = port.value().map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{}{port}", address.value().map_or("??", String::as_str))
+    };
+    let state = row.state.value().map(|state| format!(" {state}")).unwrap_or_default();
+    let owner = row.process.value().zip(row.pid.value()).map(|(name, pid)| format!(" of {name} {pid}")).unwrap_or_default();
+    let remote = match row.remote_port {
+        Known::Absent => String::new(),
+        _ => format!(" to {}", end(&row.remote_address, &row.remote_port)),
+    };
+    format!("{} {}{remote}{state}{owner}, at {}", row.protocol, end(&row.local_address, &row.local_port), row.address)
 }
 
 /// What was freed, or copied while it changed, may hold a socket again: that which a table leads to stays, or else the first. Gives the number
@@ -537,10 +560,17 @@ fn data(address: &Object<'_>) -> Result<Option<VirtAddr>, ReadError> {
 }
 
 fn address(context: Context<'_>, at: Option<VirtAddr>, six: bool) -> Result<String, ReadError> {
-    Ok(match (at, six) {
-        (None, true) => Ipv6Addr::UNSPECIFIED.to_string(),
-        (None, false) => Ipv4Addr::UNSPECIFIED.to_string(),
-        (Some(at), true) => Ipv6Addr::from(context.space.bytes::<16>(context.object("_IN_ADDR", at)?.at("addr6")?)?).to_string(),
-        (Some(at), false) => Ipv4Addr::from(context.space.bytes::<4>(context.object("_IN_ADDR", at)?.at("addr4")?)?).to_string(),
-    })
+    let Some(at) = at else {
+        return Ok(if six { Ipv6Addr::UNSPECIFIED.to_string() } else { Ipv4Addr::UNSPECIFIED.to_string() });
+    };
+    let place = context.object("_IN_ADDR", at)?.at(if six { "addr6" } else { "addr4" })?;
+    // What was overwritten in the kernel holds pointers.
+    let is_pointer = |word: VirtAddr| word >= KERNEL_HALF;
+    let [first, second] = [place, place.offset(8)].map(|at| context.space.pointer(at));
+    let overwritten = first.is_ok_and(is_pointer) && (!six || second.is_ok_and(|second| second.is_null() || is_pointer(second)));
+    match six {
+        _ if overwritten => Err(ReadError::Implausible("address")),
+        true => context.space.bytes::<16>(place).map(|bytes| Ipv6Addr::from(bytes).to_string()),
+        false => context.space.bytes::<4>(place).map(|bytes| Ipv4Addr::from(bytes).to_string()),
+    }
 }

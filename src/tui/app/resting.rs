@@ -31,7 +31,7 @@ impl App {
     /// Lets follow what follows, if the cursor has rested.
     pub(super) fn rest(&mut self) {
         if self.rests_in().is_some_and(|left| left.is_zero()) {
-            self.moved = None;
+            (self.moved, self.fading) = (None, None);
             self.dirty = true;
         }
     }

@@ -138,6 +138,12 @@ impl Columns {
         if marked {
             room -= mark + 1;
         }
+        // The score says more than the end of a long name.
+        let score = Part::Score.shape().1 + 1;
+        if marked && needs.scores && self.0.contains(&Part::Score) && room < score && name + room >= LEAST_NAME + score {
+            name -= score - room;
+            room = score;
+        }
         let width = |part: Part| if part == Part::Start && needs.days { 11 } else { part.shape().1 };
         let mut taken: Vec<Part> = Vec::new();
         for part in self.0.iter().copied().filter(|part| part.serves(needs.os) && (*part != Part::Score || needs.scores)) {
@@ -192,7 +198,7 @@ mod tests {
         let all = [("pid", 4), ("name", 30), ("marks", 18), ("score", 6), ("start", 8)];
         assert_eq!(names(&columns, 200, Origin::Windows)[..5], all);
         assert_eq!(names(&columns, 62, Origin::Windows), [("pid", 4), ("name", 30), ("marks", 9), ("score", 6), ("start", 8)]);
-        assert_eq!(names(&columns, 46, Origin::Windows), [("pid", 4), ("name", 30), ("marks", 9)]);
+        assert_eq!(names(&columns, 46, Origin::Windows), [("pid", 4), ("name", 24), ("marks", 8), ("score", 6)]);
         assert_eq!(names(&columns, 34, Origin::Windows), [("pid", 4), ("name", 19), ("marks", 8)]);
         assert_eq!(names(&columns, 20, Origin::Windows), [("pid", 4), ("name", 14)]);
         assert!(names(&columns, 200, Origin::Linux).iter().all(|(name, _)| !matches!(*name, "user" | "session")));
