@@ -20,7 +20,7 @@ pub fn programs(windows: &Windows, scope: Scope, out: &mut Sink<Program>) {
 
 /// Where an image can be mapped: at multiples of 64 KiB of a program's half.
 fn granular(base: VirtAddr) -> Result<VirtAddr, ReadError> {
-    if base.0 % 0x1_0000 == 0 && base < USER_END { Ok(base) } else { Err(ReadError::Implausible("base of a program")) }
+    if base.0.is_multiple_of(0x1_0000) && base < USER_END { Ok(base) } else { Err(ReadError::Implausible("base of a program")) }
 }
 
 impl Windows {
