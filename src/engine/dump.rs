@@ -397,10 +397,14 @@ impl Session {
                 let rows = self.query(entry, Scope::Machine, watch)?;
                 let cell = |row: usize, name: &str| entry.table.column(name).map_or(Cell::Absent, |column| rows.cell(row, column));
                 // The functions of a driver have its address, and one more of their own: where they lead.
-                let (own, target) = if table == "driver_functions" { ("driver_address", "address") } else { ("address", "function") };
+                let (own, target) = match table {
+                    "driver_functions" => ("driver_address", "address"),
+                    "apcs" => ("address", "kernel_routine"),
+                    _ => ("address", "function"),
+                };
                 let meant = |row: &usize| {
                     let function = cell(*row, "function");
-                    let named = target == "function" || finding.subject.starts_with(&format!("{function} of "));
+                    let named = table != "driver_functions" || finding.subject.starts_with(&format!("{function} of "));
                     named && matches!(cell(*row, own), Cell::Hex(at) if at == address.0)
                 };
                 let row = (0..rows.len()).find(meant).ok_or_else(nothing)?;

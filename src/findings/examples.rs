@@ -211,10 +211,12 @@ fn among(first: (&str, u32), second: (&str, u32)) -> Ids {
     ids(&case.indicators)
 }
 
-/// A machine whose first program began so many seconds after the system.
+/// A machine whose first programs began so many seconds after the system.
 fn started(after: i64) -> Ids {
     let at = |pid, seconds| Process { create_time: Time::from_seconds(seconds).into(), ..process(pid, "smss.exe", "", "") };
-    listed(vec![at(4, 1_000_000), at(8, 1_000_000 + after)], |list, processes| list.clock(processes))
+    listed(vec![at(4, 1_000_000), at(8, 1_000_000 + after), at(12, 1_000_000 + after), at(16, 1_000_000 + after)], |list, processes| {
+        list.clock(processes)
+    })
 }
 
 fn driver(path: &str) -> Ids {

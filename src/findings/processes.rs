@@ -291,7 +291,8 @@ fn is_masked(path: &str, told: &str) -> bool {
     let (path, told) = (plain(path), plain(told));
     // A drive may stand for a folder; short names (PROGRA~1) stand for long ones; a name without a folder says nothing.
     let below = told.trim_start_matches("\\??\\").split_once(':').map_or(told.as_str(), |(_, below)| below).trim_start_matches('\\');
-    let known = below.contains('\\') && path.contains('\\') && !below.contains('~') && !path.contains('~');
+    let sound = told.chars().all(|letter| !letter.is_control() && letter != char::REPLACEMENT_CHARACTER);
+    let known = sound && below.contains('\\') && path.contains('\\') && !below.contains('~') && !path.contains('~');
     known && !path.ends_with(&format!("\\{below}"))
 }
 

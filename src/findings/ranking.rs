@@ -32,6 +32,7 @@ const PRELOADS: &str = "/etc/ld.so.preload";
 const SYSTEM_PROCESS: u32 = 4;
 /// Nanoseconds by which the kernel's first processes may be older than it: they are made before the clock is set.
 const CLOCK_SLACK: i128 = 60_000_000_000;
+const LEAST_EARLY: usize = 3;
 /// Where the files of drivers are: below the folders of Windows and of installed programs.
 const DRIVER_FOLDERS: [&str; 5] =
     ["\\systemroot\\", "\\windows\\", "\\program files\\", "\\program files (x86)\\", "\\programdata\\microsoft\\windows defender\\"];
@@ -467,10 +468,11 @@ impl List {
             let born = process.create_time.value().map(|time| time.nanoseconds());
             process.state != ProcessState::Exited && born.is_some_and(|born| born + CLOCK_SLACK < start.nanoseconds())
         };
+        let count = processes.iter().filter(early).count();
         let first = processes.iter().filter(early).min_by_key(|process| process.create_time.value().copied());
-        if let Some(first) = first {
+        // One alone may be damaged.
+        if let Some(first) = first.filter(|_| count >= LEAST_EARLY) {
             let mut case = Case::default();
-            let count = processes.iter().filter(early).count();
             let (name, pid, born) = (&first.name, first.pid, first.create_time.cell());
             case.add(
                 &rules::clock_set,

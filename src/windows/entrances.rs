@@ -128,7 +128,7 @@ fn words(thread: &Object<'_>, space: &AddressSpace, top: VirtAddr) -> Result<Vec
     let block = context.object("_NT_TIB", teb)?;
     let (low, high) = (block.pointer("StackLimit")?, block.pointer("StackBase")?);
     // One that runs on a stack of its own making is told apart by that.
-    if top.0 % 8 != 0 || top < low || top >= high || high >= USER_END {
+    if !top.0.is_multiple_of(8) || top < low || top >= high || high >= USER_END {
         return Err(ReadError::Implausible("stack"));
     }
     let mut bytes = vec![0; (high.0 - top.0).min(MOST_STACK) as usize];

@@ -3,7 +3,7 @@
 
 use super::files::whole;
 use super::processes::Task;
-use super::vads::Vad;
+use super::vads::{Vad, missing};
 use super::{Windows, text};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Known, Library, ReadError, Scope, Sink, Time};
@@ -61,6 +61,7 @@ pub fn libraries(windows: &Windows, scope: Scope, out: &mut Sink<Library>) {
 fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Library>) -> Result<(), ReadError> {
     let mut loader = Loader::of(windows, &task.object);
     let (vads, unread) = windows.vads(&task.object, out.watch());
+    let lost = missing(&task.object, vads.len(), &unread);
     let mut images = windows.images(&vads);
     loader.put_right(&images);
     let row = |base, size, listed: [bool; 3], mapped: Known<String>| {
@@ -84,9 +85,8 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Library>) -> Resul
     };
     for (base, module) in &loader.modules {
         let mapped = images.remove(base);
-        let lost = unread.first().filter(|_| mapped.is_none());
         let mut problems = module.problems.clone();
-        if mapped.is_none() && unread.is_empty() {
+        if mapped.is_none() && lost.is_none() {
             problems.push("no image is mapped at this address".to_owned());
         }
         let mut size = module.size;
@@ -96,8 +96,7 @@ fn of_task(windows: &Windows, task: &Task<'_>, out: &mut Sink<Library>) -> Resul
             problems.push(format!("size: the loader says {size:#x}; it is that of the image which is mapped"));
             size = *mapped;
         }
-        let library =
-            row(*base, size, module.listed, mapped.map_or(lost.map_or(Known::Absent, |why| Known::Unreadable(*why)), |(_, file)| file));
+        let library = row(*base, size, module.listed, mapped.map_or(lost.map_or(Known::Absent, Known::Unreadable), |(_, file)| file));
         let (mut name, mut path) = (Known::from(module.name.clone()), Known::from(module.path.clone()));
         if let (Ok(told), Ok(whole)) = (&module.name, &module.path)
             && !last_part(whole).eq_ignore_ascii_case(told)

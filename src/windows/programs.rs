@@ -1,9 +1,9 @@
 //! What each process runs, told by all who know: the kernel, the image that is mapped, the process itself, and the file in the cache.
 
-use super::files::whole;
+use super::files::{own_name, whole};
 use super::processes::Task;
-use super::vads::Vad;
-use super::{Windows, pe, text};
+use super::vads::{Vad, missing};
+use super::{USER_END, Windows, pe, text};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::windows::Program;
 use crate::facts::{Known, PageOrigin, Place, ReadError, Scope, Sink, Watch};
@@ -18,15 +18,22 @@ pub fn programs(windows: &Windows, scope: Scope, out: &mut Sink<Program>) {
     });
 }
 
+/// Where an image can be mapped: at multiples of 64 KiB of a program's half.
+fn granular(base: VirtAddr) -> Result<VirtAddr, ReadError> {
+    if base.0.is_multiple_of(0x1_0000) && base < USER_END { Ok(base) } else { Err(ReadError::Implausible("base of a program")) }
+}
+
 impl Windows {
     fn program(&self, task: &Task<'_>, watch: &Watch) -> Result<Program, ReadError> {
         let process = &task.object;
-        let base = process.pointer("SectionBaseAddress")?;
-        let vad = if base.is_null() { Ok(None) } else { self.vad_at(process, base) };
-        let image = vad.as_ref().ok().and_then(Option::as_ref).filter(|vad| vad.image && vad.start == base);
+        let base = process.pointer("SectionBaseAddress").and_then(granular);
+        let none = base == Ok(VirtAddr(0));
+        let lost = |(vads, trouble): (Vec<Vad<'_>>, Vec<ReadError>)| missing(process, vads.len(), &trouble);
+        let vad = base.and_then(|base| if none { Ok(None) } else { self.vad_at(process, base) });
+        let image = vad.as_ref().ok().and_then(Option::as_ref).filter(|vad| vad.image && Ok(vad.start) == base);
         let file = image.map(Vad::file).transpose().map(Option::flatten);
         let flag = |field: &'static str| -> Known<bool> {
-            let read = |file: &Object<'_>| match file.uint(field)? {
+            let read = |file: &Object<'_>| match own_name(file).and_then(|_| file.uint(field))? {
                 value @ (0 | 1) => Ok(value != 0),
                 _ => Err(ReadError::Implausible("_FILE_OBJECT")),
             };
@@ -44,9 +51,14 @@ impl Windows {
         Ok(Program {
             pid: task.pid,
             process: task.name.clone(),
-            base: Some(base).filter(|base| !base.is_null()).into(),
-            told_base: told.into(),
-            mapped: vad.as_ref().map(|_| (!base.is_null()).then_some(image.is_some())).map_err(|why| *why).into(),
+            base: base.map(|base| Some(base).filter(|_| !none)).into(),
+            told_base: told.and_then(|told| told.map(granular).transpose()).into(),
+            mapped: match (&vad, image) {
+                (Err(why), _) => Known::Unreadable(*why),
+                _ if none => Known::Absent,
+                (_, Some(_)) => Known::Value(true),
+                _ => lost(self.vads(process, watch)).map_or(Known::Value(false), Known::Unreadable),
+            },
             path: self.image_path(process),
             mapped_file: file
                 .as_ref()
@@ -67,8 +79,11 @@ impl Windows {
     fn leads_to_kernel(&self, space: &AddressSpace) -> Result<Option<bool>, ReadError> {
         let kernel = self.context().symbol("PsActiveProcessHead")?;
         self.space.translate(kernel)?;
-        if !space.image().holds(space.root()) {
-            return Err(ReadError::NotMapped(VirtAddr(space.root().0)));
+        let mut table = [0; PAGE_SIZE as usize];
+        self.image.read(space.root(), &mut table)?;
+        // A table without an entry was lost, or belongs to a process that is going.
+        if table.iter().all(|byte| *byte == 0) {
+            return Err(ReadError::Implausible("page tables"));
         }
         Ok(Some(space.translate(kernel).is_ok()))
     }

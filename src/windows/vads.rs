@@ -228,6 +228,18 @@ fn top(process: &Object<'_>) -> Result<(VirtAddr, &'static str, [&'static str; 2
     Ok((anchor.pointer("RightChild")?, node, ["LeftChild", "RightChild"]))
 }
 
+/// What speaks against there being no more VADs than were found: what broke the tree, or the number that it counts itself.
+pub fn missing(process: &Object<'_>, found: usize, trouble: &[ReadError]) -> Option<ReadError> {
+    let count = || -> Result<u64, ReadError> {
+        let tree = process.inner("VadRoot")?;
+        if tree.has("Root") { process.uint("VadCount") } else { tree.uint("NumberGenericTableElements") }
+    };
+    trouble.first().copied().or_else(|| match count() {
+        Ok(count) if count == found as u64 => None,
+        count => Some(count.err().unwrap_or(ReadError::Implausible("VAD tree"))),
+    })
+}
+
 /// The nodes of a process's VAD tree, in the order of their addresses.
 fn tree(process: &Object<'_>, watch: &Watch, trouble: &mut Vec<ReadError>) -> Result<Vec<VirtAddr>, ReadError> {
     let context = process.context();
