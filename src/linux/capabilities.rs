@@ -5,6 +5,8 @@ use crate::facts::linux::Capabilities;
 use crate::facts::{Hex, Known, ReadError, Scope, Sink};
 use crate::symbols::Object;
 
+/// More than any debugger holds.
+const MOST_TRACED: usize = 1 << 16;
 /// task_struct.atomic_flags (include/linux/sched.h).
 const PFA_NO_NEW_PRIVS: u64 = 1 << 0;
 /// struct seccomp.mode (include/uapi/linux/seccomp.h).
@@ -42,10 +44,15 @@ fn seccomp(task: &Object<'_>) -> Result<&'static str, ReadError> {
     SECCOMP.get(mode as usize).copied().ok_or(ReadError::Implausible("seccomp"))
 }
 
-/// While a task is traced, the tracer stands where its parent was.
+/// While a task is traced, the tracer stands where its parent was, and has it on its list.
 fn tracer(task: &Object<'_>) -> Result<Option<u32>, ReadError> {
     if task.uint("ptrace")? == 0 {
         return Ok(None);
     }
-    task.follow_some("parent")?.u32("tgid").map(Some)
+    let tracer = task.follow_some("parent")?;
+    let mut traced = tracer.list("ptraced", "task_struct", "ptrace_entry")?.take(MOST_TRACED);
+    match traced.any(|other| other.is_ok_and(|other| other.address == task.address)) {
+        true => tracer.u32("tgid").map(Some),
+        false => Err(ReadError::Implausible("ptrace")),
+    }
 }
