@@ -163,6 +163,8 @@ fn judge_private(exhibit: &Exhibit, case: &mut Case) {
     }
     let Some((first, bytes)) = exhibit.content.first() else {
         let what = match (exhibit.pages, exhibit.unread) {
+            // Its first page is somewhere, if not in the image.
+            (0, _) if matches!(exhibit.head, Known::Unreadable(_)) => return,
             (0, _) => "never touched",
             (_, 0) => "all zero",
             // What cannot be read clears nothing.

@@ -35,6 +35,9 @@ pub struct Entry {
     page: VirtAddr,
 }
 
+/// Pages of a handle table, each with its number, and what could not be read on the way to them.
+type Pages = (Vec<(u64, VirtAddr)>, Vec<ReadError>);
+
 /// What is behind a handle.
 #[derive(Clone)]
 struct Target {
@@ -74,7 +77,7 @@ impl Windows {
     }
 
     /// The pages of a process's handle table that hold entries, each with its number, and what could not be read on the way.
-    fn handle_pages(&self, process: &Object<'_>) -> Result<(Vec<(u64, VirtAddr)>, Vec<ReadError>), ReadError> {
+    fn handle_pages(&self, process: &Object<'_>) -> Result<Pages, ReadError> {
         let context = self.context();
         let Some(table) = process.follow("ObjectTable")? else { return Ok(Default::default()) };
         // A table knows whose it is; System's, which holds the kernel's own handles, may say 0.
@@ -124,7 +127,7 @@ impl Windows {
     fn disputed(&self, watch: &Watch) -> HashSet<(VirtAddr, VirtAddr)> {
         /// Processes may have a few handles alike.
         const LEAST_COPIED: usize = 8;
-        let mut claims: HashMap<(bool, u64), Vec<(VirtAddr, VirtAddr, bool)>> = HashMap::new();
+        let mut claims: HashMap<_, Vec<(VirtAddr, VirtAddr, bool)>> = HashMap::new();
         for member in self.listed().members.iter().filter(|member| member.mapped && !watch.cancelled()) {
             let mut claim = || -> Result<(), ReadError> {
                 let process = self.context().object("_EPROCESS", member.address)?;
