@@ -88,34 +88,30 @@ fn tag(header: &[u8; GRAIN]) -> [u8; 4] {
 impl Marks {
     pub fn sweep(image: &Image, watch: &Watch) -> Self {
         let found = Mutex::<Self>::default();
-        let swept = image.sweep(CHUNK, GRAIN, watch, |Chunk { at, bytes, own }| {
+        let swept = image.sweep(CHUNK, 0, watch, |Chunk { at, bytes, own }| {
             let mut here = Self::default();
+            let pages = bytes.get(..own).unwrap_or(bytes).chunks(ZEROS.len()).enumerate();
             // Much of memory is zeros.
-            let full = |start: &usize| {
-                let page = bytes.get(*start..own.min(start + ZEROS.len())).unwrap_or_default();
-                ZEROS.get(..page.len()) != Some(page)
-            };
-            let pages = (0..own).step_by(ZEROS.len()).filter(full);
-            for start in pages.flat_map(|page| (page..own.min(page + ZEROS.len())).step_by(GRAIN)) {
-                let Some(block) = bytes.get(start..).and_then(|rest| rest.first_chunk::<GRAIN>()) else { break };
-                // Most blocks are told by one letter each.
-                let letter = |at: usize| block.get(at).is_some_and(|letter| LETTERS[usize::from(*letter)]);
-                if !letter(TAG_AT) && !letter(0) && !letter(GRAIN / 2) {
-                    continue;
-                }
-                // Records begin at multiples of eight.
-                let (first, second) = block.split_at(GRAIN / 2);
-                if first.starts_with(EVENT_RECORD) {
-                    here.events.records.push(at.offset(start as u64));
-                }
-                if second.starts_with(EVENT_RECORD) {
-                    here.events.records.push(at.offset((start + GRAIN / 2) as u64));
-                }
-                if first == EVENT_CHUNK && at.offset(start as u64).in_page() == 0 {
-                    here.events.chunks.push(at.offset(start as u64));
-                }
-                if TAGS.contains(&&tag(block)) {
-                    here.blocks.push((at.offset(start as u64), *block));
+            for (page, content) in pages.filter(|(_, content)| ZEROS.get(..content.len()) != Some(content)) {
+                for (index, block) in content.as_chunks::<GRAIN>().0.iter().enumerate() {
+                    // Most blocks are told by one letter each. Records begin at multiples of eight.
+                    let (first, second) = (&block[..GRAIN / 2], &block[GRAIN / 2..]);
+                    if ![block[TAG_AT], first[0], second[0]].iter().any(|letter| LETTERS[usize::from(*letter)]) {
+                        continue;
+                    }
+                    let at = at.offset((page * ZEROS.len() + index * GRAIN) as u64);
+                    if first.starts_with(EVENT_RECORD) {
+                        here.events.records.push(at);
+                    }
+                    if second.starts_with(EVENT_RECORD) {
+                        here.events.records.push(at.offset((GRAIN / 2) as u64));
+                    }
+                    if first == EVENT_CHUNK && at.in_page() == 0 {
+                        here.events.chunks.push(at);
+                    }
+                    if TAGS.contains(&&tag(block)) {
+                        here.blocks.push((at, *block));
+                    }
                 }
             }
             let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
