@@ -232,8 +232,10 @@ impl Windows {
             let first = process.inner("ThreadListHead")?.pointer("Flink")?;
             process.context().container("_ETHREAD", "ThreadListEntry", first)?.inner("Cid")?.u32("UniqueProcess")
         };
-        if let Ok(pid) = by_thread()
+        // Zeros agree with each other.
+        if let Ok(pid @ 1..) = by_thread()
             && pid != member.pid
+            && process_id(u64::from(pid)).is_ok()
             && by_table() == Ok(pid)
         {
             member.problems.push(format!("pid: the process object says {}; its handles and threads say this", member.pid));
