@@ -24,6 +24,15 @@ pub fn audited(process: &Object<'_>) -> Result<String, ReadError> {
 /// The variables of a process, and what ended the reading before their end.
 type Variables = (Vec<(String, String)>, Option<ReadError>);
 
+/// What a process was started with; None where nothing is kept of it.
+pub fn parameters<'a>(peb: &Object<'a>) -> Result<Option<Object<'a>>, ReadError> {
+    match peb.follow("ProcessParameters")? {
+        // It tells its own length.
+        Some(parameters) if parameters.uint("Length")? == 0 => Err(ReadError::Implausible("process parameters")),
+        found => Ok(found),
+    }
+}
+
 impl Windows {
     /// Reads a process's PEB in the process's own space. None where it has no PEB, as System and its kin.
     pub(super) fn with_peb<T>(
@@ -47,9 +56,7 @@ impl Windows {
 
     /// The command line as the process keeps it.
     pub(super) fn command_line(&self, process: &Object<'_>) -> Known<String> {
-        self.with_peb(process, |peb| match peb.follow("ProcessParameters")? {
-            // It tells its own length.
-            Some(parameters) if parameters.uint("Length")? == 0 => Err(ReadError::Implausible("process parameters")),
+        self.with_peb(process, |peb| match parameters(&peb)? {
             Some(parameters) => {
                 let line = text::unicode(&parameters.inner("CommandLine")?)?;
                 text::written(line).map(Some)
@@ -95,7 +102,7 @@ impl Windows {
     /// The environment variables of a process. None where it has none.
     pub(super) fn variables(&self, process: &Object<'_>) -> Result<Option<Variables>, ReadError> {
         self.with_peb(process, |peb| {
-            let Some(parameters) = peb.follow("ProcessParameters")? else { return Ok(None) };
+            let Some(parameters) = parameters(&peb)? else { return Ok(None) };
             let start = parameters.pointer("Environment")?;
             if start >= USER_END {
                 return Err(ReadError::Implausible("environment"));

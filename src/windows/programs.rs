@@ -1,6 +1,7 @@
 //! What each process runs, told by all who know: the kernel, the image that is mapped, the process itself, and the file in the cache.
 
 use super::files::{own_name, whole};
+use super::peb::parameters;
 use super::processes::Task;
 use super::vads::{Vad, missing};
 use super::{USER_END, Windows, pe, text};
@@ -40,7 +41,7 @@ impl Windows {
             file.as_ref().map_err(|why| *why).and_then(|file| file.as_ref().map(read).transpose()).into()
         };
         let told = self.with_peb(process, |peb| peb.pointer("ImageBaseAddress"));
-        let called = self.with_peb(process, |peb| match peb.follow("ProcessParameters")? {
+        let called = self.with_peb(process, |peb| match parameters(&peb)? {
             Some(parameters) => text::unicode(&parameters.inner("ImagePathName")?).and_then(whole).map(Some),
             None => Ok(None),
         });
