@@ -171,6 +171,7 @@ fn what_is_paged_out_is_read_from_the_page_file_or_said_to_be_missing() {
     let lost = [
         ("processes", 1),
         ("pstree", 1),
+        ("programs", 1),
         ("sessions", 1),
         ("sockets", 1),
         ("threads", 10),
