@@ -95,10 +95,16 @@ impl BtfWriter {
         if let Some(known) = self.interned.get(name) {
             return *known;
         }
+        let at = self.new_name(name);
+        self.interned.insert(name.into(), at);
+        at
+    }
+
+    /// A name without a NUL that the caller puts once.
+    pub fn new_name(&mut self, name: &[u8]) -> u32 {
         let Ok(at) = u32::try_from(self.strings.len()) else { return 0 };
         self.strings.extend_from_slice(name);
         self.strings.push(0);
-        self.interned.insert(name.into(), at);
         at
     }
 

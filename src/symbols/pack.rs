@@ -18,11 +18,10 @@ use super::btf_writer::{BtfWriter, WrittenMember};
 use super::{Btf, SymbolTable};
 use crate::address::VirtAddr;
 pub use builder::{Packed, build_pack};
-use flate2::read::DeflateDecoder;
+use flate2::{Decompress, FlushDecompress, Status};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
-use std::io::Read;
 
 const MAGIC: &[u8; 8] = b"kiokuWIN";
 const VERSION: u32 = 1;
@@ -230,9 +229,11 @@ impl Section {
         if self.length > MAX_SECTION {
             return Err(DAMAGED);
         }
-        let mut bytes = Vec::with_capacity(self.length as usize);
-        let read = DeflateDecoder::new(&*self.packed).take(u64::from(self.length) + 1).read_to_end(&mut bytes);
-        if read.is_err() || bytes.len() != self.length as usize { Err(DAMAGED) } else { Ok(bytes) }
+        let mut bytes = vec![0; self.length as usize];
+        let mut inflate = Decompress::new(false);
+        let done = inflate.decompress(&self.packed, &mut bytes, FlushDecompress::Finish);
+        let whole = matches!(done, Ok(Status::StreamEnd)) && inflate.total_out() == u64::from(self.length);
+        whole.then_some(bytes).ok_or(DAMAGED)
     }
 }
 
@@ -458,7 +459,7 @@ impl Writing<'_> {
 
     fn name(&mut self, index: usize) -> u32 {
         let (Some(name), Some(known)) = (self.from.names.get(index), self.names.get_mut(index)) else { return 0 };
-        *known.get_or_insert_with(|| self.writer.name(name.as_bytes()))
+        *known.get_or_insert_with(|| if name.is_empty() { 0 } else { self.writer.new_name(name.as_bytes()) })
     }
 
     fn shape(&mut self, index: usize, depth: u32) -> Option<u32> {

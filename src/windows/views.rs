@@ -5,8 +5,7 @@ use super::files::own_name;
 use super::pool::Pools;
 use super::processes::Task;
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::facts::windows::FileObject;
-use crate::facts::{PageOrigin, ReadError, Scope, Sink, Watch};
+use crate::facts::{PageOrigin, ReadError, Scope, Watch};
 use crate::paging::AddressSpace;
 use rayon::prelude::*;
 use std::collections::{BTreeSet, HashMap};
@@ -31,11 +30,11 @@ impl View {
 
 impl Windows {
     /// The views that processes have of files whose names `wanted` picks, the objects of those files, and what could not be read.
-    pub fn views(&self, wanted: impl Fn(&str) -> bool + Sync, watch: &Arc<Watch>) -> (Vec<View>, BTreeSet<VirtAddr>, Vec<String>) {
-        let mut told = Sink::<FileObject>::new(Arc::clone(watch));
+    pub fn views(&self, wanted: impl Fn(&str) -> bool + Sync, watch: &Watch) -> (Vec<View>, BTreeSet<VirtAddr>, Vec<String>) {
         let named =
             |file: &VirtAddr| self.context().object("_FILE_OBJECT", *file).and_then(|file| own_name(&file)).is_ok_and(|name| wanted(&name));
-        let mut files: BTreeSet<_> = self.objects(b"File", "File", Scope::Machine, &mut told).into_keys().filter(named).collect();
+        let found = self.objects_by_tag(b"File", "File", watch).unwrap_or_default();
+        let mut files: BTreeSet<_> = found.into_iter().filter(named).collect();
         let of_task = |task: &Task<'_>| {
             let (mut views, mut space) = (Vec::new(), None);
             let (vads, trouble) = self.vads(&task.object, watch);
