@@ -81,7 +81,10 @@ impl System {
         let linux = Linux::detect(Arc::clone(image), symbols, watch);
         match linux {
             Ok(linux) => Ok(Self::Linux(Box::new(linux))),
-            Err(why) => Windows::by_sweep(image, symbols, watch).map_or(Err(why), |found| found.map(windows)),
+            Err(why) => match Windows::by_sweep(image, symbols, watch) {
+                Some(found) => found.map(windows),
+                None => Err(format!("{why}; there is no trace of a Windows kernel either")),
+            },
         }
     }
     fn info(&self) -> &Info {

@@ -65,7 +65,7 @@ impl Linux {
         }
         // The first reason is that of the best evidence.
         Err(trouble.into_iter().next().unwrap_or_else(|| {
-            "no Linux kernel found: the image holds neither a VMCOREINFO note nor kernel symbols; is it of an x86-64 Linux machine, and whole?"
+            "no Linux kernel found: the image holds neither a VMCOREINFO note nor kernel symbols; is it of an x86-64 machine, and whole?"
                 .to_owned()
         }))
     }
