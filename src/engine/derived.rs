@@ -61,7 +61,7 @@ pub fn findings(session: &Session, scope: Scope, out: &mut Sink<Finding>) {
     let processes = machine(session, out.watch());
     match session.system() {
         System::Windows(_) => findings::findings_of_windows(session, &processes, scope, out),
-        System::Linux(_) => findings::findings_of_linux(session, &processes, scope, out),
+        System::Linux(linux) => findings::findings_of_linux(linux, session, &processes, scope, out),
     }
 }
 

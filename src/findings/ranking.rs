@@ -14,6 +14,7 @@ use crate::facts::{
     Answer, Finding, Known, Library, Module, Process, ProcessState, Record, Reference, Rows, Scope, Sink, Socket, State, Subject,
     Suspicious, Table, Tables, Thread, ToCell, Variable,
 };
+use crate::linux::{Linux, PRELOADS};
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,7 +28,6 @@ const VM_WRITE: u64 = 0x20;
 const STRONG: [(u32, &str); 4] = [(16, "loading modules"), (17, "raw access to memory"), (19, "tracing"), (21, "administration")];
 /// The credentials of the kernel itself.
 const FIRST_CREDENTIALS: &str = "init_cred";
-const PRELOADS: &str = "/etc/ld.so.preload";
 /// The process of the kernel itself, on Windows.
 const SYSTEM_PROCESS: u32 = 4;
 /// Nanoseconds by which the kernel's first processes may be older than it: they are made before the clock is set.
@@ -126,7 +126,7 @@ pub fn of_windows(tables: &impl Tables, processes: &Answer<Process>, scope: Scop
     list.publish(out);
 }
 
-pub fn of_linux(tables: &impl Tables, processes: &Answer<Process>, scope: Scope, out: &mut Sink<Finding>) {
+pub fn of_linux(linux: &Linux, tables: &impl Tables, processes: &Answer<Process>, scope: Scope, out: &mut Sink<Finding>) {
     doubt(processes, out);
     let sockets = ask::<Socket>(tables, Scope::Machine, out);
     let files = ask::<OpenFile>(tables, Scope::Machine, out);
@@ -173,7 +173,11 @@ pub fn of_linux(tables: &impl Tables, processes: &Answer<Process>, scope: Scope,
     });
     each(tables, Scope::Machine, out, |callbacks| list.callbacks(callbacks));
     each(tables, Scope::Machine, out, |programs| list.programs(programs));
-    each(tables, Scope::Machine, out, |files| list.files(files));
+    if !out.cancelled() {
+        let files = linux.telling_files(out.watch());
+        doubt(&files, out);
+        list.files(&files);
+    }
     each(tables, scope, out, |history| list.commands(history));
     each(tables, Scope::Machine, out, |log| list.log(log));
     list.publish(out);

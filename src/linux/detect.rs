@@ -124,6 +124,7 @@ impl Linux {
             listed: OnceLock::new(),
             roster: Kept::default(),
             module_code: Kept::default(),
+            telling_files: Kept::default(),
             perf_maps: Kept::default(),
             uprobes: Kept::default(),
         })

@@ -42,13 +42,14 @@ pub use libraries::libraries;
 pub use maps::regions;
 pub use modules::modules;
 pub use mounts::mounts;
-pub use page_cache::page_cache;
+pub use page_cache::{PRELOADS, page_cache};
 pub use shell_history::shell_history;
 pub use sockets::sockets;
 pub use syscalls::syscall_table;
 pub use tasks::{processes, pstree, threads};
 
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
+use crate::facts::linux::CachedFile;
 use crate::facts::*;
 use crate::image::Image;
 use crate::paging::AddressSpace;
@@ -72,6 +73,7 @@ pub struct Linux {
     listed: OnceLock<Roster>,
     roster: Kept<Roster>,
     module_code: Kept<code::Modules>,
+    telling_files: Kept<Answer<CachedFile>>,
     perf_maps: Kept<Vec<perf_maps::PerfMap>>,
     uprobes: Kept<uprobes::Probes>,
 }

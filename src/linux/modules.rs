@@ -301,7 +301,7 @@ impl State {
             ("MODULE_STATE_GOING", Self::Going),
             ("MODULE_STATE_UNFORMED", Self::Unformed),
         ];
-        let named = |name: &str| module.context().profile.enumerator(name).and_then(|value| u64::try_from(value).ok());
+        let named = |name| module.context().profile.enumerator(name).and_then(|value| u64::try_from(value).ok());
         // In this order since 3.9, should the types not tell.
         Ok(states.into_iter().zip(0..).find(|((name, _), usual)| value == named(name).unwrap_or(*usual)).map(|((_, state), _)| state))
     }

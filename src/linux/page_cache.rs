@@ -1,9 +1,9 @@
 //! Files of which the page cache holds something, by the inodes of every file system.
 
-use super::{Linux, mounts, path};
+use super::{Linux, mounts, path, perf_maps};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::linux::CachedFile;
-use crate::facts::{Known, ReadError, Rows as _, Scope, Sink, State, Time, Watch};
+use crate::facts::{Answer, Known, ReadError, Rows as _, Scope, Sink, State, Time, Watch};
 use crate::symbols::Object;
 use std::sync::Arc;
 
@@ -12,10 +12,20 @@ const MOST_INODES: usize = 1 << 22;
 const MOST_PAGES: u64 = 1 << 20;
 /// Mounts of one file system that are looked at for one that leads to a file.
 const MOST_MOUNTS: usize = 64;
+/// What makes up its files when they are read has no pages of them, and most of the inodes (include/uapi/linux/magic.h): proc, sysfs,
+/// debugfs, tracefs, securityfs.
+const MADE_UP: [u64; 5] = [0x9fa0, 0x6265_6572, 0x6462_6720, 0x7472_6163, 0x7363_6673];
+/// Lists the libraries that the loader of programs forces into all of them.
+pub const PRELOADS: &str = "/etc/ld.so.preload";
 
 pub fn page_cache(linux: &Linux, scope: Scope, out: &mut Sink<CachedFile>) {
     // The page cache belongs to the machine, whichever process is asked about.
     let _ = scope;
+    walk(linux, None, out);
+}
+
+/// All files, or those that may have names that `wanted` picks.
+fn walk(linux: &Linux, wanted: Option<&dyn Fn(&str) -> bool>, out: &mut Sink<CachedFile>) {
     let context = linux.context();
     let head = match context.symbol("super_blocks") {
         Ok(head) => head,
@@ -30,6 +40,9 @@ pub fn page_cache(linux: &Linux, scope: Scope, out: &mut Sink<CachedFile>) {
             Ok(file_system) => file_system,
             Err(why) => return out.cut(format!("the list of file systems is broken: {why}")),
         };
+        if wanted.is_some() && file_system.uint("s_magic").is_ok_and(|magic| MADE_UP.contains(&magic)) {
+            continue;
+        }
         let known = match Known::from(file_system.text("s_id")) {
             Known::Value(name) if name.is_empty() => Known::Absent,
             known => known,
@@ -37,6 +50,8 @@ pub fn page_cache(linux: &Linux, scope: Scope, out: &mut Sink<CachedFile>) {
         let described =
             CachedFile { file_system: kind(&file_system).into(), device: known, super_block: file_system.address, ..CachedFile::default() };
         let mounts = places(&file_system, home.unwrap_or_default());
+        let roots: Vec<_> = mounts.iter().filter_map(root).collect();
+        let named = |inode: &Object<'_>| wanted.is_none_or(|wanted| may_be_named(inode, &roots, wanted).unwrap_or(false));
         let list = match file_system.list("s_inodes", "inode", "i_sb_list") {
             Ok(list) => list,
             Err(why) => return out.cut(format!("inodes cannot be found: {why}")),
@@ -50,7 +65,7 @@ pub fn page_cache(linux: &Linux, scope: Scope, out: &mut Sink<CachedFile>) {
             if inodes > MOST_INODES {
                 return out.cut(format!("more than {MOST_INODES} inodes are not looked at"));
             }
-            match inode.and_then(|inode| describe(&inode, &mounts, &described)) {
+            match inode.and_then(|inode| describe(&inode, &mounts, &named, &described)) {
                 Ok(Some(row)) => {
                     rows += 1;
                     out.push(row);
@@ -67,7 +82,7 @@ pub fn page_cache(linux: &Linux, scope: Scope, out: &mut Sink<CachedFile>) {
             out.cut(format!("the inodes of {name} could be read only in part, {missing} were not: {why}"));
         }
     }
-    if rows == 0 {
+    if rows == 0 && wanted.is_none() {
         out.note("no file system has an inode with pages in memory");
     }
 }
@@ -82,11 +97,29 @@ pub struct Cached {
 }
 
 impl Linux {
+    /// The files in the page cache that tell of code by their names: lists of preloads, and those of just-in-time compilers.
+    pub fn telling_files(&self, watch: &Arc<Watch>) -> Arc<Answer<CachedFile>> {
+        self.telling_files.or_search(watch, || {
+            let mut rows = Sink::new(Arc::clone(watch));
+            walk(self, Some(&|name| name == path::last(PRELOADS) || perf_maps::is_named(name)), &mut rows);
+            Arc::unwrap_or_clone(rows.finish())
+        })
+    }
+
     /// The files in the page cache whose paths `wanted` picks, and what is to be said of the search.
     pub fn cached_files(&self, wanted: impl Fn(&str) -> bool, watch: &Arc<Watch>) -> (Vec<Cached>, Vec<String>) {
         let mut rows = Sink::<CachedFile>::new(Arc::clone(watch));
         page_cache(self, Scope::Machine, &mut rows);
-        let rows = rows.finish();
+        self.pages_of_files(&rows.finish(), wanted, watch)
+    }
+
+    /// The pages of those files whose paths `wanted` picks.
+    pub(super) fn pages_of_files(
+        &self,
+        rows: &Answer<CachedFile>,
+        wanted: impl Fn(&str) -> bool,
+        watch: &Watch,
+    ) -> (Vec<Cached>, Vec<String>) {
         let mut notes = if rows.is_empty() || rows.state() == State::Cut { rows.notes().to_vec() } else { Vec::new() };
         let mut files = Vec::new();
         for row in rows.iter() {
@@ -122,23 +155,33 @@ fn kind(file_system: &Object<'_>) -> Result<String, ReadError> {
     file_system.context().space.text(file_system.follow_some("s_type")?.pointer("name")?, 64)
 }
 
+/// What of its file system a mount shows.
+fn root(mount: &Object<'_>) -> Option<VirtAddr> {
+    mount.inner("mnt").and_then(|mount| mount.pointer("mnt_root")).ok()
+}
+
 /// The mounts of a file system, those first that a process is most likely to go through.
 fn places<'a>(file_system: &Object<'a>, home: VirtAddr) -> Vec<Object<'a>> {
-    let root = file_system.pointer("s_root").unwrap_or_default();
+    let top = file_system.pointer("s_root").unwrap_or_default();
     let mut mounts = mounts::of_file_system(file_system).unwrap_or_default();
     mounts.sort_by_cached_key(|mount| {
         let namespace = mount.pointer("mnt_ns").unwrap_or_default();
         // Null while it is unmounted; an error number for the kernel's own.
         let mounted = namespace.is_kernel() && namespace.0 < PAGE_SIZE.wrapping_neg();
-        let whole = mount.inner("mnt").and_then(|mount| mount.pointer("mnt_root")) == Ok(root);
+        let whole = root(mount) == Some(top);
         (!mounted, namespace != home, !whole, mount.uint("mnt_id").unwrap_or(u64::MAX))
     });
     mounts.truncate(MOST_MOUNTS);
     mounts
 }
 
-/// None for an inode that has nothing in memory.
-fn describe(inode: &Object<'_>, mounts: &[Object<'_>], file_system: &CachedFile) -> Result<Option<CachedFile>, ReadError> {
+/// None for an inode that has nothing in memory, or no name that is wanted.
+fn describe(
+    inode: &Object<'_>,
+    mounts: &[Object<'_>],
+    named: &dyn Fn(&Object<'_>) -> bool,
+    file_system: &CachedFile,
+) -> Result<Option<CachedFile>, ReadError> {
     if inode.pointer("i_sb")? != file_system.super_block {
         return Err(ReadError::Implausible("inode"));
     }
@@ -149,6 +192,9 @@ fn describe(inode: &Object<'_>, mounts: &[Object<'_>], file_system: &CachedFile)
     }
     let cached_pages = cache.uint("nrpages")?;
     if cached_pages == 0 {
+        return Ok(None);
+    }
+    if !named(inode) {
         return Ok(None);
     }
     let path = path_of(inode, mounts);
@@ -180,10 +226,9 @@ fn time(inode: &Object<'_>, whole: [&'static str; 2], parts: [&'static str; 2]) 
     time.ok_or(ReadError::Implausible("time of an inode"))
 }
 
-/// By the first of its names, on the first mount that holds it; None where there is no name, or no mount.
-fn path_of(inode: &Object<'_>, mounts: &[Object<'_>]) -> Result<Option<path::FilePath>, ReadError> {
+fn first_name<'a>(inode: &Object<'a>) -> Result<Option<Object<'a>>, ReadError> {
     let context = inode.context();
-    let first = inode.context().object("hlist_head", inode.at("i_dentry")?)?.pointer("first")?;
+    let first = context.object("hlist_head", inode.at("i_dentry")?)?.pointer("first")?;
     if first.is_null() {
         return Ok(None);
     }
@@ -194,6 +239,18 @@ fn path_of(inode: &Object<'_>, mounts: &[Object<'_>]) -> Result<Option<path::Fil
     if dentry.pointer("d_inode")? != inode.address {
         return Err(ReadError::Implausible("dentry"));
     }
+    Ok(Some(dentry))
+}
+
+/// Whether its path may end in a name that is wanted. A file that is itself mounted has that of the place.
+fn may_be_named(inode: &Object<'_>, mounted: &[VirtAddr], wanted: &dyn Fn(&str) -> bool) -> Result<bool, ReadError> {
+    let Some(dentry) = first_name(inode)? else { return Ok(false) };
+    Ok(mounted.contains(&dentry.address) || wanted(path::last(&path::name(&dentry)?)))
+}
+
+/// By the first of its names, on the first mount that holds it; None where there is no name, or no mount.
+fn path_of(inode: &Object<'_>, mounts: &[Object<'_>]) -> Result<Option<path::FilePath>, ReadError> {
+    let Some(dentry) = first_name(inode)? else { return Ok(None) };
     let above = path::above(&dentry)?;
     if above.len() == 1 && dentry.address != inode.follow_some("i_sb")?.pointer("s_root")? {
         return path::of_root(&dentry);

@@ -90,6 +90,11 @@ pub fn name(dentry: &Object<'_>) -> Result<String, ReadError> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// The last name of a path.
+pub fn last(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
 /// A directory entry and those above it in its file system, up to the root.
 pub fn above(dentry: &Object<'_>) -> Result<Vec<VirtAddr>, ReadError> {
     let mut found = vec![dentry.address];

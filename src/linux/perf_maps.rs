@@ -1,7 +1,7 @@
 //! The lists that just-in-time compilers keep for profilers (tools/perf/Documentation/jit-interface.txt): /tmp/perf-PID.map, as far as the
 //! page cache has them. Anyone can write such a file, but only who knows where the code lies can list it.
 
-use super::Linux;
+use super::{Linux, path};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::Watch;
 use std::ops::Range;
@@ -26,11 +26,7 @@ impl PerfMap {
 impl Linux {
     pub(super) fn perf_maps(&self, watch: &Arc<Watch>) -> Arc<Vec<PerfMap>> {
         self.perf_maps.or_search(watch, || {
-            let named = |path: &str| {
-                let file = path.rsplit('/').next().unwrap_or_default();
-                file.strip_prefix("perf-").and_then(|rest| rest.strip_suffix(".map")).is_some_and(|pid| pid.parse::<u32>().is_ok())
-            };
-            let (files, _) = self.cached_files(named, watch);
+            let (files, _) = self.pages_of_files(&self.telling_files(watch), |path| is_named(path::last(path)), watch);
             let mut left = MOST_FUNCTIONS;
             let read = |file: super::page_cache::Cached| {
                 let mut text = Vec::new();
@@ -46,6 +42,11 @@ impl Linux {
             files.into_iter().map(read).collect()
         })
     }
+}
+
+/// Whether a file has such a list's name.
+pub fn is_named(file: &str) -> bool {
+    file.strip_prefix("perf-").and_then(|rest| rest.strip_suffix(".map")).is_some_and(|pid| pid.parse::<u32>().is_ok())
 }
 
 /// The beginnings of functions: `START SIZE name` in hexadecimal on each line.

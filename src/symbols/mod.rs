@@ -90,11 +90,12 @@ pub struct Profile {
     pub source: String,
     by_name: Once<&'static str, Option<TypeId>>,
     by_id: Once<TypeId, Option<Layout>>,
+    enumerators: Once<&'static str, Option<i64>>,
 }
 
 impl Profile {
     pub fn new(types: Box<dyn TypeSource>, symbols: SymbolTable, source: String) -> Self {
-        Self { types, symbols, source, by_name: Once::default(), by_id: Once::default() }
+        Self { types, symbols, source, by_name: Once::default(), by_id: Once::default(), enumerators: Once::default() }
     }
     /// The same types, as `change` makes them, with other symbols.
     pub fn changed(self, symbols: SymbolTable, change: impl FnOnce(Box<dyn TypeSource>) -> Box<dyn TypeSource>) -> Self {
@@ -103,8 +104,9 @@ impl Profile {
     pub fn symbols(&self) -> &SymbolTable {
         &self.symbols
     }
-    pub fn enumerator(&self, name: &str) -> Option<i64> {
-        self.types.enumerator(name)
+    /// The value of an enumerator, looked for once: types have no index of them.
+    pub fn enumerator(&self, name: &'static str) -> Option<i64> {
+        self.enumerators.get(name, || self.types.enumerator(name)).copied().flatten()
     }
     /// The layout of a structure, resolved once.
     pub fn layout(&self, name: &'static str) -> Result<&Layout, ReadError> {

@@ -4,7 +4,7 @@ use super::{Field, Layout, Profile, Shape};
 use crate::address::VirtAddr;
 use crate::facts::ReadError;
 use crate::paging::AddressSpace;
-use std::collections::HashSet;
+use foldhash::HashSet;
 
 /// Where structures are read from and what is known of them.
 #[derive(Clone, Copy)]
@@ -46,7 +46,7 @@ impl<'a> Context<'a> {
 
     /// The members of a circular `list_head` list, without its head.
     pub fn list(self, head: VirtAddr, structure: &'static str, member: &'static str) -> List<'a> {
-        List { context: self, head, structure, member, next: None, seen: HashSet::new() }
+        List { context: self, head, structure, member, next: None, seen: HashSet::default() }
     }
 }
 
