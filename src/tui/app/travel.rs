@@ -151,9 +151,24 @@ impl App {
             _ => self.tables.get(self.active).map(|view| view.links()).unwrap_or_default(),
         }
     }
+    /// The tables of the process that a row belongs to; that of the row itself shows it already.
+    fn links_of_owner(&self) -> Vec<Named> {
+        let of = self.links().into_iter().find_map(|named| match named.link {
+            Link::Process { address, pid } if named.name == "process" => Some((address, pid)),
+            _ => None,
+        });
+        let Some((process, (address, pid))) = of.and_then(|of| Some((self.tree.find(of.0, of.1)?, of))) else { return Vec::new() };
+        let says = format!("of {} {}", process.name, process.pid);
+        let tables = self.tables.iter().filter(|view| !view.machine_only && view.hunt.is_none()).map(|view| view.entry.table.name);
+        let to = |table: &'static str| Link::Row { table, seek: Seek::Address(0), process: Some((address, pid)) };
+        tables.map(|table| Named { name: table.replace('_', " "), says: says.clone(), link: to(table), object: false }).collect()
+    }
     /// All that the row leads to, to choose from.
     pub fn ask_links(&mut self) {
-        let links = self.links();
+        let mut links = self.links();
+        if self.pane() == Pane::Table {
+            links.extend(self.links_of_owner());
+        }
         if links.is_empty() {
             return self.no_link();
         }

@@ -968,10 +968,19 @@ impl ProcessTree {
         }
     }
 
-    /// Its parent is over and gone, though it had one.
+    /// Its parent is over and gone, though it had one and usually keeps it.
     fn orphaned(&self, node: &Node) -> bool {
-        let had = self.process(node.row).and_then(|process| process.ppid.value().copied()).is_some_and(|ppid| ppid != 0);
-        had && node.parent.is_none()
+        let Some(process) = self.process(node.row) else { return false };
+        let had = process.ppid.value().is_some_and(|ppid| *ppid != 0);
+        had && node.parent.is_none() && self.starter(process).is_none()
+    }
+
+    /// The program that starts this one and always ends, on every healthy machine. Whether it really was that one, the findings judge.
+    fn starter(&self, process: &TreeProcess) -> Option<&'static str> {
+        const STARTED: [(&str, &str); 4] =
+            [("csrss.exe", "smss.exe"), ("wininit.exe", "smss.exe"), ("winlogon.exe", "smss.exe"), ("explorer.exe", "userinit.exe")];
+        let (_, starter) = STARTED.iter().find(|(name, _)| process.name.eq_ignore_ascii_case(name))?;
+        (self.os == Origin::Windows).then_some(*starter)
     }
 
     fn folded(&self, node: &Node, path: &[Id]) -> bool {
@@ -1132,7 +1141,10 @@ impl ProcessTree {
                 format!("{} {}{gone}", parent.name, parent.pid)
             }
             (None, Known::Value(0)) => "none".to_owned(),
-            (None, Known::Value(ppid)) => format!("{ppid} (not found)"),
+            (None, Known::Value(ppid)) => match self.starter(process) {
+                Some(starter) => format!("{ppid} (not found; {starter}, which starts it, always ends)"),
+                None => format!("{ppid} (not found)"),
+            },
             (None, Known::Absent) => "not known".to_owned(),
             (None, Known::Unreadable(why)) => format!("?? {why}"),
         }
