@@ -17,6 +17,7 @@ struct Stop {
     focus: Focus,
     process: Vec<Id>,
     all: bool,
+    unchosen: bool,
     table: usize,
     row: Option<usize>,
     bytes: Option<BytesView>,
@@ -41,6 +42,7 @@ impl App {
             focus: self.focus,
             process: self.tree.state.selected().to_vec(),
             all: self.all,
+            unchosen: self.unchosen,
             table: self.active,
             row: self.tables.get(self.active).and_then(|view| view.selected()),
             bytes: self.bytes.clone(),
@@ -97,7 +99,7 @@ impl App {
     fn restore(&mut self, stop: Stop) {
         self.stop_finding();
         self.focus = stop.focus;
-        self.all = stop.all;
+        (self.all, self.unchosen) = (stop.all, stop.unchosen);
         self.active = stop.table;
         self.tree.select(stop.process, &self.look);
         self.bytes = stop.bytes;
@@ -186,6 +188,7 @@ impl App {
         match self.pane() {
             Pane::Tree => {
                 self.leave();
+                self.choose_process();
                 self.focus = Focus::Tables;
             }
             Pane::Table => match self.links().into_iter().next() {

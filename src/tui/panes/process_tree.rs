@@ -1114,10 +1114,10 @@ impl ProcessTree {
         parts.push(("parent", self.parent_in_words(process), Role::Text));
         let role = if process.state == ProcessState::Hidden { Role::Danger } else { Role::Text };
         parts.push(("state", state_in_words(process.state).to_owned(), role));
+        parts.push(("seen by", process.sources.join(", "), Role::Text));
         if let Some((score, subject)) = self.score(process) {
             parts.push(("score", format!("{score}, {subject}"), grave(score.into())));
         }
-        parts.push(("seen by", process.sources.join(", "), Role::Text));
         let known = |name: &'static str, value: Option<String>| value.map(|value| (name, value, Role::Text));
         parts.extend(known("started", process.create_time.value().map(|time| moment(*time))));
         parts.extend(known("ended", process.exit_time.value().map(|time| moment(*time))));
