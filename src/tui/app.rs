@@ -28,7 +28,7 @@ use super::panes::overlay::Overlay;
 use super::panes::process_tree::{Beside, Order, Part, ProcessTree};
 use super::panes::table::{Seek, TableView};
 use super::taking::{Taking, Took};
-use super::text::counted;
+use super::text::{Cut, counted};
 use super::theme::{Look, Role};
 use super::widgets::palette::Item;
 use super::work::{Id, Ongoing};
@@ -231,6 +231,8 @@ pub struct Places {
 const STALE: Duration = Duration::from_millis(120);
 /// Below this width one pane has the screen.
 pub const TWO_PANES: u16 = 110;
+/// What is searched for takes no more of a title, so that it still says where.
+const LONGEST_AIM: usize = 28;
 
 pub struct App {
     pub name: String,
@@ -933,7 +935,10 @@ impl App {
             format!("{}{running}{cancelled}", counted(rows.len(), "row", "rows"))
         });
         let owner = match self.tree.told() {
-            _ if view.hunt.is_some() => view.hunt.as_ref().map(|hunt| self.look.clean(&format!("{} in {}", hunt.name(), hunt.place))),
+            _ if view.hunt.is_some() => view.hunt.as_ref().map(|hunt| {
+                let name = self.look.fit(&hunt.name(), LONGEST_AIM, Cut::End);
+                format!("{name} in {}", self.look.clean(&hunt.place))
+            }),
             _ if view.machine_only => None,
             Some(process) if !self.all => Some(format!("{} {}", self.look.clean(&process.name), process.pid)),
             _ => Some("all processes".to_owned()),

@@ -62,7 +62,8 @@ impl App {
             (Question::Hunt(aim), _) => aim.question(),
             (Question::Choose(heading), _) => heading,
         };
-        Some((question.to_owned(), prompt.answer.clone(), prompt.error.clone().or_else(|| prompt.hint.clone())))
+        let nothing = || (self.chooses() && self.choices().is_empty()).then(|| "nothing is like it".to_owned());
+        Some((question.to_owned(), prompt.answer.clone(), prompt.error.clone().or_else(|| prompt.hint.clone()).or_else(nothing)))
     }
 
     pub(super) fn prompt_key(&mut self, key: Key) {

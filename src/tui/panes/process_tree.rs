@@ -1112,9 +1112,12 @@ impl ProcessTree {
         let odd: Vec<(String, String)> = odd.map(|(word, reason)| (format!("! {word}"), reason.clone())).collect();
         parts.extend(odd.iter().map(|(mark, reason)| (mark.as_str(), reason.clone(), Role::Warning)));
         parts.push(("parent", self.parent_in_words(process), Role::Text));
-        let role = if process.state == ProcessState::Hidden { Role::Danger } else { Role::Text };
-        parts.push(("state", state_in_words(process.state).to_owned(), role));
-        parts.push(("seen by", process.sources.join(", "), Role::Text));
+        let hidden = process.state == ProcessState::Hidden;
+        let role = if hidden { Role::Danger } else { Role::Text };
+        let seen = [("state", state_in_words(process.state).to_owned(), role), ("seen by", process.sources.join(", "), Role::Text)];
+        // Of a hidden process it is what one wants to know, and a small screen has room for little.
+        let at = if hidden { 0 } else { parts.len() };
+        parts.splice(at..at, seen);
         if let Some((score, subject)) = self.score(process) {
             parts.push(("score", format!("{score}, {subject}"), grave(score.into())));
         }
