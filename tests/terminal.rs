@@ -221,3 +221,41 @@ fn a_dumb_terminal_gets_a_sentence_and_no_escapes() {
     assert!(text.contains("TERM=dumb") && text.contains("kioku query IMAGE pslist"), "{text}");
     assert!(!text.contains('\u{1b}'));
 }
+
+/// What the guide asks of somebody who has never seen it, with the keys that the screen names.
+#[test]
+fn an_intrusion_on_windows_is_found_with_keys_only() {
+    let mut terminal = Terminal::start(&["--no-case", "--demo", "windows"].map(str::to_owned), "xterm-256color");
+    if !terminal.shows("0 Processes") {
+        return assert!(terminal.text().contains("no demo image"), "{}", terminal.text());
+    }
+    assert!(terminal.shows("explorer.exe    0x3a10000"));
+    assert!(terminal.shows("captured 2024-05-14 13:22:47Z"));
+    let mut investigate = |keys: &str, found: &[&str]| {
+        terminal.keys(keys);
+        found.iter().for_each(|text| assert!(terminal.shows(text), "{keys:?}: {text:?}:\n{}", terminal.text()));
+    };
+    // What was injected where, and is it in another process?
+    investigate("\r", &["4d 5a 90 00"]);
+    investigate("=", &["in physical memory", "1 row", "3588"]);
+    // What the process behind a finding talks to, now and before.
+    investigate("1f6980\r", &["1/3 of"]);
+    investigate("ocon\r", &["Connections rundll32.exe 6980", "203.0.113.77"]);
+    // Which module is hidden, and what it hooks.
+    investigate("1\x1b", &["1/17"]);
+    investigate("fhidr\r", &["1/3 of", "process callback", "IRP_MJ_DEVICE_CONTROL"]);
+    // Which process is hidden, and who saw it.
+    investigate("0fhidden\r", &["missing from the list", "seen by pool_scan, thread"]);
+    // What was run, in order.
+    investigate("a:tim\r", &["Timeline all processes"]);
+    investigate("fkind:process_start\r", &["services.exe (1812) started"]);
+    investigate("R\r", &["write to folder:"]);
+}
+
+#[test]
+fn commands_that_were_typed_on_linux_are_a_table() {
+    let Some(mut terminal) = explorer(size(30, 120)) else { return };
+    terminal.keys(":typed\r");
+    assert!(terminal.shows("Shell history"));
+    assert!(terminal.shows("unset HISTFILE"));
+}

@@ -31,7 +31,7 @@ record! {
 }
 
 record! {
-    /// Commands in the history of running shells (bash).
+    /// Commands that were typed into running shells, from their history (bash).
     ShellHistory = "shell_history" {
         /// Process ID.
         pid: u32,

@@ -28,7 +28,7 @@ use super::panes::overlay::Overlay;
 use super::panes::process_tree::{Beside, Order, Part, ProcessTree};
 use super::panes::table::{Seek, TableView};
 use super::taking::{Taking, Took};
-use super::text::counted;
+use super::text::{Cut, counted};
 use super::theme::{Look, Role};
 use super::widgets::palette::Item;
 use super::work::{Id, Ongoing};
@@ -231,6 +231,8 @@ pub struct Places {
 const STALE: Duration = Duration::from_millis(120);
 /// Below this width one pane has the screen.
 pub const TWO_PANES: u16 = 110;
+/// What is searched for takes no more of a title, so that it still says where.
+const LONGEST_AIM: usize = 28;
 
 pub struct App {
     pub name: String,
@@ -244,6 +246,8 @@ pub struct App {
     pub active: usize,
     /// Tables of the whole machine rather than of the selected process.
     pub all: bool,
+    /// They do so only because nobody has chosen a process yet.
+    unchosen: bool,
     pub bytes: Option<BytesView>,
     travels: travel::Travels,
     pub overlay: Option<Overlay>,
@@ -297,6 +301,7 @@ impl App {
             tables: Vec::new(),
             active: 0,
             all: false,
+            unchosen: false,
             bytes: None,
             travels: travel::Travels::default(),
             overlay: None,
@@ -335,9 +340,9 @@ impl App {
             self.dirty = true;
         }
         match message {
-            Message::Key(event) if event.kind != KeyEventKind::Release => self.key(event),
+            Message::Key(event) if event.kind != KeyEventKind::Release => self.choosing(|app| app.key(event)),
             Message::Key(_) => (),
-            Message::Mouse(event) => self.mouse(event),
+            Message::Mouse(event) => self.choosing(|app| app.mouse(event)),
             Message::Paste(text) => {
                 if self.prompt.is_some() {
                     text.chars().filter(|c| !c.is_control()).for_each(|c| self.answer(|answer| answer.push(c)));
@@ -526,6 +531,19 @@ impl App {
 
     // Keys.
 
+    /// Does what may choose a process; the first that is chosen is the one that the tables show from then on.
+    fn choosing(&mut self, act: impl FnOnce(&mut Self)) {
+        let before = self.unchosen.then(|| self.tree.state.selected().to_vec());
+        act(self);
+        if self.unchosen && before.is_some_and(|before| before != self.tree.state.selected()) {
+            self.choose_process();
+        }
+    }
+    fn choose_process(&mut self) {
+        if std::mem::take(&mut self.unchosen) {
+            self.all = false;
+        }
+    }
     fn key(&mut self, event: KeyEvent) {
         let key = Key::from(event);
         let interrupt = Key { code: KeyCode::Char('c'), control: true };
@@ -742,6 +760,7 @@ impl App {
     }
     pub fn toggle_all(&mut self) {
         self.all = !self.all;
+        self.unchosen = false;
         let text = if self.all { "the tables show all processes" } else { "the tables show the selected process" };
         self.notice = Some((Role::Text, text.to_owned()));
     }
@@ -916,7 +935,10 @@ impl App {
             format!("{}{running}{cancelled}", counted(rows.len(), "row", "rows"))
         });
         let owner = match self.tree.told() {
-            _ if view.hunt.is_some() => view.hunt.as_ref().map(|hunt| self.look.clean(&format!("{} in {}", hunt.name(), hunt.place))),
+            _ if view.hunt.is_some() => view.hunt.as_ref().map(|hunt| {
+                let name = self.look.fit(&hunt.name(), LONGEST_AIM, Cut::End);
+                format!("{name} in {}", self.look.clean(&hunt.place))
+            }),
             _ if view.machine_only => None,
             Some(process) if !self.all => Some(format!("{} {}", self.look.clean(&process.name), process.pid)),
             _ => Some("all processes".to_owned()),

@@ -143,8 +143,9 @@ fn draw_right(app: &mut App, area: Rect, buffer: &mut Buffer) {
 fn draw_crumbs(app: &App, area: Rect, buffer: &mut Buffer) {
     let look = &app.look;
     let x = put(buffer, area.x + 1, area.y, "kioku", area.width, look.style(Role::Key)) + 2;
-    let facts = app.info.as_ref().map(|info| facts(info, look.symbols.dot)).unwrap_or_default();
-    let facts = if area.width >= TWO_PANES { look.fit(&facts, usize::from(area.width / 2), Cut::End) } else { String::new() };
+    let most = usize::from(area.width) * 11 / 20;
+    let facts = app.info.as_ref().filter(|_| area.width >= TWO_PANES).map(|info| facts(info, look.symbols.dot, most)).unwrap_or_default();
+    let facts = look.fit(&facts, most, Cut::End);
     let wide = text::width(&facts) as u16;
     let room = area.right().saturating_sub(x + wide + 2);
     let crumbs = look.fit(&app.crumbs().join(look.symbols.crumb), usize::from(room), Cut::Start);
@@ -152,7 +153,8 @@ fn draw_crumbs(app: &App, area: Rect, buffer: &mut Buffer) {
     put(buffer, area.right().saturating_sub(wide + 1), area.y, &facts, wide, look.style(Role::Dim));
 }
 
-fn facts(info: &Info, dot: &str) -> String {
+/// As much as there is room for. The time of the capture, which all other times are held against, goes last, and so do checks that failed.
+fn facts(info: &Info, dot: &str, room: usize) -> String {
     let release = match info.os {
         // `Linux version 6.1.0-56-amd64 (...)`: the rest is the compiler.
         Origin::Linux => info.kernel.split_whitespace().nth(2).map(|release| format!("Linux {release}")),
@@ -161,13 +163,21 @@ fn facts(info: &Info, dot: &str) -> String {
     };
     let release = release.unwrap_or_else(|| info.kernel.clone());
     let passed = info.checks.iter().filter(|check| check.passed).count();
-    let mut parts = vec![format!("{release} {}", info.architecture)];
-    parts.extend(info.hostname.value().cloned());
-    if !info.checks.is_empty() {
-        parts.push(format!("profile {passed}/{} checks", info.checks.len()));
-    }
-    parts.extend(info.capture_time.value().map(|time| format!("captured {}Z", moment(*time))));
-    parts.join(dot)
+    let all = info.checks.len();
+    let release = (Some(release.clone()), Some(format!("{release} {}", info.architecture)));
+    let host = info.hostname.value().cloned();
+    let checks = |word| (all > 0).then(|| format!("profile {passed}/{all}{word}"));
+    let captured = info.capture_time.value().map(|time| format!("captured {}Z", moment(*time)));
+    let forms = [
+        [release.1.clone(), host.clone(), checks(" checks"), captured.clone()],
+        [release.1.clone(), host, checks(""), captured.clone()],
+        [release.1.clone(), None, checks(""), captured.clone()],
+        [release.0.clone(), None, checks(""), captured.clone()],
+        [release.1, None, checks("").filter(|_| passed < all), captured.clone()],
+        [release.0, None, checks("").filter(|_| passed < all), captured],
+    ];
+    let forms = forms.map(|form| form.into_iter().flatten().collect::<Vec<_>>().join(dot));
+    forms.iter().find(|form| text::width(form) <= room).or(forms.last()).cloned().unwrap_or_default()
 }
 
 /// All views in a line, the one in sight marked; where they do not fit, those around it.

@@ -824,12 +824,67 @@ fn a_finding_leads_to_what_it_is_about() {
     desk.keys("Esc Down Enter").shows("modules has no row at 0xffff8a3b00000010");
 }
 
+#[test]
+fn tables_are_of_the_machine_until_a_process_is_chosen() {
+    let mut desk = findings_desk(120, 30);
+    desk.keys("2").shows("Sockets all processes");
+    desk.keys("0 Down 2").hides("all processes").shows("Sockets kworker/0:9 666");
+    let mut desk = findings_desk(120, 30);
+    desk.keys("0 Enter").hides("all processes");
+    // Back at the findings nothing has been chosen again.
+    let mut desk = findings_desk(120, 30);
+    desk.keys("p").shows("bash 812");
+    desk.keys("Esc 2").shows("Sockets all processes");
+    desk.keys("0 Down 2").hides("all processes");
+    desk.keys("a").shows("all processes");
+    desk.keys("0 Down 2").shows("Sockets all processes");
+}
+
+#[test]
+fn a_finding_leads_to_the_tables_of_its_process() {
+    let mut desk = findings_desk(80, 24);
+    desk.keys("o").shows("of bash 812");
+    desk.keys("sock Enter").shows("Sockets bash 812");
+    desk.keys("Esc").shows("Findings");
+    desk.keys("Down Down o").hides("of bash 812");
+}
+
+#[test]
+fn the_same_bytes_are_looked_for_in_all_memory() {
+    let mut desk = findings_desk(80, 24);
+    desk.keys("Enter = ").shows("in physical memory").shows("2 rows");
+    desk.keys("Esc").shows("Bytes · region");
+    desk.keys("V Right =").shows("hex:").shows("in physical memory");
+}
+
+#[test]
+fn a_command_is_found_by_what_it_does() {
+    let mut desk = desk();
+    desk.keys(": yara").shows("search memory with YARA rules");
+    desk.keys("Esc : clipboard").shows("copy-value");
+    desk.keys("Esc 1 : loopback").shows("noise");
+    desk.keys("Esc : zzz").shows("nothing is like it");
+}
+
+#[test]
+fn a_program_whose_parent_always_ends_is_no_orphan() {
+    for (os, marked) in [(Origin::Windows, false), (Origin::Linux, true)] {
+        let mut desk = desk();
+        desk.app.tree.set_system(os);
+        let alone = process(0, 444, 448, "csrss.exe", None);
+        let rows = answer(vec![alone, process(0, 445, 450, "x.exe", None)], &[]);
+        desk.send(Message::Rows { slot: Slot::Tree, scope: Scope::Machine, rows });
+        desk.keys("g 448 Enter").shows("444 (not found");
+        assert_eq!(desk.text().matches("orphan").count(), if marked { 2 } else { 1 }, "{}", desk.text());
+    }
+}
+
 // Moments.
 
 #[test]
 fn a_timeline_shows_where_it_is_dense_and_can_be_looked_into() {
     let mut desk = Desk::with(110, 24, &UNICODE, &[FINDINGS, "timeline", "sockets"]);
-    desk.keys("2 a").shows("30 hidden: 30 loopback; H shows them").shows("1/3 of 33").shows("most 2");
+    desk.keys("2").shows("30 hidden: 30 loopback; H shows them").shows("1/3 of 33").shows("most 2");
     screen!("timeline-110x24", desk);
     desk.keys("H").shows("1/33").shows("noise is shown").hides("30 hidden");
     // Closer: the day, the hour, the minute; then on over the gap, and out again.

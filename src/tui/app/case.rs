@@ -81,6 +81,7 @@ struct View {
     in_tree: bool,
     zoomed: bool,
     all: bool,
+    unchosen: bool,
     process: Option<(Option<u64>, u32)>,
     order: String,
     inverted: bool,
@@ -381,6 +382,7 @@ impl App {
             in_tree: self.focus == Focus::Tree,
             zoomed: self.zoomed,
             all: self.all,
+            unchosen: self.unchosen,
             process: self.tree.current().map(|process| (process.address.value().map(|at| at.0), process.pid)),
             order: self.tree.order.name().to_owned(),
             inverted: self.tree.is_inverted(),
@@ -417,7 +419,7 @@ impl App {
         }
         self.tree.filter = view.filter;
         self.tree.arrange(&self.look);
-        (self.all, self.zoomed) = (view.all, view.zoomed);
+        (self.all, self.unchosen, self.zoomed) = (view.all, view.unchosen, view.zoomed);
         for conditions in view.tables {
             let Some(table) = self.tables.iter().position(|table| table.entry.table.name == conditions.table) else { continue };
             if let Some(table) = self.tables.get_mut(table) {

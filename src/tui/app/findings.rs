@@ -21,6 +21,8 @@ impl App {
             view.asked = Some(Scope::Machine);
             self.active = table;
             self.focus = Focus::Tables;
+            // The process that the tree happens to begin with is nobody's choice.
+            (self.all, self.unchosen) = (true, true);
         }
     }
 

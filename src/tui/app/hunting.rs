@@ -12,6 +12,14 @@ use std::sync::Arc;
 /// So many of the selected bytes are searched for.
 const MOST_SELECTED: u64 = 64;
 
+/// So many bytes are held against all memory, and so many of them must differ to tell one place from another.
+const SAME: u64 = 32;
+const LEAST_KINDS: usize = 8;
+
+fn hex(bytes: &[u8]) -> String {
+    format!("hex:{}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+}
+
 /// What a search can be for; what was typed says the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aim {
@@ -47,7 +55,27 @@ impl App {
         let view = self.bytes.as_ref().filter(|_| self.focus == Focus::Tables)?;
         let (first, last) = view.selection()?;
         let bytes = view.there(first, (last - first).saturating_add(1).min(MOST_SELECTED));
-        (bytes.len() > 1).then(|| format!("hex:{}", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()))
+        (bytes.len() > 1).then(|| hex(&bytes))
+    }
+
+    /// Who else has the bytes at the cursor? Zeros and other filling say nothing, and pages stand anywhere in physical memory.
+    pub fn same_bytes(&mut self) {
+        let Some(view) = self.bytes.as_ref() else { return };
+        let telling = |at: u64| {
+            let bytes = view.there(at, SAME.min(0x1000 - at % 0x1000));
+            let mut kinds = bytes.clone();
+            kinds.sort_unstable();
+            kinds.dedup();
+            (kinds.len() >= LEAST_KINDS).then(|| hex(&bytes))
+        };
+        let lines = (0..0x1000).step_by(16).filter_map(|step| view.cursor.checked_add(step));
+        match self.selected_bytes().or_else(|| lines.into_iter().find_map(telling)) {
+            Some(pattern) => {
+                let place = "physical memory".to_owned();
+                self.hunt(Arc::new(Hunt::new(What::Pattern(pattern), Space::Physical, place, false)));
+            }
+            None => self.warn("no bytes in sight that say something: go to some, or select them".to_owned()),
+        }
     }
 
     /// Asks where to search.

@@ -62,7 +62,8 @@ impl App {
             (Question::Hunt(aim), _) => aim.question(),
             (Question::Choose(heading), _) => heading,
         };
-        Some((question.to_owned(), prompt.answer.clone(), prompt.error.clone().or_else(|| prompt.hint.clone())))
+        let nothing = || (self.chooses() && self.choices().is_empty()).then(|| "nothing is like it".to_owned());
+        Some((question.to_owned(), prompt.answer.clone(), prompt.error.clone().or_else(|| prompt.hint.clone()).or_else(nothing)))
     }
 
     pub(super) fn prompt_key(&mut self, key: Key) {
@@ -221,11 +222,15 @@ impl App {
             return prompt.choices.iter().filter(is).collect();
         }
         let matcher = resemblance();
+        let lower = typed.to_lowercase();
+        let explained = self.heading() == ":" && lower.len() > 2;
         let score = |choice| {
             let (item, _): &(Item, Choice) = choice;
-            // What begins with the letters is meant before what merely contains them.
-            let bonus = if item.name.starts_with(&typed.to_lowercase()) { 1000 } else { 0 };
-            Some((matcher.fuzzy_match(&item.name, typed)? + bonus, choice))
+            // What begins with the letters is meant before what merely contains them, and that before what only speaks of them.
+            let bonus = if item.name.starts_with(&lower) { 1000 } else { 0 };
+            let named = matcher.fuzzy_match(&item.name, typed).map(|score| score + bonus);
+            let told = || (explained && item.help.to_lowercase().contains(&lower)).then_some(i64::MIN);
+            Some((named.or_else(told)?, choice))
         };
         let mut scored: Vec<(i64, &(Item, Choice))> = prompt.choices.iter().filter_map(score).collect();
         scored.sort_by_key(|(score, _)| std::cmp::Reverse(*score));

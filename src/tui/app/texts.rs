@@ -27,7 +27,7 @@ impl App {
         let marks = [
             ("? hidden", "alive, yet missing from the list that the system itself shows"),
             (exited, "exited: the process is over, its object is still there"),
-            ("orphan", "its parent is over and gone"),
+            ("orphan", "its parent is over and gone, which is not usual for this program"),
             ("zombie", "over, and its parent has not asked how it ended"),
             ("+12", "folded, with so many below"),
             ("!! !", "before a score: 75 or more of 100, 30 or more; the Findings say why"),

@@ -17,6 +17,7 @@ struct Stop {
     focus: Focus,
     process: Vec<Id>,
     all: bool,
+    unchosen: bool,
     table: usize,
     row: Option<usize>,
     bytes: Option<BytesView>,
@@ -41,6 +42,7 @@ impl App {
             focus: self.focus,
             process: self.tree.state.selected().to_vec(),
             all: self.all,
+            unchosen: self.unchosen,
             table: self.active,
             row: self.tables.get(self.active).and_then(|view| view.selected()),
             bytes: self.bytes.clone(),
@@ -97,7 +99,7 @@ impl App {
     fn restore(&mut self, stop: Stop) {
         self.stop_finding();
         self.focus = stop.focus;
-        self.all = stop.all;
+        (self.all, self.unchosen) = (stop.all, stop.unchosen);
         self.active = stop.table;
         self.tree.select(stop.process, &self.look);
         self.bytes = stop.bytes;
@@ -151,9 +153,24 @@ impl App {
             _ => self.tables.get(self.active).map(|view| view.links()).unwrap_or_default(),
         }
     }
+    /// The tables of the process that a row belongs to; that of the row itself shows it already.
+    fn links_of_owner(&self) -> Vec<Named> {
+        let of = self.links().into_iter().find_map(|named| match named.link {
+            Link::Process { address, pid } if named.name == "process" => Some((address, pid)),
+            _ => None,
+        });
+        let Some((process, (address, pid))) = of.and_then(|of| Some((self.tree.find(of.0, of.1)?, of))) else { return Vec::new() };
+        let says = format!("of {} {}", process.name, process.pid);
+        let tables = self.tables.iter().filter(|view| !view.machine_only && view.hunt.is_none()).map(|view| view.entry.table.name);
+        let to = |table: &'static str| Link::Row { table, seek: Seek::Address(0), process: Some((address, pid)) };
+        tables.map(|table| Named { name: table.replace('_', " "), says: says.clone(), link: to(table), object: false }).collect()
+    }
     /// All that the row leads to, to choose from.
     pub fn ask_links(&mut self) {
-        let links = self.links();
+        let mut links = self.links();
+        if self.pane() == Pane::Table {
+            links.extend(self.links_of_owner());
+        }
         if links.is_empty() {
             return self.no_link();
         }
@@ -171,6 +188,7 @@ impl App {
         match self.pane() {
             Pane::Tree => {
                 self.leave();
+                self.choose_process();
                 self.focus = Focus::Tables;
             }
             Pane::Table => match self.links().into_iter().next() {

@@ -968,10 +968,19 @@ impl ProcessTree {
         }
     }
 
-    /// Its parent is over and gone, though it had one.
+    /// Its parent is over and gone, though it had one and usually keeps it.
     fn orphaned(&self, node: &Node) -> bool {
-        let had = self.process(node.row).and_then(|process| process.ppid.value().copied()).is_some_and(|ppid| ppid != 0);
-        had && node.parent.is_none()
+        let Some(process) = self.process(node.row) else { return false };
+        let had = process.ppid.value().is_some_and(|ppid| *ppid != 0);
+        had && node.parent.is_none() && self.starter(process).is_none()
+    }
+
+    /// The program that starts this one and always ends, on every healthy machine. Whether it really was that one, the findings judge.
+    fn starter(&self, process: &TreeProcess) -> Option<&'static str> {
+        const STARTED: [(&str, &str); 4] =
+            [("csrss.exe", "smss.exe"), ("wininit.exe", "smss.exe"), ("winlogon.exe", "smss.exe"), ("explorer.exe", "userinit.exe")];
+        let (_, starter) = STARTED.iter().find(|(name, _)| process.name.eq_ignore_ascii_case(name))?;
+        (self.os == Origin::Windows).then_some(*starter)
     }
 
     fn folded(&self, node: &Node, path: &[Id]) -> bool {
@@ -1103,12 +1112,15 @@ impl ProcessTree {
         let odd: Vec<(String, String)> = odd.map(|(word, reason)| (format!("! {word}"), reason.clone())).collect();
         parts.extend(odd.iter().map(|(mark, reason)| (mark.as_str(), reason.clone(), Role::Warning)));
         parts.push(("parent", self.parent_in_words(process), Role::Text));
-        let role = if process.state == ProcessState::Hidden { Role::Danger } else { Role::Text };
-        parts.push(("state", state_in_words(process.state).to_owned(), role));
+        let hidden = process.state == ProcessState::Hidden;
+        let role = if hidden { Role::Danger } else { Role::Text };
+        let seen = [("state", state_in_words(process.state).to_owned(), role), ("seen by", process.sources.join(", "), Role::Text)];
+        // Of a hidden process it is what one wants to know, and a small screen has room for little.
+        let at = if hidden { 0 } else { parts.len() };
+        parts.splice(at..at, seen);
         if let Some((score, subject)) = self.score(process) {
             parts.push(("score", format!("{score}, {subject}"), grave(score.into())));
         }
-        parts.push(("seen by", process.sources.join(", "), Role::Text));
         let known = |name: &'static str, value: Option<String>| value.map(|value| (name, value, Role::Text));
         parts.extend(known("started", process.create_time.value().map(|time| moment(*time))));
         parts.extend(known("ended", process.exit_time.value().map(|time| moment(*time))));
@@ -1132,7 +1144,10 @@ impl ProcessTree {
                 format!("{} {}{gone}", parent.name, parent.pid)
             }
             (None, Known::Value(0)) => "none".to_owned(),
-            (None, Known::Value(ppid)) => format!("{ppid} (not found)"),
+            (None, Known::Value(ppid)) => match self.starter(process) {
+                Some(starter) => format!("{ppid} (not found; {starter}, which starts it, always ends)"),
+                None => format!("{ppid} (not found)"),
+            },
             (None, Known::Absent) => "not known".to_owned(),
             (None, Known::Unreadable(why)) => format!("?? {why}"),
         }
