@@ -60,8 +60,8 @@ record! {
         process: Known<String>,
         /// Where that process, or else the kernel, has it.
         address: Known<VirtAddr>,
-        /// Kind of the region (private, mapped, image, stack, heap, ...); outside of all regions; kernel; direct_map where only the kernel's
-        /// map of all memory leads to it. Where nothing maps it: free, standby, modified, transition, bad or active as the frame database has
+        /// Kind of the region (private, mapped, image, stack, heap, ...); outside of all regions; kernel; page_cache where it is part of a
+        /// file that no process maps; direct_map where only the kernel's map of all memory leads to it. Where nothing maps it: free, standby, modified, transition, bad or active as the frame database has
         /// it, unmapped where that is not known.
         kind: Known<&'static str>,
         /// Rights of the page.

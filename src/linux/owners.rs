@@ -5,6 +5,7 @@ use super::tasks::Task;
 use super::{Linux, path};
 use crate::address::{PhysAddr, VirtAddr};
 use crate::facts::{Known, Owner, Owners, ReadError, Scope, Watch};
+use std::collections::HashMap;
 
 /// Programs live in the lower half, even with five levels of page tables.
 const USER_END: VirtAddr = VirtAddr(1 << 56);
@@ -34,10 +35,19 @@ impl Linux {
             });
         }
         // The map of all memory says nothing of who uses a frame, so it counts only where there is nothing else.
+        let mut paths: HashMap<VirtAddr, Known<String>> = HashMap::new();
         for (frame, page, rights) in direct {
-            if owners.of(frame).is_empty() {
-                owners.add(frame, kernel(page, "direct_map", rights));
+            if !owners.of(frame).is_empty() || watch.cancelled() {
+                continue;
             }
+            let owner = match self.cached_inode(frame) {
+                Ok(Some(inode)) => {
+                    let file = paths.entry(inode.address).or_insert_with(|| self.inode_path(&inode).into()).clone();
+                    Owner { file, ..kernel(page, "page_cache", rights) }
+                }
+                _ => kernel(page, "direct_map", rights),
+            };
+            owners.add(frame, owner);
         }
         (owners, notes)
     }

@@ -31,8 +31,7 @@ fn walk(linux: &Linux, wanted: Option<&dyn Fn(&str) -> bool>, out: &mut Sink<Cac
         Ok(head) => head,
         Err(why) => return out.cut(format!("file systems cannot be found: {why}")),
     };
-    // Paths are told as the first process sees them, where it can see them.
-    let home = context.global("init_task", "task_struct").and_then(|task| task.follow_some("nsproxy")?.pointer("mnt_ns"));
+    let home = linux.home();
     let mut inodes = 0;
     let mut rows = 0;
     for file_system in context.list(head, "super_block", "s_list").take(mounts::MOST_FILE_SYSTEMS) {
@@ -49,7 +48,7 @@ fn walk(linux: &Linux, wanted: Option<&dyn Fn(&str) -> bool>, out: &mut Sink<Cac
         };
         let described =
             CachedFile { file_system: kind(&file_system).into(), device: known, super_block: file_system.address, ..CachedFile::default() };
-        let mounts = places(&file_system, home.unwrap_or_default());
+        let mounts = places(&file_system, home);
         let roots: Vec<_> = mounts.iter().filter_map(root).collect();
         let named = |inode: &Object<'_>| wanted.is_none_or(|wanted| may_be_named(inode, &roots, wanted).unwrap_or(false));
         let list = match file_system.list("s_inodes", "inode", "i_sb_list") {
@@ -143,6 +142,40 @@ impl Linux {
             pages.extend(self.page_in(&cache, index).map(|frame| (index, frame)));
         }
         Ok(pages)
+    }
+
+    /// The inode of which a frame caches a page, as the frame, the inode and its cache say of each other. None where they do not.
+    pub(super) fn cached_inode(&self, frame: PhysAddr) -> Result<Option<Object<'_>>, ReadError> {
+        let context = self.context();
+        let page = self.page(frame)?;
+        // Pages that were allocated together are described by the first of them: the others have its address, made odd.
+        let head = match page.uint("compound_head")? {
+            head if head & 1 != 0 => VirtAddr(head - 1),
+            _ => page.address,
+        };
+        let first = context.object(if self.profile.layout("folio").is_ok() { "folio" } else { "page" }, head)?;
+        // Where the lowest bits are set it is no file's.
+        let cache = first.pointer("mapping")?;
+        if !cache.is_kernel() || cache.0 & 3 != 0 {
+            return Ok(None);
+        }
+        let cache = context.object("address_space", cache)?;
+        let Some(inode) = cache.follow("host")? else { return Ok(None) };
+        let index = first.uint("index")?.wrapping_add(frame.0.wrapping_sub(self.frame_of(head)?.0) / PAGE_SIZE);
+        let agreed = inode.pointer("i_mapping")? == cache.address && self.page_in(&cache, index) == Some(frame);
+        Ok(Some(inode).filter(|_| agreed))
+    }
+
+    /// The path of an inode, as the first process sees it, where it can see it.
+    pub(super) fn inode_path(&self, inode: &Object<'_>) -> Result<Option<String>, ReadError> {
+        let mounts = places(&inode.follow_some("i_sb")?, self.home());
+        Ok(path_of(inode, &mounts)?.map(path::FilePath::shown))
+    }
+
+    /// Where the first process sees files: paths are told as they are there.
+    fn home(&self) -> VirtAddr {
+        let first = self.context().global("init_task", "task_struct");
+        first.and_then(|task| task.follow_some("nsproxy")?.pointer("mnt_ns")).unwrap_or_default()
     }
 
     /// A page of physical memory.
