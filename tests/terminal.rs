@@ -170,7 +170,7 @@ fn a_note_is_kept_through_a_kill_and_the_view_through_a_hang_up() {
     assert!(other.shows("another explorer"), "{}", other.text());
     other.keys("q");
     assert_eq!(other.exit_code(), 0);
-    terminal.keys("2a");
+    terminal.keys("2");
     assert!(terminal.shows("TCPv4"), "{}", terminal.text());
     signal(&terminal, rustix::process::Signal::HUP);
     assert_eq!(terminal.exit_code(), 129);
@@ -236,8 +236,10 @@ fn an_intrusion_on_windows_is_found_with_keys_only() {
         found.iter().for_each(|text| assert!(terminal.shows(text), "{keys:?}: {text:?}:\n{}", terminal.text()));
     };
     // What was injected where, and is it in another process?
-    investigate("\r", &["4d 5a 90 00"]);
-    investigate("=", &["in physical memory", "1 row", "3588"]);
+    investigate("j\r", &["fc 48 83 e4"]);
+    investigate("=", &["in physical memory · 3 rows", "3588  explorer.exe", "6704  powershell.exe", "7112  scvhost.exe"]);
+    investigate("1k\r", &["4d 5a 90 00"]);
+    investigate("=", &["in physical memory · 1 row", "3588  explorer.exe"]);
     // What the process behind a finding talks to, now and before.
     investigate("1f6980\r", &["1/3 of"]);
     investigate("ocon\r", &["Connections rundll32.exe 6980", "203.0.113.77"]);

@@ -68,7 +68,11 @@ impl App {
             kinds.dedup();
             (kinds.len() >= LEAST_KINDS).then(|| hex(&bytes))
         };
-        let lines = (0..0x1000).step_by(16).filter_map(|step| view.cursor.checked_add(step));
+        // Files begin alike; the header that the first one of a PE leads to has its time and its sizes.
+        let head = view.there(view.cursor, 0x40);
+        let pe = head.strip_prefix(b"MZ").and_then(|head| head.get(0x3a..0x3e)?.try_into().ok()).map_or(0, u32::from_le_bytes);
+        let first = if pe < 0x1000 { u64::from(pe) } else { 0 };
+        let lines = (first..first + 0x1000).step_by(16).filter_map(|step| view.cursor.checked_add(step));
         match self.selected_bytes().or_else(|| lines.into_iter().find_map(telling)) {
             Some(pattern) => {
                 let place = "physical memory".to_owned();
