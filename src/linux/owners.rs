@@ -21,33 +21,28 @@ impl Linux {
                 notes.push(format!("what {} {} maps is not known: {why}", task.name, task.pid));
             }
         }
-        let kernel = |page, kind, protection| Owner { process: None, page, kind, protection, file: Known::Absent };
         let all = self.image.runs().last().map_or(0, |run| run.end().0);
-        let mut direct = Vec::new();
+        let is_direct = |page: VirtAddr| page.0.checked_sub(self.direct_map.0).is_some_and(|offset| offset < all);
+        let mut found = Vec::new();
         for (_, start, end) in self.space.upper_half() {
-            self.space.find_frames(start, end, frames, &mut |frame, page, leaf| match page
-                .0
-                .checked_sub(self.direct_map.0)
-                .filter(|offset| *offset < all)
-            {
-                Some(_) => direct.push((frame, page, leaf.rights())),
-                None => owners.add(frame, kernel(page, "kernel", leaf.rights())),
-            });
+            self.space.find_frames(start, end, frames, &mut |frame, page, leaf| found.push((is_direct(page), frame, page, leaf.rights())));
         }
         // The map of all memory says nothing of who uses a frame, so it counts only where there is nothing else.
+        found.sort_by_key(|(direct, ..)| *direct);
         let mut paths: HashMap<VirtAddr, Known<String>> = HashMap::new();
-        for (frame, page, rights) in direct {
-            if !owners.of(frame).is_empty() || watch.cancelled() {
+        for (direct, frame, page, protection) in found.into_iter().take_while(|_| !watch.cancelled()) {
+            let known = owners.of(frame);
+            if direct && !known.is_empty() {
                 continue;
             }
-            let owner = match self.cached_inode(frame) {
-                Ok(Some(inode)) => {
-                    let file = paths.entry(inode.address).or_insert_with(|| self.inode_path(&inode).into()).clone();
-                    Owner { file, ..kernel(page, "page_cache", rights) }
+            let alone = known.iter().all(|owner| owner.process.is_none());
+            let (kind, file) = match self.cached_inode(frame) {
+                Ok(Some(inode)) if alone => {
+                    ("page_cache", paths.entry(inode.address).or_insert_with(|| self.inode_path(&inode).into()).clone())
                 }
-                _ => kernel(page, "direct_map", rights),
+                _ => (if direct { "direct_map" } else { "kernel" }, Known::Absent),
             };
-            owners.add(frame, owner);
+            owners.add(frame, Owner { process: None, page, kind, protection, file });
         }
         (owners, notes)
     }

@@ -148,10 +148,13 @@ impl Linux {
     pub(super) fn cached_inode(&self, frame: PhysAddr) -> Result<Option<Object<'_>>, ReadError> {
         let context = self.context();
         let page = self.page(frame)?;
-        // Pages that were allocated together are described by the first of them: the others have its address, made odd.
-        let head = match page.uint("compound_head")? {
-            head if head & 1 != 0 => VirtAddr(head - 1),
-            _ => page.address,
+        // Pages that were allocated together are described by the first of them: the others lead to it by its address or, where there is a
+        // compound_info, by a mask for their own.
+        let told = page.uint(if page.has("compound_head") { "compound_head" } else { "compound_info" })?;
+        let head = match VirtAddr(told & !1) {
+            _ if told & 1 == 0 => page.address,
+            head if head <= page.address => head,
+            mask => VirtAddr(page.address.0 & mask.0),
         };
         let first = context.object(if self.profile.layout("folio").is_ok() { "folio" } else { "page" }, head)?;
         // Where the lowest bits are set it is no file's.
