@@ -236,6 +236,13 @@ fn search(session: &Session, pattern: &str, space: Space) -> Vec<Sighting> {
 }
 
 #[test]
+fn a_page_of_a_file_that_no_process_maps_has_the_name_of_the_file() {
+    let hits = search(&DEMO, "root:x:0:0", Space::Physical);
+    let cached: Vec<_> = hits.iter().filter(|hit| hit.kind == Known::Value("page_cache")).collect();
+    assert!(!cached.is_empty() && cached.iter().all(|hit| known(&hit.file) == "/etc/passwd"), "{hits:?}");
+}
+
+#[test]
 fn what_is_found_in_memory_is_led_back_to_who_maps_it() {
     let injected = rows::<Suspicious>().into_iter().find(|row| row.process == "nginx" && row.head.value().is_some()).unwrap();
     let bytes: String = known(&injected.head).iter().take(32).map(|byte| format!("{byte:02x}")).collect();
