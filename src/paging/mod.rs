@@ -6,6 +6,7 @@ use crate::image::Image;
 use std::sync::Arc;
 
 mod cache;
+mod calls;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests;

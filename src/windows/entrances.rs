@@ -17,8 +17,6 @@ const TERMINATED: u64 = 4;
 /// Bytes of a stack that are read from its top down, and threads of a process whose stacks are.
 const MOST_STACK: u64 = 1 << 15;
 const MOST_STACKS: u64 = 1 << 12;
-/// The longest instruction that calls.
-const CALL: usize = 7;
 /// Bytes of code in which a jump is looked for, and jumps that lead to another jump.
 const JUMP: usize = 16;
 const MOST_HOPS: usize = 4;
@@ -72,7 +70,7 @@ pub fn stacks(
             unknown += 1;
             continue;
         };
-        let back = words.into_iter().find(|(_, to)| wanted(*to) && follows_call(space, *to));
+        let back = words.into_iter().find(|(_, to)| wanted(*to) && space.follows_call(*to));
         if let Some((place, to)) = back {
             let from = format!("what the stack of thread {tid} has at {place} leads back there");
             found.push(Entrance { way: Way::Return, from, to });
@@ -151,15 +149,6 @@ fn words(thread: &Object<'_>, space: &AddressSpace, top: VirtAddr) -> Result<Vec
         .map(|(index, word)| (top.offset(index as u64 * 8), VirtAddr(u64::from_le_bytes(*word))))
         .collect();
     trouble.filter(|_| words.is_empty()).map_or(Ok(words), Err)
-}
-
-/// Whether the instruction before an address calls, so that a call would return there.
-fn follows_call(space: &AddressSpace, to: VirtAddr) -> bool {
-    let Some(code) = to.0.checked_sub(CALL as u64).and_then(|at| space.bytes::<CALL>(VirtAddr(at)).ok()) else { return false };
-    // call rel32; call by register; by [register], [register+8 bits], [rip+32 bits] or [register+32 bits], with [rsp] or without.
-    matches!(code, [.., 0xe8, _, _, _, _] | [.., 0xff, 0xd0..=0xd7 | 0x10..=0x13 | 0x16 | 0x17])
-        || matches!(code, [.., 0xff, 0x50..=0x53 | 0x55..=0x57, _] | [.., 0xff, 0x14, _] | [.., 0xff, 0x54, _, _])
-        || matches!(code, [.., 0xff, 0x15 | 0x90..=0x93 | 0x95..=0x97, _, _, _, _] | [0xff, 0x94, ..])
 }
 
 /// Addresses of imported functions, in the images of a process, that lead where `wanted` says.
@@ -241,22 +230,6 @@ mod tests {
     fn flat(memory: Vec<u8>) -> AddressSpace {
         let image = Arc::new(Image::open_bytes("flat", memory.leak()).unwrap());
         AddressSpace::new(image, PhysAddr(0), Levels::None, Arc::new(WindowsPages::minimal()))
-    }
-
-    #[test]
-    fn a_return_address_follows_a_call() {
-        let follows = |code: &[u8]| {
-            let mut memory = vec![0x90; 0x1000];
-            memory[0] = 0xf3;
-            memory[0x100 - code.len()..0x100].copy_from_slice(code);
-            follows_call(&flat(memory), VirtAddr(0x100))
-        };
-        for call in [&[0xe8, 1, 2, 3, 4][..], &[0xff, 0xd0], &[0x41, 0xff, 0xd3], &[0xff, 0x15, 1, 2, 3, 4], &[0xff, 0x54, 0x24, 8]] {
-            assert!(follows(call), "{call:02x?}");
-        }
-        for other in [&[0xe9, 1, 2, 3, 4][..], &[0xff, 0xe0], &[0xff, 0x25, 1, 2, 3, 4], &[0x90]] {
-            assert!(!follows(other), "{other:02x?}");
-        }
     }
 
     #[test]
