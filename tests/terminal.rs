@@ -257,6 +257,9 @@ fn an_intrusion_on_windows_is_found_with_keys_only() {
 #[test]
 fn commands_that_were_typed_on_linux_are_a_table() {
     let Some(mut terminal) = explorer(size(30, 120)) else { return };
+    assert!(terminal.shows("SCORE"));
+    terminal.keys("2");
+    assert!(terminal.shows("Sockets all processes"));
     terminal.keys(":typed\r");
     assert!(terminal.shows("Shell history"));
     assert!(terminal.shows("unset HISTFILE"));

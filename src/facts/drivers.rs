@@ -85,7 +85,7 @@ record! {
 }
 
 record! {
-    /// Functions that drivers and modules have asked the kernel to call, and tables by which it finds its own.
+    /// Functions that drivers and modules have asked the kernel to call (callbacks, hooks), and tables by which it finds its own.
     Callback = "callbacks" {
         /// On Windows process, thread, image, registry, object, bugcheck, bugcheck_reason, nmi, shutdown, last_chance_shutdown,
         /// file_system, logon_session, pnp, io_priority, thread_exit; on Linux interrupt, ftrace, kprobe, tracepoint, netfilter, packet,
