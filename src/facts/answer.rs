@@ -128,8 +128,6 @@ pub struct Watch {
     cancelled: AtomicBool,
     /// What is done now, where that is not what the work as a whole is called.
     stage: Mutex<&'static str>,
-    /// Whether the work began before anyone waits for it.
-    ahead: AtomicBool,
     done: AtomicU64,
     total: AtomicU64,
 }
@@ -141,10 +139,6 @@ impl Watch {
     /// Asked by every walker at least once per page batch.
     pub fn cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
-    }
-    /// Whether nobody waits for the work yet: it should leave a processor to others.
-    pub fn is_ahead(&self) -> bool {
-        self.ahead.load(Ordering::Relaxed)
     }
     pub fn progress(&self, done: u64, total: u64) {
         self.total.store(total, Ordering::Relaxed);
@@ -216,7 +210,7 @@ pub struct Begun<T> {
 
 impl<T: Send + 'static> Begun<T> {
     pub fn start(search: impl FnOnce(&Watch) -> T + Send + 'static) -> Self {
-        let watch = Arc::new(Watch { ahead: AtomicBool::new(true), ..Watch::default() });
+        let watch = Arc::<Watch>::default();
         let (told, found) = channel();
         let inside = Arc::clone(&watch);
         std::thread::spawn(move || told.send(search(&inside)));
@@ -225,7 +219,6 @@ impl<T: Send + 'static> Begun<T> {
     /// What it found, for the first who asks; None for the others. Who is cancelled while he waits ends the search.
     pub fn take(&self, watch: &Watch) -> Option<T> {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        self.watch.ahead.store(false, Ordering::Relaxed);
         loop {
             match found.recv_timeout(TURN) {
                 Err(RecvTimeoutError::Timeout) => {

@@ -6,12 +6,9 @@ use crate::facts::{ReadError, Watch};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 /// What a worker takes at once: neighbours in memory are mostly neighbours in the file, and in one compressed frame.
 const STRETCH: u64 = 16 << 20;
-/// How often work that nobody waits for looks whether somebody does.
-const LOOK: Duration = Duration::from_micros(100);
 
 /// Consecutive bytes of physical memory.
 pub struct Chunk<'a> {
@@ -49,8 +46,8 @@ struct Sweep<'a, F> {
 }
 
 impl Image {
-    /// Shows all memory to `each`, in chunks of `chunk` bytes with the first `overlap` bytes of what follows, on as many threads as there
-    /// are processors, and roughly in order. Ends early when the watch is cancelled or `each` breaks.
+    /// Shows all memory to `each`, in chunks of `chunk` bytes with the first `overlap` bytes of what follows, on all threads of the pool
+    /// and roughly in order. Ends early when the watch is cancelled or `each` breaks.
     pub fn sweep(&self, chunk: usize, overlap: usize, watch: &Watch, each: impl Fn(Chunk<'_>) -> ControlFlow<()> + Sync) -> Swept {
         let page = PAGE_SIZE as usize;
         let chunk = chunk.clamp(page, STRETCH as usize).next_multiple_of(page);
@@ -68,14 +65,7 @@ impl Image {
             first: Mutex::default(),
         };
         watch.progress(0, sweep.total);
-        // Threads of its own: those of the pool have other things to do while memory is read.
-        std::thread::scope(|scope| {
-            (1..rayon::current_num_threads()).for_each(|_| _ = scope.spawn(|| sweep.work()));
-            while watch.is_ahead() && !watch.cancelled() && !sweep.is_given_out() {
-                std::thread::sleep(LOOK);
-            }
-            sweep.work();
-        });
+        rayon::scope(|scope| (0..rayon::current_num_threads()).for_each(|_| scope.spawn(|_| sweep.work())));
         let unreadable = sweep.unreadable.into_inner();
         Swept {
             bytes: sweep.done.into_inner() - unreadable,
@@ -106,10 +96,6 @@ impl<F: Fn(Chunk<'_>) -> ControlFlow<()> + Sync> Sweep<'_, F> {
                 at += own;
             }
         }
-    }
-
-    fn is_given_out(&self) -> bool {
-        self.next.lock().unwrap_or_else(PoisonError::into_inner).0 >= self.image.runs().len()
     }
 
     /// The next stretch: its start and length, and the end of its run.

@@ -425,7 +425,8 @@ pub fn pstree(windows: &Windows, scope: Scope, out: &mut Sink<TreeProcess>) {
 }
 
 fn tree(windows: &Windows, roster: &Roster, scope: Scope, out: &mut Sink<TreeProcess>) {
-    let processes: Vec<Process> = roster.members.par_iter().filter_map(|member| windows.process(member).ok()).collect();
+    // Not on the pool's threads, which a sweep may keep busy while the first list is made.
+    let processes: Vec<Process> = roster.members.iter().filter_map(|member| windows.process(member).ok()).collect();
     let mut by_pid: HashMap<u32, Vec<usize>> = HashMap::new();
     for (index, process) in processes.iter().enumerate() {
         by_pid.entry(process.pid).or_default().push(index);
