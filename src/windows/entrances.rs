@@ -3,7 +3,7 @@
 
 use super::pe::{self, Headers};
 use super::threads::of_process;
-use super::vads::Vad;
+use super::vads::{self, Vad};
 use super::{USER_END, apcs};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Detour, Entrance, ReadError, Watch, Way};
@@ -173,10 +173,7 @@ pub fn imported(space: &AddressSpace, vads: &[Vad<'_>], watch: &Watch, wanted: i
 
 /// Where rewritten code jumps, in the end: detours go by way of a piece of memory near the code.
 pub fn detour(space: &AddressSpace, vads: &[Vad<'_>], at: VirtAddr) -> Option<Detour> {
-    let vad_of = |at: VirtAddr| {
-        let vad = vads.get(vads.partition_point(|vad| vad.start <= at).checked_sub(1)?)?;
-        (at <= vad.end).then_some(vad)
-    };
+    let vad_of = |at: VirtAddr| vads::at(vads, at);
     // Of a jump that was there before, only the distance has changed.
     let mut to = jump(space, at).or_else(|| jump(space, VirtAddr(at.0.checked_sub(1)?))).filter(|to| vad_of(*to).is_some())?;
     for _ in 0..MOST_HOPS {

@@ -1,7 +1,7 @@
 //! Who maps a frame: the way back from physical memory.
 
 use super::processes::Task;
-use super::{USER_END, Windows};
+use super::{USER_END, Windows, vads};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Known, Owner, Owners, ReadError, Scope, Watch};
 use crate::paging::AddressSpace;
@@ -64,10 +64,9 @@ impl Windows {
         let space = self.process_space(task.object.address)?;
         let mut found = Vec::new();
         space.find_frames(VirtAddr(0), USER_END, frames, &mut |frame, page, leaf| found.push((frame, page, leaf.rights())));
-        let vads = if found.is_empty() { Vec::new() } else { self.vads(&task.object, watch).0 };
+        let regions = if found.is_empty() { Vec::new() } else { self.vads(&task.object, watch).0 };
         for (frame, page, protection) in found {
-            let before = vads.partition_point(|vad| vad.start <= page).checked_sub(1);
-            let vad = before.and_then(|index| vads.get(index)).filter(|vad| page <= vad.end);
+            let vad = vads::at(&regions, page);
             let owner = Owner {
                 process: Some((task.pid, task.name.clone(), task.object.address)),
                 page,

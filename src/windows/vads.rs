@@ -211,7 +211,7 @@ impl Windows {
 }
 
 /// The region that an address lies in, of regions in their order.
-fn at<'a, 'b>(vads: &'b [Vad<'a>], address: VirtAddr) -> Option<&'b Vad<'a>> {
+pub fn at<'a, 'b>(vads: &'b [Vad<'a>], address: VirtAddr) -> Option<&'b Vad<'a>> {
     let after = vads.partition_point(|vad| vad.start <= address);
     after.checked_sub(1).and_then(|index| vads.get(index)).filter(|vad| address <= vad.end)
 }
