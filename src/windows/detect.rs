@@ -227,6 +227,7 @@ impl Windows {
             tcpip: OnceLock::new(),
             listed_modules: OnceLock::new(),
             all_modules: Kept::default(),
+            disputed: Kept::default(),
         };
         Ok((verdict, windows))
     }

@@ -35,6 +35,8 @@ pub struct Entry {
     page: VirtAddr,
 }
 
+/// Pages of handle tables that are not believed, by process and page.
+pub type Disputed = HashSet<(VirtAddr, VirtAddr)>;
 /// Pages of a handle table, each with its number, and what could not be read on the way to them.
 type Pages = (Vec<(u64, VirtAddr)>, Vec<ReadError>);
 
@@ -124,7 +126,7 @@ impl Windows {
 
     /// Pages that stand in the tables of several processes, or as copies of each other, by process and page: a pointer or a page is not
     /// where it was. Those of a table that holds as many handles as it says are not among them, if it is the only one.
-    fn disputed(&self, watch: &Watch) -> HashSet<(VirtAddr, VirtAddr)> {
+    fn find_disputed(&self, watch: &Watch) -> Disputed {
         /// Processes may have a few handles alike.
         const LEAST_COPIED: usize = 8;
         let mut claims: HashMap<_, Vec<(VirtAddr, VirtAddr, bool)>> = HashMap::new();
@@ -300,14 +302,14 @@ fn unveil(bits: u64, width: u32, kept: u32) -> u64 {
 
 pub fn handles(windows: &Windows, scope: Scope, out: &mut Sink<Handle>) {
     let mut known = HashMap::new();
-    let disputed = windows.disputed(out.watch());
+    let disputed = windows.disputed.or_search(out.watch(), || windows.find_disputed(out.watch()));
     windows.each_task("handles", scope, out, |task, out| of_task(windows, task, &disputed, &mut known, out));
 }
 
 fn of_task(
     windows: &Windows,
     task: &Task<'_>,
-    disputed: &HashSet<(VirtAddr, VirtAddr)>,
+    disputed: &Disputed,
     known: &mut HashMap<VirtAddr, Result<Target, ReadError>>,
     out: &mut Sink<Handle>,
 ) -> Result<(), ReadError> {

@@ -118,6 +118,7 @@ pub struct Windows {
     tcpip: OnceLock<tcpip::Tcpip>,
     listed_modules: OnceLock<modules::Modules>,
     all_modules: Kept<modules::Modules>,
+    disputed: Kept<handles::Disputed>,
 }
 
 impl Windows {
