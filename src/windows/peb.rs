@@ -25,7 +25,7 @@ pub fn audited(process: &Object<'_>) -> Result<String, ReadError> {
 type Variables = (Vec<(String, String)>, Option<ReadError>);
 
 /// What a process was started with; None where nothing is kept of it.
-pub fn parameters<'a>(peb: &Object<'a>) -> Result<Option<Object<'a>>, ReadError> {
+fn parameters<'a>(peb: &Object<'a>) -> Result<Option<Object<'a>>, ReadError> {
     match peb.follow("ProcessParameters")? {
         // It tells its own length.
         Some(parameters) if parameters.uint("Length")? == 0 => Err(ReadError::Implausible("process parameters")),
@@ -67,6 +67,12 @@ impl Windows {
         .into()
     }
 
+    /// The path of its program that a process has itself, with the letter of a drive.
+    pub(super) fn asked_path(&self, process: &Object<'_>) -> Result<Option<String>, ReadError> {
+        let path = |peb: Object<'_>| parameters(&peb)?.map(|parameters| text::unicode(&parameters.inner("ImagePathName")?)).transpose();
+        self.with_peb(process, path).map(Option::flatten)
+    }
+
     /// The path that the kernel keeps for a process's program, as `\Device\HarddiskVolume3\Windows\explorer.exe`.
     pub(super) fn image_path(&self, process: &Object<'_>) -> Known<String> {
         let file = || -> Result<Option<String>, ReadError> {
@@ -75,7 +81,7 @@ impl Windows {
                 None => Ok(None),
             }
         };
-        let asked = || self.with_peb(process, |peb| text::unicode(&peb.follow_some("ProcessParameters")?.inner("ImagePathName")?));
+        let asked = || self.asked_path(process);
         // The kernel makes the audited name when it is first asked for; the file object has been there from the start.
         match (audited(process).map(|path| Some(path).filter(|path| !path.is_empty())), file()) {
             // Where single letters differ, one of them was overwritten; the process has the path too, with the letter of a drive.

@@ -4,7 +4,7 @@ use super::files::own_name;
 use super::libraries::last_part;
 use super::peb::audited;
 use super::pool::{Block, GRAIN};
-use super::text::{self, filetime};
+use super::text::filetime;
 use super::{Windows, lists};
 use crate::address::VirtAddr;
 use crate::facts::{self, Known, Process, ProcessState, ReadError, Scope, Sink, Time, TreeProcess, Watch};
@@ -250,11 +250,8 @@ impl Windows {
             return;
         }
         let file = told(process.follow_some("ImageFilePointer").and_then(|file| own_name(&file)));
-        let asked = || {
-            let path = |peb: Object<'_>| text::unicode(&peb.follow_some("ProcessParameters")?.inner("ImagePathName")?);
-            told(self.with_peb(&process, path).and_then(|path| path.ok_or(ReadError::Implausible("path"))))
-        };
-        let others: Vec<String> = [audited, file, asked()].into_iter().flatten().collect();
+        let asked = told(self.asked_path(&process).and_then(|path| path.ok_or(ReadError::Implausible("path"))));
+        let others: Vec<String> = [audited, file, asked].into_iter().flatten().collect();
         let alike = |name: &String| others.iter().filter(|other| other.eq_ignore_ascii_case(name)).count();
         if let (0, Some(name)) = (alike(&own), others.iter().find(|name| alike(name) > 1)) {
             member.problems.push(format!("name: the process object says {:?}; the paths of its program say this", member.name));

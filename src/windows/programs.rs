@@ -1,10 +1,9 @@
 //! What each process runs, told by all who know: the kernel, the image that is mapped, the process itself, and the file in the cache.
 
 use super::files::{own_name, whole};
-use super::peb::parameters;
 use super::processes::Task;
 use super::vads::{Vad, missing};
-use super::{USER_END, Windows, pe, text};
+use super::{USER_END, Windows, pe};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::windows::Program;
 use crate::facts::{Known, PageOrigin, Place, ReadError, Scope, Sink, Watch};
@@ -41,10 +40,7 @@ impl Windows {
             file.as_ref().map_err(|why| *why).and_then(|file| file.as_ref().map(read).transpose()).into()
         };
         let told = self.with_peb(process, |peb| peb.pointer("ImageBaseAddress"));
-        let called = self.with_peb(process, |peb| match parameters(&peb)? {
-            Some(parameters) => text::unicode(&parameters.inner("ImagePathName")?).and_then(whole).map(Some),
-            None => Ok(None),
-        });
+        let called = self.asked_path(process).and_then(|path| path.map(whole).transpose());
         let replaced = match (&file, image) {
             (Ok(Some(file)), Some(image)) => self.replaced(image, file, watch).into(),
             _ => Known::Absent,
@@ -66,7 +62,7 @@ impl Windows {
                 .map_err(|why| *why)
                 .and_then(|file| file.as_ref().map(|file| self.file_path(file)).transpose())
                 .into(),
-            told_path: called.map(Option::flatten).into(),
+            told_path: called.into(),
             deleted: flag("DeletePending"),
             written: flag("WriteAccess"),
             replaced,
