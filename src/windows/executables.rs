@@ -2,7 +2,10 @@
 //! what runs may have overwritten them: where they cannot be right, memory is written as it lies, and the reason said.
 
 use super::Windows;
-use super::pe::{MOST_IMAGE, MOST_SECTIONS, NEW_HEADER, OPTIONAL, SIZE_OF_IMAGE, is_64_bit};
+use super::pe::{
+    IMAGE_BASE, IMAGE_BASE_32, MOST_IMAGE, MOST_SECTIONS, NEW_HEADER, OPTIONAL, OPTIONAL_SIZE, SECTION_ALIGNMENT, SECTION_COUNT,
+    SIZE_OF_HEADERS, SIZE_OF_IMAGE, is_64_bit,
+};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Content, Known, Part, Place, ReadError};
 use crate::paging::AddressSpace;
@@ -60,12 +63,12 @@ impl Headers {
         if field(new, 4)? != 0x4550 {
             return Err(wrong("no PE signature"));
         }
-        let (count, optional_size) = (field(new + 6, 2)?, field(new + 0x14, 2)?);
+        let (count, optional_size) = (field(new + SECTION_COUNT, 2)?, field(new + OPTIONAL_SIZE, 2)?);
         let optional = new + OPTIONAL;
         let magic = field(optional, 2)?;
         let is_64_bit = is_64_bit(magic).ok_or_else(|| wrong(&format!("an optional header of kind {magic:#x}")))?;
         let (alignment, size_of_image, header_size) =
-            (field(optional + 0x20, 4)?, field(optional + SIZE_OF_IMAGE, 4)?, field(optional + 0x3c, 4)?);
+            (field(optional + SECTION_ALIGNMENT, 4)?, field(optional + SIZE_OF_IMAGE, 4)?, field(optional + SIZE_OF_HEADERS, 4)?);
         let table = optional + optional_size;
         if count == 0 || count > MOST_SECTIONS {
             return Err(wrong(&format!("{count} sections")));
@@ -100,7 +103,7 @@ impl Headers {
 
     /// Says in the headers where the image was loaded.
     fn set_base(&mut self, base: VirtAddr, changes: &mut Vec<String>) {
-        let (at, size) = if self.is_64_bit { (self.optional + 0x18, 8) } else { (self.optional + 0x1c, 4) };
+        let (at, size) = if self.is_64_bit { (self.optional + IMAGE_BASE, 8) } else { (self.optional + IMAGE_BASE_32, 4) };
         let old = number(&self.bytes, at, size).unwrap_or_default();
         // A 32-bit header at a 64-bit address keeps what it says.
         if old != base.0 && (self.is_64_bit || base.0 <= u64::from(u32::MAX)) {

@@ -6,11 +6,18 @@ use crate::paging::AddressSpace;
 
 /// Larger than any module: a limit for what a header may claim.
 pub const MOST_IMAGE: u32 = 1 << 30;
-/// Where the file header of a PE is told, where the optional header follows it, and fields of that one.
+/// Where the PE signature is told; from there on NumberOfSections, SizeOfOptionalHeader and the optional header, with fields of that one.
 pub const NEW_HEADER: u64 = 0x3c;
+pub const SECTION_COUNT: u64 = 6;
+pub const OPTIONAL_SIZE: u64 = 0x14;
 pub const OPTIONAL: u64 = 0x18;
 pub const SIZE_OF_IMAGE: u64 = 0x38;
-const SECTION_ALIGNMENT: u64 = 0x20;
+pub const SIZE_OF_HEADERS: u64 = 0x3c;
+pub const SECTION_ALIGNMENT: u64 = 0x20;
+/// ImageBase, of four bytes in a 32-bit image, and what follows it.
+pub const IMAGE_BASE: u64 = 0x18;
+pub const IMAGE_BASE_32: u64 = 0x1c;
+const IMAGE_BASE_END: u64 = 0x20;
 const DEBUG_DIRECTORY: usize = 6;
 /// IMAGE_DIRECTORY_ENTRY_COM_DESCRIPTOR: of code that .NET compiles when it runs.
 const MANAGED_DIRECTORY: usize = 14;
@@ -107,7 +114,10 @@ impl Headers {
         if space.uint(optional.offset(SECTION_ALIGNMENT), 4)? < PAGE_SIZE {
             return Ok(Vec::new());
         }
-        let (count, table) = (space.uint(self.nt.offset(6), 2)?.min(MOST_SECTIONS), optional.offset(space.uint(self.nt.offset(0x14), 2)?));
+        let (count, table) = (
+            space.uint(self.nt.offset(SECTION_COUNT), 2)?.min(MOST_SECTIONS),
+            optional.offset(space.uint(self.nt.offset(OPTIONAL_SIZE), 2)?),
+        );
         let section = |index: u64| -> Result<Section, ReadError> {
             let at = table.offset(index * SECTION_BYTES);
             let field = |offset| space.uint(at.offset(offset), 4);
@@ -179,9 +189,9 @@ pub fn identity(page: &[u8]) -> Option<[Vec<u8>; 2]> {
     if !page.starts_with(b"MZ") || page.get(nt..)?.get(..4)? != b"PE\0\0" {
         return None;
     }
-    let end = optional.checked_add(number(nt + 0x14)? & 0xffff)?;
+    let end = optional.checked_add(number(nt + OPTIONAL_SIZE as usize)? & 0xffff)?;
     // The file header, the optional header up to the base, and what comes behind it.
-    Some([page.get(nt..optional + 0x18)?.to_vec(), page.get(optional + 0x20..end)?.to_vec()])
+    Some([page.get(nt..optional + IMAGE_BASE as usize)?.to_vec(), page.get(optional + IMAGE_BASE_END as usize..end)?.to_vec()])
 }
 
 /// The base that headers name: in an image, where it was relocated to.
@@ -189,8 +199,8 @@ pub fn base(page: &[u8]) -> Option<VirtAddr> {
     let nt = u32::from_le_bytes(*page.get(NEW_HEADER as usize..)?.first_chunk()?) as usize;
     let optional = page.get(nt.checked_add(OPTIONAL as usize)?..).filter(|_| page.starts_with(b"MZ"))?;
     Some(VirtAddr(match is_64_bit(u16::from_le_bytes(*optional.first_chunk()?).into())? {
-        true => u64::from_le_bytes(*optional.get(0x18..)?.first_chunk()?),
-        false => u32::from_le_bytes(*optional.get(0x1c..)?.first_chunk()?).into(),
+        true => u64::from_le_bytes(*optional.get(IMAGE_BASE as usize..)?.first_chunk()?),
+        false => u32::from_le_bytes(*optional.get(IMAGE_BASE_32 as usize..)?.first_chunk()?).into(),
     }))
 }
 
