@@ -23,7 +23,7 @@ impl Run {
         if rows && length > MOST_BYTES as u64 {
             return Err(Stop::Usage(format!("as {:?} at most {MOST_BYTES} bytes are printed; use --raw or dump", self.common.format)));
         }
-        let session = self.open(image)?;
+        let session = self.open_for(image, self.common.pid.is_some())?;
         let space = self.space(&session, physical)?;
         let mut tally = Tally::default();
         if rows {

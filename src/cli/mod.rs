@@ -112,7 +112,7 @@ impl Run {
     fn command(&self, command: Command) -> Result<(), Stop> {
         match command {
             Command::Info { image } => {
-                let session = self.open(&image)?;
+                let session = self.open_for(&image, false)?;
                 self.write(|out| report::write_info(session.info(), self.format(), out))
             }
             Command::Tables { image } => self.tables(image.as_deref()),
@@ -227,7 +227,7 @@ impl Run {
 
     fn tables(&self, image: Option<&Path>) -> Result<(), Stop> {
         let tables: Vec<_> = match image {
-            Some(image) => self.open(image)?.tables().collect(),
+            Some(image) => self.open_for(image, false)?.tables().collect(),
             None => catalog().iter().collect(),
         };
         self.write(|out| report::write_tables(&tables, self.format(), out))
@@ -274,12 +274,17 @@ impl Run {
         Ok(rows)
     }
 
-    /// Opens an image and tells what it makes of it.
+    /// Opens an image of which tables will be asked.
     fn open(&self, image: &Path) -> Result<Session, Stop> {
+        self.open_for(image, true)
+    }
+
+    /// Opens an image and tells what it makes of it.
+    fn open_for(&self, image: &Path, tables: bool) -> Result<Session, Stop> {
         self.refuse_existing_output()?;
         let started = Instant::now();
         let progress = self.progress(format!("opening {}", image.display()));
-        let opened = Session::open(image, &self.options(), &self.interrupts.watch);
+        let opened = Session::open(image, &Options { tables, ..self.options() }, &self.interrupts.watch);
         drop(progress);
         if self.interrupts.watch.cancelled() {
             return Err(Stop::Interrupted);
@@ -310,6 +315,7 @@ impl Run {
             pagefiles: self.common.pagefile.clone(),
             logs: self.common.evtx.clone(),
             sysmon_config: self.common.sysmon_config.clone(),
+            tables: true,
         }
     }
 

@@ -37,7 +37,7 @@ impl Run {
     }
 
     fn identify(&self, image: &Path) -> Result<(), Stop> {
-        let session = self.open(image)?;
+        let session = self.open_for(image, false)?;
         let info = session.info();
         let mut sink = Sink::new(Arc::default());
         sink.push(SymbolNeed {

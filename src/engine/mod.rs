@@ -50,6 +50,8 @@ pub struct Options {
     pub logs: Vec<PathBuf>,
     /// Configuration of Sysmon on the same machine: XML, or the registry value Rules.
     pub sysmon_config: Option<PathBuf>,
+    /// Whether tables will be asked for: what most of them wait for is looked for while the kernel is examined.
+    pub tables: bool,
 }
 
 /// Why something cannot be done: what, where and what to try, in one line.
@@ -75,13 +77,13 @@ impl System {
         let windows = |windows: Windows| {
             Self::Windows(Box::new(windows.with_pages(pagefiles).with_logs(&options.logs, options.sysmon_config.as_deref())))
         };
-        if let Some(found) = Windows::at_hand(image, symbols) {
+        if let Some(found) = Windows::at_hand(image, symbols, options.tables) {
             return found.map(windows);
         }
         let linux = Linux::detect(Arc::clone(image), symbols, watch);
         match linux {
             Ok(linux) => Ok(Self::Linux(Box::new(linux))),
-            Err(why) => match Windows::by_sweep(image, symbols, watch) {
+            Err(why) => match Windows::by_sweep(image, symbols, options.tables, watch) {
                 Some(found) => found.map(windows),
                 None => Err(format!("{why}; there is no trace of a Windows kernel either")),
             },
@@ -144,7 +146,7 @@ impl Session {
             Origin::Linux => (LINUX_DEMO, Vec::new()),
             Origin::Windows => (WINDOWS_DEMO, vec![PageFile::open_bytes(WINDOWS_DEMO_PAGEFILE.0, WINDOWS_DEMO_PAGEFILE.1)?]),
         };
-        Self::analyse(Image::open_bytes(name, bytes)?, name.to_owned(), &Options::default(), pagefiles, watch)
+        Self::analyse(Image::open_bytes(name, bytes)?, name.to_owned(), &Options { tables: true, ..Options::default() }, pagefiles, watch)
     }
 
     fn analyse(image: Image, name: String, options: &Options, pagefiles: Vec<PageFile>, watch: &Watch) -> Result<Self, Error> {

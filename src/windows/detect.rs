@@ -39,23 +39,23 @@ type Failure = String;
 
 impl Windows {
     /// The kernel that the image's headers or its lowest megabyte lead to. None where they lead to no Windows.
-    pub fn at_hand(image: &Arc<Image>, files: &[PathBuf]) -> Option<Result<Self, Failure>> {
+    pub fn at_hand(image: &Arc<Image>, files: &[PathBuf], tables: bool) -> Option<Result<Self, Failure>> {
         let mut roots = image.hints().page_table_roots.clone();
         roots.extend(low_stub(image));
-        Self::by_roots(image, &roots, files, shared::is_there)
+        Self::by_roots(image, &roots, files, tables, shared::is_there)
     }
 
     /// The kernel that some page table in the image leads to.
-    pub fn by_sweep(image: &Arc<Image>, files: &[PathBuf], watch: &Watch) -> Option<Result<Self, Failure>> {
+    pub fn by_sweep(image: &Arc<Image>, files: &[PathBuf], tables: bool, watch: &Watch) -> Option<Result<Self, Failure>> {
         let Traces { roots, kernels } = sweep(image, watch);
-        let marked = Self::by_roots(image, &roots, files, shared::is_there);
+        let marked = Self::by_roots(image, &roots, files, tables, shared::is_there);
         if matches!(marked, Some(Ok(_))) {
             return marked;
         }
         // The shared page may be missing from a damaged image; what is in the kernel's place proves as much.
         let hinted = image.hints().page_table_roots.iter().copied().chain(low_stub(image));
         let all: Vec<_> = hinted.chain(roots).collect();
-        let found = Self::by_roots(image, &all, files, |space| !shared::is_there(space) && Kernel::find(space).is_some());
+        let found = Self::by_roots(image, &all, files, tables, |space| !shared::is_there(space) && Kernel::find(space).is_some());
         found.filter(Result::is_ok).or(marked).or_else(|| {
             let name = kernels.first()?;
             Some(Err(match name.as_str() {
@@ -71,6 +71,7 @@ impl Windows {
         image: &Arc<Image>,
         roots: &[PhysAddr],
         files: &[PathBuf],
+        tables: bool,
         promising: impl Fn(&AddressSpace) -> bool,
     ) -> Option<Result<Self, Failure>> {
         let pack = Pack::bundled().ok();
@@ -84,11 +85,11 @@ impl Windows {
                 continue;
             }
             tried += 1;
-            let marks = marks.get_or_insert_with(|| {
+            if tables && marks.is_none() {
                 let image = Arc::clone(image);
-                Arc::new(Begun::start(move |watch| Marks::sweep(&image, watch)))
-            });
-            match Self::on(image, space, marks, files, pack.as_ref()) {
+                marks = Some(Arc::new(Begun::start(move |watch| Marks::sweep(&image, watch))));
+            }
+            match Self::on(image, space, marks.as_ref(), files, pack.as_ref()) {
                 Ok((verdict, windows)) if verdict.refused.is_none() => return Some(Ok(windows)),
                 Ok((verdict, windows)) if second.as_ref().is_none_or(|(best, _)| best.rank() < verdict.rank()) => {
                     second = Some((verdict, windows));
@@ -106,7 +107,7 @@ impl Windows {
     fn on(
         image: &Arc<Image>,
         space: AddressSpace,
-        marks: &Arc<Begun<Marks>>,
+        marks: Option<&Arc<Begun<Marks>>>,
         files: &[PathBuf],
         pack: Option<&Pack>,
     ) -> Result<(Verdict, Self), Failure> {
@@ -220,7 +221,7 @@ impl Windows {
             files: files.to_vec(),
             logs: Vec::new(),
             sysmon_config: None,
-            marks: Arc::clone(marks),
+            marks: marks.cloned(),
             pools: Kept::default(),
             listed: OnceLock::new(),
             roster: Kept::default(),

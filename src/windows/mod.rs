@@ -111,7 +111,7 @@ pub struct Windows {
     types: Result<objects::Types, ReadError>,
     /// The sizes of the optional headers of objects.
     optional: OnceLock<[Result<u64, ReadError>; objects::OPTIONAL.len()]>,
-    marks: Arc<Begun<pool::Marks>>,
+    marks: Option<Arc<Begun<pool::Marks>>>,
     pools: Kept<pool::Pools>,
     listed: OnceLock<processes::Roster>,
     roster: Kept<processes::Roster>,

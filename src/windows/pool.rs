@@ -183,7 +183,7 @@ impl Windows {
         if header.offset("PoolTag")? as usize != TAG_AT {
             return Err(ReadError::Implausible("header of pool blocks"));
         }
-        let mut marks = self.marks.take(watch).unwrap_or_else(|| Marks::sweep(&self.image, watch));
+        let mut marks = self.marks.as_ref().and_then(|begun| begun.take(watch)).unwrap_or_else(|| Marks::sweep(&self.image, watch));
         marks.blocks.sort_by_key(|(physical, _)| *physical);
         let places = self.places(marks.blocks.iter().map(|(physical, _)| physical.page()).collect());
         let mut pools = Pools { unread: marks.unread, events: marks.events, ..Pools::default() };
