@@ -1,123 +1,38 @@
-//! Memory written to files, with a manifest that says where every byte comes from.
-//!
-//! File names are made of numbers and words of the program's own: no text from an image decides where something is written. Files are always new, never
-//! executable, and readable for their owner only, since they hold whatever the machine held.
+//! What a wish for a dump means: the files to be written, each with the places that its bytes come from.
 
-use super::{Error, Session, System, carve, find_table};
+use super::{Extent, Which};
 use crate::address::{PAGE_SIZE, VirtAddr};
+use crate::engine::{Error, Session, System, carve, find_table};
 use crate::facts::linux::OpenFile;
 use crate::facts::text::{printable, size};
 use crate::facts::windows::FileObject;
 use crate::facts::{
-    Answer, Cell, Content, Dumped, Finding, Hole, Known, Library, Module, Origin, PageOrigin, Part, Place, Process, ReadError, Record,
-    Reference, Region, Scope, State, Subject, Time, ToCell, Watch,
+    Answer, Cell, Content, Dumped, Finding, Known, Library, Module, Origin, Part, Place, Process, Record, Reference, Region, Scope, State,
+    Subject, Watch,
 };
 use crate::linux::Linux;
 use crate::paging::AddressSpace;
 use crate::windows;
-use md5::Md5;
-use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::fmt::Write as _;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
-
-/// What to write.
-#[derive(Clone, Copy, Debug)]
-pub enum Extent<'a> {
-    Physical {
-        start: u64,
-        length: u64,
-    },
-    Kernel {
-        start: u64,
-        length: u64,
-    },
-    Range {
-        process: &'a Process,
-        start: u64,
-        length: u64,
-    },
-    /// The region that holds an address.
-    Region {
-        process: &'a Process,
-        at: VirtAddr,
-    },
-    /// All regions, a file each.
-    Process(&'a Process),
-    /// The program of a process, as a file again; `as_mapped` leaves it in the order that it has in memory.
-    Executable {
-        process: &'a Process,
-        as_mapped: bool,
-    },
-    /// Libraries of a process, or any executable at an address of it.
-    Library {
-        process: &'a Process,
-        which: Which<'a>,
-        as_mapped: bool,
-    },
-    /// Programs by their headers, in memory that no file backs: in all of the process, or in the region that holds an address.
-    Carved {
-        process: &'a Process,
-        at: Option<VirtAddr>,
-    },
-    /// What a finding is about: its region and the programs in that, the program of its process, its module.
-    Finding {
-        finding: &'a Finding,
-        process: Option<&'a Process>,
-    },
-    /// Kernel modules.
-    Module {
-        which: Which<'a>,
-        as_mapped: bool,
-    },
-    /// What memory holds of files: on Windows by their file objects.
-    CachedFile(Which<'a>),
-}
-
-/// Something by its address, or all that have a name, or a path that ends with it.
-#[derive(Clone, Copy, Debug)]
-pub enum Which<'a> {
-    At(VirtAddr),
-    Named(&'a str),
-}
-
-/// What was written.
-#[derive(Clone, Debug)]
-pub struct Dump {
-    pub manifest: PathBuf,
-    pub files: Vec<Dumped>,
-    /// False where it was stopped by the user.
-    pub complete: bool,
-}
-
-const STEP: usize = 1 << 20;
 
 /// Programs reserve terabytes that they never touch, and sizes may lie: what is longer is asked for in smaller ranges, or cut.
-const MOST_LENGTH: u64 = 64 << 30;
+pub(super) const MOST_LENGTH: u64 = 64 << 30;
 /// A file that ends further behind the last page of it that there is ends with that page.
 const MOST_TAIL: u64 = 1 << 30;
-/// Page tables can map one page at a million addresses: so many times the machine's memory is written at most.
-const MOST_COPIES: u64 = 4;
-const LEAST_BUDGET: u64 = 1 << 30;
-/// Holes of one file that are listed one by one.
-const MOST_HOLES: usize = 1 << 16;
 
 /// A file to be written.
-struct Target {
-    name: String,
-    space: Arc<AddressSpace>,
-    content: Content,
-    row: Dumped,
+pub(super) struct Target {
+    pub(super) name: String,
+    pub(super) space: Arc<AddressSpace>,
+    pub(super) content: Content,
+    pub(super) row: Dumped,
     /// Why nothing is written.
-    left_out: Option<String>,
+    pub(super) left_out: Option<String>,
 }
 
 impl Target {
-    fn new(name: String, space: &Arc<AddressSpace>, content: Content) -> Self {
+    pub(super) fn new(name: String, space: &Arc<AddressSpace>, content: Content) -> Self {
         let mut row = Dumped {
             kind: Known::Value(content.kind.to_owned()),
             source: content.source.clone(),
@@ -175,97 +90,8 @@ fn too_long(length: u64) -> String {
     format!("{} in one piece is more than is written; name a smaller range", size(length))
 }
 
-impl Extent<'_> {
-    fn process(&self) -> Option<&Process> {
-        match self {
-            Self::Physical { .. } | Self::Kernel { .. } | Self::Module { .. } | Self::CachedFile(_) => None,
-            Self::Range { process, .. }
-            | Self::Region { process, .. }
-            | Self::Process(process)
-            | Self::Executable { process, .. }
-            | Self::Library { process, .. }
-            | Self::Carved { process, .. } => Some(process),
-            Self::Finding { process, .. } => *process,
-        }
-    }
-    fn what(&self) -> &'static str {
-        match self {
-            Self::Physical { .. } => "physical memory",
-            Self::Kernel { .. } => "kernel memory",
-            Self::Range { .. } => "memory of a process",
-            Self::Region { .. } => "region of a process",
-            Self::Process(_) => "all regions of a process",
-            Self::Executable { .. } => "program of a process",
-            Self::Library { .. } => "libraries of a process",
-            Self::Carved { .. } => "programs in memory that no file backs",
-            Self::Finding { .. } => "what a finding is about",
-            Self::Module { .. } => "kernel modules",
-            Self::CachedFile(_) => "files in memory",
-        }
-    }
-}
-
 impl Session {
-    /// Writes memory into a folder, which is made if it is not there.
-    pub fn dump(&self, extent: Extent<'_>, folder: &Path, watch: &Arc<Watch>) -> Result<Dump, Error> {
-        let targets = self.targets(extent, watch)?;
-        // What was asked for by itself is either written or refused; of several the rest is still worth having.
-        if let (Extent::Region { at, .. }, [Target { left_out: Some(why), .. }]) = (extent, &targets[..]) {
-            return Err(Error(format!("{}: region that holds {at}: {why}", self.name())));
-        }
-        let stem = match (extent, targets.first()) {
-            (Extent::Process(process), _) => format!("pid-{}-{}", process.pid, process.address.value().copied().unwrap_or_default()),
-            (Extent::CachedFile(_), Some(one)) => format!("file-{}", one.row.object.value().copied().unwrap_or_default()),
-            (_, Some(one)) => one.name.clone(),
-            (_, None) => "nothing".to_owned(),
-        };
-        std::fs::create_dir_all(folder).map_err(|why| failed(folder, &why))?;
-        let manifest = folder.join(format!("{stem}.json"));
-        // Made before anything else, so that a dump which was made already is not begun again.
-        let mut told = create(&manifest)?;
-
-        let length = |target: &Target| if target.left_out.is_some() { 0 } else { target.row.length };
-        let total = targets.iter().fold(0, |sum: u64, target| sum.saturating_add(length(target)));
-        let memory = self.info().memory.iter().fold(0, |sum: u64, run| sum.saturating_add(run.length));
-        let mut budget = memory.saturating_mul(MOST_COPIES).max(LEAST_BUDGET);
-        let mut done: u64 = 0;
-        let mut files = Vec::new();
-        let mut complete = true;
-        let mut outcome = Ok(());
-        for mut target in targets {
-            if watch.cancelled() {
-                complete = false;
-                break;
-            }
-            let length = length(&target);
-            match target.left_out.take() {
-                Some(why) => target.row.problems.push(why),
-                None => {
-                    let name = format!("{}.bin", target.name);
-                    let path = folder.join(&name);
-                    match self.write(&mut target, &path, &mut budget, &mut |step| watch.progress(done.saturating_add(step), total), watch) {
-                        Ok(whole) => complete &= whole,
-                        Err(why) => {
-                            target.row.problems.push(why.to_string());
-                            outcome = Err(why);
-                        }
-                    }
-                    target.row.file = if outcome.is_ok() { Known::Value(name) } else { Known::Absent };
-                }
-            }
-            done = done.saturating_add(length);
-            files.push(target.row);
-            if outcome.is_err() {
-                complete = false;
-                break;
-            }
-        }
-        let text = self.manifest(extent, &files, complete);
-        told.write_all(text.as_bytes()).map_err(|why| failed(&manifest, &why))?;
-        outcome.map(|()| Dump { manifest, files, complete })
-    }
-
-    fn targets(&self, extent: Extent<'_>, watch: &Arc<Watch>) -> Result<Vec<Target>, Error> {
+    pub(super) fn targets(&self, extent: Extent<'_>, watch: &Arc<Watch>) -> Result<Vec<Target>, Error> {
         let kernel = self.system().space();
         match extent {
             Extent::Physical { start, length } => {
@@ -643,98 +469,6 @@ impl Session {
     fn is_named(&self, path: &str, wanted: &str) -> bool {
         is_named(path, wanted, self.info().os == Origin::Windows)
     }
-
-    /// Writes one file and fills its row. False where it was stopped by the user; the file then ends early.
-    fn write(
-        &self,
-        target: &mut Target,
-        path: &Path,
-        budget: &mut u64,
-        progress: &mut dyn FnMut(u64),
-        watch: &Watch,
-    ) -> Result<bool, Error> {
-        let mut file = create(path)?;
-        let length = target.row.length;
-        let (mut sum, mut short) = (Sha256::new(), Md5::new());
-        let mut done = 0;
-        let mut bytes = Vec::new();
-        let mut reader = Reader { system: self.system(), space: &target.space, content: &target.content, row: &mut target.row };
-        reader.locate();
-        let mut cut = false;
-        while done < length && !watch.cancelled() {
-            bytes.clear();
-            bytes.resize(usize::try_from(length - done).unwrap_or(STEP).min(STEP), 0);
-            reader.fill(done, &mut bytes);
-            // What is zero takes no room on the disk.
-            let blank = bytes.iter().all(|byte| *byte == 0);
-            if !blank && *budget < bytes.len() as u64 {
-                cut = true;
-                break;
-            }
-            sum.update(&bytes);
-            short.update(&bytes);
-            let written = if blank {
-                i64::try_from(bytes.len()).map_err(io::Error::other).and_then(|length| file.seek(SeekFrom::Current(length))).map(drop)
-            } else {
-                *budget -= bytes.len() as u64;
-                file.write_all(&bytes)
-            };
-            written.map_err(|why| failed(path, &why))?;
-            done += bytes.len() as u64;
-            progress(done);
-        }
-        file.set_len(done).map_err(|why| failed(path, &why))?;
-        let row = &mut target.row;
-        if cut {
-            row.problems
-                .push(format!("cut at {done:#x}: more than the machine's memory holds was written already; pages are mapped many times"));
-        }
-        row.length = done;
-        row.sha256 = Known::Value(letters(&sum.finalize()));
-        row.md5 = Known::Value(letters(&short.finalize()));
-        Ok(done == length || cut)
-    }
-
-    fn manifest(&self, extent: Extent<'_>, files: &[Dumped], complete: bool) -> String {
-        let text = |text: &str| Cell::Text(printable(text).into_owned().into());
-        let process = extent.process().map_or(Cell::Absent, |process| {
-            let pid = Cell::Number(process.pid.into());
-            Cell::Object(vec![("pid", pid), ("name", text(&process.name)), ("address", process.address.cell())])
-        });
-        let image = vec![
-            ("name", text(self.name())),
-            ("format", text(&self.info().format)),
-            ("size", Cell::Number(self.info().size.into())),
-            ("kernel", text(&self.info().kernel)),
-        ];
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let created = i64::try_from(since.as_secs()).ok().and_then(Time::from_seconds);
-        let manifest = Cell::Object(vec![
-            ("tool", text(concat!("kioku ", env!("CARGO_PKG_VERSION")))),
-            ("created", created.map_or(Cell::Absent, Cell::Time)),
-            ("complete", Cell::Bool(complete)),
-            ("image", Cell::Object(image)),
-            ("what", text(extent.what())),
-            ("process", process),
-            ("files", Cell::List(files.iter().map(row).collect())),
-        ]);
-        let mut shown = serde_json::to_string_pretty(&manifest).unwrap_or_default();
-        shown.push('\n');
-        shown
-    }
-}
-
-fn letters(sum: &[u8]) -> String {
-    sum.iter().fold(String::new(), |mut text, byte| {
-        _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// A row as an object.
-fn row(row: &Dumped) -> Cell<'_> {
-    let columns = Dumped::TABLE.columns.iter().enumerate();
-    Cell::Object(columns.map(|(index, column)| (column.name, row.cell(index))).collect())
 }
 
 /// Text from the image as a manifest shows it.
@@ -759,144 +493,9 @@ fn is_named(path: &str, wanted: &str, windows: bool) -> bool {
     !rest.is_empty() && path.strip_suffix(rest).is_some_and(|before| before.is_empty() || before.ends_with(mark))
 }
 
-/// Brings the bytes of a file together and notes what is missing.
-struct Reader<'a> {
-    system: &'a System,
-    space: &'a AddressSpace,
-    content: &'a Content,
-    row: &'a mut Dumped,
-}
-
-impl Reader<'_> {
-    /// Says where the first byte lies in physical memory.
-    fn locate(&mut self) {
-        let Some(Part { offset: 0, place, .. }) = self.content.parts().first() else { return };
-        let found = match place {
-            Place::Memory(at) | Place::Changed(at, _) => self.space.backing(*at).map(|page| page.offset(at.in_page())),
-            Place::Entries(entry) => self.shared(*entry),
-            Place::Frames(at) => Ok(PageOrigin::Ram(*at)),
-        };
-        self.row.physical_address = found.ok().and_then(PageOrigin::physical).into();
-    }
-
-    fn shared(&self, entry: VirtAddr) -> Result<PageOrigin, ReadError> {
-        match self.system {
-            System::Windows(windows) => windows.shared_page(entry),
-            System::Linux(_) => Err(ReadError::NotMapped(entry)),
-        }
-    }
-
-    /// Fills `out` with the bytes from an offset on; those that are missing stay zero.
-    fn fill(&mut self, start: u64, out: &mut [u8]) {
-        let end = start + out.len() as u64;
-        let mut at = start;
-        let parts = self.content.parts();
-        let first = parts.partition_point(|part| part.end() <= start);
-        for part in parts.iter().skip(first).take_while(|part| part.offset < end) {
-            self.gap(at, part.offset);
-            at = at.max(part.offset);
-            while at < part.end().min(end) {
-                let rest = out.get_mut((at - start) as usize..(part.end().min(end) - start) as usize).unwrap_or_default();
-                at += self.piece(part, at, rest).max(1);
-            }
-        }
-        self.gap(at, end);
-    }
-
-    /// Reads what one page has of a part; its length.
-    fn piece(&mut self, part: &Part, at: u64, out: &mut [u8]) -> u64 {
-        let into = at - part.offset;
-        let page = |address: u64, out: &[u8]| ((PAGE_SIZE - address % PAGE_SIZE) as usize).min(out.len());
-        let (length, address, read) = match &part.place {
-            Place::Memory(first) => {
-                let address = first.offset(into);
-                let length = page(address.0, out);
-                (length, Some(address.0), self.space.read_in_page(address, &mut out[..length]).map_err(|why| why.to_string()))
-            }
-            Place::Frames(first) => {
-                let address = first.offset(into);
-                let length = page(address.0, out);
-                let read = self.space.read_backing(PageOrigin::Ram(address), VirtAddr(0), &mut out[..length]);
-                (length, None, read.map_err(|why| why.to_string()))
-            }
-            Place::Entries(first) => {
-                let entry = first.offset(into / PAGE_SIZE * 8);
-                let length = page(into, out);
-                let found = self.shared(entry);
-                let read = found.and_then(|found| self.space.read_backing(found, VirtAddr(into % PAGE_SIZE), &mut out[..length]));
-                let told = |why| match why {
-                    ReadError::NotMapped(_) | ReadError::InMappedFile(_) => format!("not in memory; its prototype entry is at {entry}"),
-                    other => other.to_string(),
-                };
-                (length, None, read.map_err(told))
-            }
-            Place::Changed(first, bytes) => {
-                let bytes = usize::try_from(into).ok().and_then(|into| bytes.get(into..)).unwrap_or_default();
-                let length = bytes.len().min(out.len());
-                out[..length].copy_from_slice(&bytes[..length]);
-                let read = if length > 0 { Ok(PageOrigin::Zero) } else { Err("never read".to_owned()) };
-                (length.max(1), Some(first.offset(into).0), read)
-            }
-        };
-        match read {
-            Ok(_) => self.row.present += length as u64,
-            Err(why) => {
-                out[..length].fill(0);
-                self.hole(at, length as u64, address, why);
-            }
-        }
-        length as u64
-    }
-
-    /// What no part covers.
-    fn gap(&mut self, from: u64, to: u64) {
-        if from < to {
-            let why = match self.content.kind {
-                "executable" | "library" | "module" => "a part of the file that is never mapped",
-                _ => "not in memory",
-            };
-            self.hole(from, to - from, None, why.to_owned());
-        }
-    }
-
-    /// Notes a hole, or lets the last one grow.
-    fn hole(&mut self, offset: u64, length: u64, start: Option<u64>, reason: String) {
-        let holes = &mut self.row.holes;
-        let many = holes.len() >= MOST_HOLES;
-        match holes.last_mut() {
-            Some(last) if last.offset + last.length == offset => last.length += length,
-            Some(_) if many => {
-                let more = "more holes than are listed";
-                if !self.row.problems.iter().any(|problem| problem == more) {
-                    self.row.problems.push(more.to_owned());
-                }
-            }
-            _ => holes.push(Hole { offset, length, start, reason }),
-        }
-    }
-}
-
-/// A new file. `create_new` neither writes over what is there nor follows a link that lies in wait.
-fn create(path: &Path) -> Result<File, Error> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map_err(|why| match why.kind() {
-        io::ErrorKind::AlreadyExists => Error(format!("{}: exists already and is not written over; name another folder", path.display())),
-        _ => failed(path, &why),
-    })
-}
-
-fn failed(path: &Path, why: &io::Error) -> Error {
-    Error(format!("{}: {why}", path.display()))
-}
-
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
-    use super::*;
-    use crate::address::PhysAddr;
+    use super::is_named;
 
     #[test]
     fn names_match_whole_components() {
@@ -910,59 +509,5 @@ mod tests {
             assert!(!is_named(path, wanted, true), "{wanted}");
         }
         assert!(is_named("/usr/bin/sh (deleted)", "bin/sh", false) && !is_named("/usr/bin/sh", "bin/SH", false));
-    }
-
-    /// The bundled image, with a file made of it.
-    fn dumped(content: Content, budget: u64) -> (Dumped, Vec<u8>, u64) {
-        let session = Session::demo(Origin::Linux, &Watch::default()).unwrap();
-        let space = Arc::new(session.system().space().physical());
-        let mut target = Target::new("one".to_owned(), &space, content);
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("one.bin");
-        let mut left = budget;
-        assert!(session.write(&mut target, &path, &mut left, &mut |_| (), &Watch::default()).unwrap());
-        assert!(session.write(&mut target, &path, &mut left, &mut |_| (), &Watch::default()).is_err(), "written over");
-        let bytes = std::fs::read(&path).unwrap();
-        (target.row, bytes, left)
-    }
-
-    #[test]
-    fn files_are_cut_where_sizes_lie_and_memory_is_mapped_many_times() {
-        let start = VirtAddr(0);
-        let part = |offset, length, place| Part { offset, length, place };
-        let changed = || Place::Changed(start, vec![7; 16]);
-        let wild = Content {
-            size: Known::Value(1 << 62),
-            ..Content::new("library", vec![part(0, 16, changed()), part(0x1000, 0, Place::Memory(start))])
-        };
-        let (row, bytes, _) = dumped(wild, 1 << 20);
-        assert_eq!((row.length, row.size, row.present, bytes), (16, Known::Value(1 << 62), 16, vec![7; 16]));
-        assert!(row.problems[0].contains("cut"), "{:?}", row.problems);
-
-        let far = Content { size: Known::Value(1 << 62), ..Content::new("data_section", vec![part(1 << 61, 16, changed())]) };
-        let space = Arc::new(Session::demo(Origin::Linux, &Watch::default()).unwrap().system().space().physical());
-        assert_eq!(Target::new("far".to_owned(), &space, far).row.length, MOST_LENGTH);
-
-        let frames = (0..64).map(|index| part(index << 16, 16, changed())).collect();
-        let (row, bytes, left) = dumped(Content::new("cache_map", frames), 3 << 20);
-        assert!(row.length == 3 << 20 && bytes.len() == 3 << 20 && left == 0, "{:#x} {left:#x}", row.length);
-        assert!(row.problems[0].contains("mapped many times"), "{:?}", row.problems);
-    }
-
-    #[test]
-    fn holes_are_told_with_their_places() {
-        let nowhere = PhysAddr(1 << 50);
-        let parts = vec![
-            Part { offset: 0x10, length: 0x10, place: Place::Changed(VirtAddr(0x5000), vec![1; 0x10]) },
-            Part { offset: 0x1000, length: 0x1800, place: Place::Frames(nowhere) },
-            Part { offset: 0x4000, length: 0x1000, place: Place::Memory(VirtAddr(1 << 50)) },
-            Part { offset: 0x5000, length: 8, place: Place::Entries(VirtAddr(0x100)) },
-        ];
-        let (row, bytes, _) = dumped(Content { size: Known::Value(0x6000), ..Content::new("library", parts) }, 1 << 20);
-        assert_eq!((bytes.len(), row.present), (0x6000, 0x10));
-        let holes: Vec<_> = row.holes.iter().map(|hole| (hole.offset, hole.length, hole.start)).collect();
-        assert_eq!(holes, [(0, 0x10, None), (0x20, 0x5fe0, None)]);
-        assert!(row.holes[1].reason.contains("never mapped"));
-        assert_eq!(row.holes.iter().map(|hole| hole.length).sum::<u64>() + row.present, row.length);
     }
 }
