@@ -2,6 +2,7 @@
 
 use crate::facts::Origin;
 use crate::report::Format;
+use crate::tui::keys;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -11,7 +12,7 @@ Results go to standard output, everything else to standard error.";
 
 /// A terminal explorer for memory images.
 #[derive(Debug, Parser)]
-#[command(name = "kioku", version, about, after_help = STATUS, max_term_width = 120)]
+#[command(name = "kioku", version, about, after_help = STATUS, after_long_help = format!("{}\n{STATUS}", keys()), max_term_width = 120)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,

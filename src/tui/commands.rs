@@ -1,4 +1,4 @@
-//! THE table: what can be done, where, with which key. Key bar, help, palette and dispatch all read it, through the keymap.
+//! THE table: what can be done, where, with which key. Key bar, help, manual, palette and dispatch all read it, through the keymap.
 
 use super::app::{Aim, App};
 use super::panes::bytes::Mode;

@@ -116,6 +116,7 @@ fn key(name: &str) -> Option<Key> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::tui::manual::sections;
 
     fn parse(text: &str) -> Result<Keymap, String> {
         Keymap::parse(&Source { name: "keymap.toml".into(), text: text.into() }).map_err(|why| why.0)
@@ -131,13 +132,11 @@ mod tests {
             let keys: Vec<String> = command.keys.iter().map(|key| format!("{:?}", key.to_string())).collect();
             format!("# {}\n{} = [{}]\n", command.help, command.name, keys.join(", "))
         };
-        COMMANDS.iter().filter(|command| command.panes.len() > 1).for_each(|command| text += &format!("\n{}", list(command)));
-        for pane in Pane::ALL {
-            let own: Vec<_> = COMMANDS.iter().filter(|command| command.panes == [pane]).collect();
-            if !own.is_empty() {
+        for (pane, commands) in sections() {
+            if let Some(pane) = pane {
                 text += &format!("\n[{}]\n", pane.section());
-                own.iter().for_each(|command| text += &format!("\n{}", list(command)));
             }
+            commands.iter().for_each(|command| text += &format!("\n{}", list(command)));
         }
         text
     }

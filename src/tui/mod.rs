@@ -16,6 +16,7 @@ mod export;
 mod hunt;
 mod jobs;
 mod keymap;
+mod manual;
 mod panes;
 mod screen;
 mod taking;
@@ -30,6 +31,7 @@ mod wire;
 mod work;
 
 pub use export::{Reporter, Writer};
+pub use manual::keys;
 
 use crate::case::{Keeper, Plan};
 use crate::engine::{Error, Session, Task};
