@@ -4,8 +4,10 @@ mod answers;
 mod bytes;
 mod carve;
 mod catalog;
+mod contents;
 mod derived;
 mod dump;
+mod files;
 mod identity;
 mod job;
 mod landmarks;
@@ -25,7 +27,7 @@ pub use scan::Search;
 pub use search::{FoundText, Hit, Stretch};
 
 use crate::address::VirtAddr;
-use crate::facts::{Answer, Feed, Info, Kept, Origin, Process, ReadError, Record, Rows, Scope, Tables, Watch};
+use crate::facts::{Answer, Feed, Info, Kept, Origin, Process, ReadError, Record, Rows, Scope, State, Tables, Watch};
 use crate::image::{Image, PageFile};
 use crate::linux::Linux;
 use crate::paging::AddressSpace;
@@ -199,6 +201,12 @@ impl Session {
         let entry = find_table(T::TABLE.name).ok_or_else(|| Error(format!("no table {}", T::TABLE.name)))?;
         let rows = self.query(entry, scope, watch)?;
         rows.as_any().downcast_ref::<Answer<T>>().cloned().ok_or_else(|| Error(format!("{} has other rows", T::TABLE.name)))
+    }
+
+    /// The same, and all of them or none.
+    fn whole<T: Record + Clone>(&self, scope: Scope, watch: &Arc<Watch>) -> Result<Answer<T>, Error> {
+        let rows = self.typed(scope, watch)?;
+        if rows.state() == State::Cancelled { Err(Error("stopped before it was done".to_owned())) } else { Ok(rows) }
     }
 
     fn run(

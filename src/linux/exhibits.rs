@@ -3,7 +3,7 @@
 use super::maps::{self, Mapping};
 use super::tasks::Task;
 use super::{Linux, entrances, path, uprobes};
-use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
+use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Behind, Change, Exhibit, Known, Protection, ReadError, Record, Scope, Sink, Watch};
 use crate::paging::{AddressSpace, Leaf};
 use crate::symbols::Object;
@@ -160,17 +160,5 @@ impl Linux {
         self.image.read(cached, &mut was).ok()?;
         self.image.read(leaf.frame()?, &mut is).ok()?;
         Some((was, is))
-    }
-
-    /// The frame of a file's page in the page cache.
-    pub(super) fn cached_page(&self, file: &Object<'_>, index: u64) -> Option<PhysAddr> {
-        self.page_in(&file.follow_some("f_mapping").ok()?, index)
-    }
-
-    /// The frame of a page in a cache of pages.
-    pub(super) fn page_in(&self, cache: &Object<'_>, index: u64) -> Option<PhysAddr> {
-        let pages = cache.inner(if cache.has("i_pages") { "i_pages" } else { "page_tree" }).ok()?;
-        let (start, page) = super::xarray::at(&pages, index).ok()??;
-        self.frame_of(page).ok().map(|frame| frame.offset((index - start) * PAGE_SIZE))
     }
 }

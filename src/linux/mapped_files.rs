@@ -65,27 +65,29 @@ impl Linux {
         Ok(Some(MappedFile { base: image.start, path: shown(&image.file), content }))
     }
 
-    /// What the page cache has of a file, by its struct file.
-    pub fn cached_file(&self, file: VirtAddr, watch: &Watch) -> Result<(Known<String>, Content), ReadError> {
-        let file = self.context().object("file", file)?;
-        let cache = file.follow_some("f_mapping")?;
-        let host = cache.follow_some("host")?;
-        if !host.address.is_kernel() || host.pointer("i_mapping")? != cache.address {
-            return Err(ReadError::Implausible("struct file"));
-        }
-        let size = host.uint("i_size")?;
-        let mut parts = Vec::new();
-        for page in (0..size.div_ceil(PAGE_SIZE).min(MOST_PAGES)).take_while(|_| !watch.cancelled()) {
-            if let Some(frame) = self.cached_page(&file, page) {
-                add(&mut parts, page * PAGE_SIZE, Place::Frames(frame));
+    /// What the page cache has of a file, by its struct file or its inode.
+    pub fn cached_file(&self, object: VirtAddr, watch: &Watch) -> Result<(Known<String>, Content), ReadError> {
+        let file = self.context().object("file", object)?;
+        let (host, path) = match file.follow_some("f_mapping").and_then(|cache| host(&cache)) {
+            Ok(host) => (host, shown(&file)),
+            Err(why) => {
+                let inode = self.context().object("inode", object)?;
+                let host = inode.follow_some("i_mapping").and_then(|cache| host(&cache)).ok().filter(|host| host.address == object);
+                (host.ok_or(why)?, self.inode_path(&inode).into())
             }
+        };
+        let (cache, size) = (host.follow_some("i_mapping")?, host.uint("i_size")?);
+        let mut parts = Vec::new();
+        for (page, frame) in self.pages_in(&cache, size, watch)? {
+            add(&mut parts, page * PAGE_SIZE, Place::Frames(frame));
         }
-        let mut content = Content { size: Known::Value(size), ..Content::new("page_cache", parts) };
-        content.source = Known::Value(cache.address);
-        if size > MOST_PAGES * PAGE_SIZE {
-            content.problems.push(format!("only {MOST_PAGES} pages were looked for"));
-        }
-        Ok((shown(&file), content))
+        let source = Known::Value(cache.address);
+        Ok((path, Content { size: Known::Value(size), source, ..Content::new("page_cache", parts) }))
+    }
+
+    /// The inode whose pages a struct file leads to.
+    pub fn inode_of_file(&self, file: VirtAddr) -> Option<VirtAddr> {
+        self.context().object("file", file).and_then(|file| Ok(host(&file.follow_some("f_mapping")?)?.address)).ok()
     }
 
     /// The struct file behind a VMA.
@@ -97,6 +99,13 @@ impl Linux {
 
 fn shown(file: &Object<'_>) -> Known<String> {
     path::of_file(file).map(path::FilePath::shown).into()
+}
+
+/// The inode of a cache of pages, which agree about each other.
+fn host<'a>(cache: &Object<'a>) -> Result<Object<'a>, ReadError> {
+    let host = cache.follow_some("host")?;
+    let agreed = host.address.is_kernel() && host.pointer("i_mapping")? == cache.address;
+    agreed.then_some(host).ok_or(ReadError::Implausible("struct file"))
 }
 
 fn file_size(file: &Object<'_>) -> Result<u64, ReadError> {

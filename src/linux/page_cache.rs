@@ -1,6 +1,6 @@
 //! Files of which the page cache holds something, by the inodes of every file system.
 
-use super::{Linux, mounts, path, perf_maps};
+use super::{Linux, mounts, path, perf_maps, xarray};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::linux::CachedFile;
 use crate::facts::{Answer, Known, ReadError, Rows as _, Scope, Sink, State, Time, Watch};
@@ -8,8 +8,8 @@ use crate::symbols::Object;
 use std::sync::Arc;
 
 const MOST_INODES: usize = 1 << 22;
-/// Pages of one file that are looked for.
-const MOST_PAGES: u64 = 1 << 20;
+/// Pages of one file that are looked for: 16 GiB.
+const MOST_PAGES: usize = 1 << 22;
 /// Mounts of one file system that are looked at for one that leads to a file.
 const MOST_MOUNTS: usize = 64;
 /// What makes up its files when they are read has no pages of them, and most of the inodes (include/uapi/linux/magic.h): proc, sysfs,
@@ -123,7 +123,8 @@ impl Linux {
         let mut files = Vec::new();
         for row in rows.iter() {
             let (Some(path), Some(size)) = (row.path.value().filter(|path| wanted(path)), row.size.value()) else { continue };
-            match self.pages_of(row.address, *size, row.cached_pages, watch) {
+            let cache = self.context().object("inode", row.address).and_then(|inode| inode.follow_some("i_mapping"));
+            match cache.and_then(|cache| self.pages_in(&cache, *size, watch)) {
                 Ok(pages) => files.push(Cached { path: path.clone(), size: *size, deleted: row.deleted, pages }),
                 Err(why) => notes.push(format!("{path}: {why}")),
             }
@@ -131,17 +132,33 @@ impl Linux {
         (files, notes)
     }
 
-    /// Looks for as many pages as the inode says it has.
-    fn pages_of(&self, inode: VirtAddr, size: u64, count: u64, watch: &Watch) -> Result<Vec<(u64, PhysAddr)>, ReadError> {
-        let cache = self.context().object("inode", inode)?.follow_some("i_mapping")?;
-        let mut pages = Vec::new();
-        for index in 0..size.div_ceil(PAGE_SIZE).min(MOST_PAGES) {
-            if pages.len() as u64 >= count || watch.cancelled() {
+    /// The frame of a file's page in the page cache.
+    pub(super) fn cached_page(&self, file: &Object<'_>, index: u64) -> Option<PhysAddr> {
+        self.page_in(&file.follow_some("f_mapping").ok()?, index)
+    }
+
+    /// The frame of a page in a cache of pages.
+    pub(super) fn page_in(&self, cache: &Object<'_>, index: u64) -> Option<PhysAddr> {
+        let (start, page) = xarray::at(&pages(cache).ok()?, index).ok()??;
+        self.frame_of(page).ok().map(|frame| frame.offset((index - start) * PAGE_SIZE))
+    }
+
+    /// The pages in a cache of pages, by their number in the file, as far as the file goes.
+    pub(super) fn pages_in(&self, cache: &Object<'_>, size: u64, watch: &Watch) -> Result<Vec<(u64, PhysAddr)>, ReadError> {
+        let tree = pages(cache)?;
+        let end = size.div_ceil(PAGE_SIZE);
+        let mut found = Vec::new();
+        for (first, page) in xarray::indexed(&tree, MOST_PAGES)? {
+            if watch.cancelled() || found.len() >= MOST_PAGES {
                 break;
             }
-            pages.extend(self.page_in(&cache, index).map(|frame| (index, frame)));
+            let Ok(frame) = self.frame_of(page) else { continue };
+            // Pages that were allocated together stand in the tree once.
+            let together = (first..end).take_while(|index| xarray::at(&tree, *index) == Ok(Some((first, page))));
+            found.extend(together.map(|index| (index, frame.offset((index - first) * PAGE_SIZE))));
         }
-        Ok(pages)
+        found.sort_unstable_by_key(|(index, _)| *index);
+        Ok(found)
     }
 
     /// The inode of which a frame caches a page, as the frame, the inode and its cache say of each other. None where they do not.
@@ -185,6 +202,11 @@ impl Linux {
     pub fn physical(&self, frame: PhysAddr, out: &mut [u8; PAGE_SIZE as usize]) -> Result<(), ReadError> {
         self.image.read(frame, out)
     }
+}
+
+/// The tree of a cache of pages.
+fn pages<'a>(cache: &Object<'a>) -> Result<Object<'a>, ReadError> {
+    cache.inner(if cache.has("i_pages") { "i_pages" } else { "page_tree" })
 }
 
 fn kind(file_system: &Object<'_>) -> Result<String, ReadError> {

@@ -3,6 +3,7 @@
 use crate::address::VirtAddr;
 use crate::facts::ReadError;
 use crate::symbols::Object;
+use std::collections::HashSet;
 
 /// Six bits of index a level: no tree is deeper.
 const MOST_LEVELS: u32 = 11;
@@ -15,6 +16,7 @@ pub fn indexed(tree: &Object<'_>, most: usize) -> Result<Vec<(u64, VirtAddr)>, R
     let (slots, shift) = (layout.field("slots")?, layout.offset("shift")?);
     let count = u64::from(slots.size / 8).min(64);
     let mut entries = Vec::new();
+    let mut met = HashSet::new();
     // Entry, index of its first slot, levels left.
     let mut waiting = vec![(tree.pointer(head)?, 0u64, MOST_LEVELS)];
     while let Some((entry, index, levels)) = waiting.pop() {
@@ -36,7 +38,8 @@ pub fn indexed(tree: &Object<'_>, most: usize) -> Result<Vec<(u64, VirtAddr)>, R
             continue;
         }
         let at = VirtAddr(entry.0 & !3);
-        if levels == 0 || !at.is_kernel() {
+        // A tree leads to each node once.
+        if levels == 0 || !at.is_kernel() || !met.insert(at) {
             continue;
         }
         let Ok(shift) = context.space.uint(at.offset(shift), 1) else { continue };

@@ -2,13 +2,11 @@
 
 use super::{Extent, Which};
 use crate::address::{PAGE_SIZE, VirtAddr};
+use crate::engine::files::HeldFile;
 use crate::engine::{Error, Session, System, carve, find_table};
-use crate::facts::linux::OpenFile;
 use crate::facts::text::{printable, size};
-use crate::facts::windows::FileObject;
 use crate::facts::{
-    Answer, Cell, Content, Dumped, Finding, Known, Library, Module, Origin, Part, Place, Process, Record, Reference, Region, Scope, State,
-    Subject, Watch,
+    Cell, Content, Dumped, Finding, Known, Library, Module, Part, Place, Process, Reference, Region, Rows as _, Scope, Subject, Watch,
 };
 use crate::linux::Linux;
 use crate::paging::AddressSpace;
@@ -132,23 +130,13 @@ impl Session {
         Ok((address, Arc::new(space)))
     }
 
-    /// The rows of a table, and the first of its notes.
-    fn listed<T: Record + Clone>(&self, scope: Scope, watch: &Arc<Watch>) -> Result<(Vec<T>, Option<String>), Error> {
-        let entry = find_table(T::TABLE.name).ok_or_else(|| Error(format!("there is no table {}", T::TABLE.name)))?;
-        let rows = self.query(entry, scope, watch)?;
-        if rows.state() == State::Cancelled {
-            return Err(Error("stopped before anything was written".into()));
-        }
-        let listed = rows.as_any().downcast_ref::<Answer<T>>().into_iter().flat_map(Answer::iter).cloned().collect();
-        Ok((listed, rows.notes().first().cloned()))
-    }
-
     fn regions(&self, process: &Process, at: Option<VirtAddr>, watch: &Arc<Watch>) -> Result<Vec<Target>, Error> {
         let (address, space) = self.memory_of(process)?;
-        let (mut regions, note) = self.listed::<Region>(Scope::Process(address), watch)?;
+        let listed = self.whole::<Region>(Scope::Process(address), watch)?;
+        let mut regions: Vec<Region> = listed.iter().cloned().collect();
         regions.retain(|region| at.is_none_or(|at| region.start <= at && at <= region.end));
         if regions.is_empty() {
-            let (pid, why) = (process.pid, note.unwrap_or_else(|| "`kioku query` lists its regions".to_owned()));
+            let (pid, why) = (process.pid, listed.notes().first().map_or("`kioku query` lists its regions", String::as_str));
             return Err(Error(match at {
                 Some(at) => format!("{}: PID {pid} has no region that holds {at}; {why}", self.name()),
                 None => format!("{}: PID {pid} has no regions; {why}", self.name()),
@@ -192,7 +180,7 @@ impl Session {
 
     fn carved(&self, process: &Process, at: Option<VirtAddr>, watch: &Arc<Watch>) -> Result<Vec<Target>, Error> {
         let (address, space) = self.memory_of(process)?;
-        let (regions, _) = self.listed::<Region>(Scope::Process(address), watch)?;
+        let regions = self.whole::<Region>(Scope::Process(address), watch)?;
         // The kernel's own library in each process of Linux is no find.
         let bare = regions.iter().filter(|region| region.file == Known::Absent && !matches!(region.kind, "vdso" | "vvar"));
         let mut targets = Vec::new();
@@ -248,13 +236,13 @@ impl Session {
 
     /// A finding by its place in the list, and the process that it is about.
     pub fn finding(&self, number: usize, watch: &Arc<Watch>) -> Result<(Finding, Option<Process>), Error> {
-        let (findings, _) = self.listed::<Finding>(Scope::Machine, watch)?;
+        let findings = self.whole::<Finding>(Scope::Machine, watch)?;
         let count = findings.len();
-        let finding = number.checked_sub(1).and_then(|index| findings.into_iter().nth(index));
+        let finding = number.checked_sub(1).and_then(|index| findings.iter().nth(index).cloned());
         let finding = finding.ok_or_else(|| Error(format!("{}: there is no finding {number}, but {count} in all", self.name())))?;
-        let (processes, _) = self.listed::<Process>(Scope::Machine, watch)?;
+        let processes = self.whole::<Process>(Scope::Machine, watch)?;
         let own = |process: &Process| process.address.value().is_some() && process.address == finding.process_address;
-        let process = processes.into_iter().find(own);
+        let process = processes.iter().find(|process| own(process)).cloned();
         Ok((finding, process))
     }
 
@@ -291,14 +279,15 @@ impl Session {
 
     fn libraries(&self, process: &Process, which: Which<'_>, as_mapped: bool, watch: &Arc<Watch>) -> Result<Vec<Target>, Error> {
         let (address, _) = self.memory_of(process)?;
-        let (mut libraries, _) = self.listed::<Library>(Scope::Process(address), watch)?;
-        libraries.retain(|library| match which {
+        let libraries = self.whole::<Library>(Scope::Process(address), watch)?;
+        let meant = |library: &&Library| match which {
             Which::At(base) => library.base == base,
             Which::Named(name) => {
                 let paths = [library.name.value(), library.path.value(), library.mapped_file.value()];
                 paths.into_iter().flatten().any(|path| self.is_named(path, name))
             }
-        });
+        };
+        let libraries: Vec<&Library> = libraries.iter().filter(meant).collect();
         match (which, &libraries[..]) {
             // What no list knows is what one looks for.
             (Which::At(base), []) => Ok(vec![self.mapped(process, base, as_mapped, "library", watch)?]),
@@ -306,7 +295,7 @@ impl Session {
                 Err(Error(format!("{}: PID {} has no library {}; `kioku query` lists them", self.name(), process.pid, printable(name))))
             }
             _ => {
-                let target = |library: &Library| {
+                let target = |library: &&Library| {
                     let mut target = self.mapped(process, library.base, as_mapped, "library", watch)?;
                     target.row.path = shown(library.path.clone());
                     Ok(target)
@@ -322,26 +311,27 @@ impl Session {
         if let System::Linux(linux) = self.system() {
             return self.mapped_file(linux, process, Some(base), as_mapped, watch);
         }
-        let (regions, _) = self.listed::<Region>(Scope::Process(address), watch)?;
-        let Some(region) = regions.into_iter().find(|region| region.start <= base && base <= region.end) else {
+        let regions = self.whole::<Region>(Scope::Process(address), watch)?;
+        let Some(region) = regions.iter().find(|region| region.start <= base && base <= region.end) else {
             return Err(Error(format!("{}: PID {} has no region that holds {base}", self.name(), process.pid)));
         };
         let length = (region.end.0 - base.0).saturating_add(1);
         let extent = if region.kind == "image" { windows::Extent::mapped(base, length) } else { windows::Extent::loose(base, length) };
         let content = windows::rebuilt(&space, extent, as_mapped, kind);
         let mut target = Target::new(format!("pid-{}-{kind}-{base}", process.pid), &space, content);
-        target.row.path = shown(region.file);
+        target.row.path = shown(region.file.clone());
         target.row.object = Known::Value(region.address);
         target.row.protection = Known::Value(region.protection);
         Ok(target)
     }
 
     fn modules(&self, which: Which<'_>, as_mapped: bool, watch: &Arc<Watch>) -> Result<Vec<Target>, Error> {
-        let (mut modules, _) = self.listed::<Module>(Scope::Machine, watch)?;
-        modules.retain(|module| match which {
+        let modules = self.whole::<Module>(Scope::Machine, watch)?;
+        let meant = |module: &&Module| match which {
             Which::At(base) => module.base == Known::Value(base),
             Which::Named(name) => [module.name.value(), module.path.value()].into_iter().flatten().any(|path| self.is_named(path, name)),
-        });
+        };
+        let modules: Vec<&Module> = modules.iter().filter(meant).collect();
         if modules.is_empty() {
             return match (which, self.system()) {
                 (Which::At(base), System::Windows(windows)) if base.is_kernel() => {
@@ -361,7 +351,7 @@ impl Session {
                 }
             };
         }
-        let target = |module: &Module| {
+        let target = |module: &&Module| {
             let (Known::Value(base), Known::Value(size)) = (&module.base, &module.size) else {
                 return Err(Error(format!("{}: module at {}: its base or size cannot be read", self.name(), module.address)));
             };
@@ -391,33 +381,12 @@ impl Session {
     }
 
     fn cached_files(&self, which: Which<'_>, watch: &Arc<Watch>) -> Result<Vec<Target>, Error> {
-        let objects = match which {
-            Which::At(address) => vec![address],
-            Which::Named(name) => self.files_named(name, watch)?,
-        };
-        if let (Which::Named(name), []) = (which, &objects[..]) {
-            let table = if self.info().os == Origin::Windows { "file_objects" } else { "open_files" };
-            let (image, name) = (self.name(), printable(name));
-            return Err(Error(format!("{image}: no file's path is or ends with {name}; `kioku query {image} {table}` lists what is open")));
-        }
         let kernel = self.system().space();
         let space = Arc::new(kernel.with_root(kernel.root()));
         let mut targets = Vec::new();
         // Several file objects may share what is cached of one file.
         let mut written: HashMap<(&'static str, VirtAddr), String> = HashMap::new();
-        for object in objects {
-            if watch.cancelled() {
-                return Err(Error("stopped before anything was written".into()));
-            }
-            let found = match self.system() {
-                System::Windows(windows) => windows.cached_file(object, watch),
-                System::Linux(linux) => linux.cached_file(object, watch).map(|(path, content)| (path, vec![content])),
-            };
-            let (path, contents) = match (found, which) {
-                (Ok(found), _) => found,
-                (Err(why), Which::At(_)) => return Err(Error(format!("{}: file object {object}: {why}", self.name()))),
-                (Err(why), Which::Named(_)) => (Known::Unreadable(why), Vec::new()),
-            };
+        for HeldFile { object, path, contents } in self.held_files(Some(which), watch)? {
             let mut push = |mut target: Target| {
                 target.row.path = shown(path.clone());
                 target.row.object = Known::Value(object);
@@ -442,72 +411,9 @@ impl Session {
         }
         Ok(targets)
     }
-
-    /// Addresses of file objects, or of struct files, by path; each once.
-    fn files_named(&self, name: &str, watch: &Arc<Watch>) -> Result<Vec<VirtAddr>, Error> {
-        let mut found: Vec<VirtAddr> = match self.system() {
-            System::Windows(_) => {
-                let (files, _) = self.listed::<FileObject>(Scope::Machine, watch)?;
-                let named = |file: &&FileObject| file.path.value().is_some_and(|path| self.is_named(path, name));
-                files.iter().filter(named).map(|file| file.address).collect()
-            }
-            System::Linux(linux) => {
-                let (open, _) = self.listed::<OpenFile>(Scope::Machine, watch)?;
-                let (regions, _) = self.listed::<Region>(Scope::Machine, watch)?;
-                let named = |path: &Known<String>| path.value().is_some_and(|path| self.is_named(path, name));
-                let open = open.iter().filter(|file| named(&file.path)).map(|file| file.address);
-                let mapped = regions.iter().filter(|region| named(&region.file));
-                open.chain(mapped.filter_map(|region| linux.file_of_region(region.address))).collect()
-            }
-        };
-        found.sort();
-        found.dedup();
-        Ok(found)
-    }
-
-    /// Whether a path is what was asked for or ends with it, component by component.
-    fn is_named(&self, path: &str, wanted: &str) -> bool {
-        is_named(path, wanted, self.info().os == Origin::Windows)
-    }
 }
 
 /// Text from the image as a manifest shows it.
 fn shown(text: Known<String>) -> Known<String> {
     text.map(|text| printable(&text).into_owned())
-}
-
-/// Windows does not tell letters by their case; a path that begins with a drive is one on any volume.
-fn is_named(path: &str, wanted: &str, windows: bool) -> bool {
-    let (path, wanted) = if windows {
-        let plain = |text: &str| text.to_lowercase().replace('/', "\\");
-        (plain(path), plain(wanted))
-    } else {
-        (path.strip_suffix(" (deleted)").unwrap_or(path).to_owned(), wanted.to_owned())
-    };
-    let mark = if windows { '\\' } else { '/' };
-    let rest = match wanted.as_bytes() {
-        [letter, b':', b'\\', ..] if windows && letter.is_ascii_alphabetic() => &wanted[2..],
-        _ => wanted.as_str(),
-    };
-    let rest = rest.trim_start_matches(mark);
-    !rest.is_empty() && path.strip_suffix(rest).is_some_and(|before| before.is_empty() || before.ends_with(mark))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_named;
-
-    #[test]
-    fn names_match_whole_components() {
-        let path = "\\Device\\HarddiskVolume3\\Users\\Mara\\todo.txt";
-        for wanted in
-            ["todo.txt", "TODO.TXT", "mara\\todo.txt", "\\Users\\mara\\todo.txt", "C:\\Users\\mara\\todo.txt", "mara/todo.txt", path]
-        {
-            assert!(is_named(path, wanted, true), "{wanted}");
-        }
-        for wanted in ["", "\\", "C:\\", "odo.txt", "ra\\todo.txt", "todo", "Users\\mara", "é"] {
-            assert!(!is_named(path, wanted, true), "{wanted}");
-        }
-        assert!(is_named("/usr/bin/sh (deleted)", "bin/sh", false) && !is_named("/usr/bin/sh", "bin/SH", false));
-    }
 }

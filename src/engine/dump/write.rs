@@ -1,10 +1,8 @@
 //! One file written: its bytes brought together, and what is missing noted.
 
 use super::targets::Target;
-use crate::address::{PAGE_SIZE, VirtAddr};
-use crate::engine::{Error, Session, System};
-use crate::facts::{Content, Dumped, Hole, Known, PageOrigin, Part, Place, ReadError, Watch};
-use crate::paging::AddressSpace;
+use crate::engine::{Error, Session};
+use crate::facts::{Dumped, Hole, Known, PageOrigin, Watch};
 use md5::Md5;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
@@ -31,13 +29,19 @@ impl Session {
         let (mut sum, mut short) = (Sha256::new(), Md5::new());
         let mut done = 0;
         let mut bytes = Vec::new();
-        let mut reader = Reader { system: self.system(), space: &target.space, content: &target.content, row: &mut target.row };
-        reader.locate();
+        let contents = self.contents(&target.space, &target.content);
+        let row = &mut target.row;
+        row.physical_address = contents.origin(0).and_then(PageOrigin::physical).into();
         let mut cut = false;
         while done < length && !watch.cancelled() {
             bytes.clear();
             bytes.resize(usize::try_from(length - done).unwrap_or(STEP).min(STEP), 0);
-            reader.fill(done, &mut bytes);
+            let mut missing = 0;
+            contents.fill(done, &mut bytes, &mut |hole| {
+                missing += hole.length;
+                note(row, hole);
+            });
+            row.present += bytes.len() as u64 - missing;
             // What is zero takes no room on the disk.
             let blank = bytes.iter().all(|byte| *byte == 0);
             if !blank && *budget < bytes.len() as u64 {
@@ -57,7 +61,6 @@ impl Session {
             progress(done);
         }
         file.set_len(done).map_err(|why| failed(path, &why))?;
-        let row = &mut target.row;
         if cut {
             row.problems
                 .push(format!("cut at {done:#x}: more than the machine's memory holds was written already; pages are mapped many times"));
@@ -76,120 +79,19 @@ fn letters(sum: &[u8]) -> String {
     })
 }
 
-/// Brings the bytes of a file together and notes what is missing.
-struct Reader<'a> {
-    system: &'a System,
-    space: &'a AddressSpace,
-    content: &'a Content,
-    row: &'a mut Dumped,
-}
-
-impl Reader<'_> {
-    /// Says where the first byte lies in physical memory.
-    fn locate(&mut self) {
-        let Some(Part { offset: 0, place, .. }) = self.content.parts().first() else { return };
-        let found = match place {
-            Place::Memory(at) | Place::Changed(at, _) => self.space.backing(*at).map(|page| page.offset(at.in_page())),
-            Place::Entries(entry) => self.shared(*entry),
-            Place::Frames(at) => Ok(PageOrigin::Ram(*at)),
-        };
-        self.row.physical_address = found.ok().and_then(PageOrigin::physical).into();
-    }
-
-    fn shared(&self, entry: VirtAddr) -> Result<PageOrigin, ReadError> {
-        match self.system {
-            System::Windows(windows) => windows.shared_page(entry),
-            System::Linux(_) => Err(ReadError::NotMapped(entry)),
-        }
-    }
-
-    /// Fills `out` with the bytes from an offset on; those that are missing stay zero.
-    fn fill(&mut self, start: u64, out: &mut [u8]) {
-        let end = start + out.len() as u64;
-        let mut at = start;
-        let parts = self.content.parts();
-        let first = parts.partition_point(|part| part.end() <= start);
-        for part in parts.iter().skip(first).take_while(|part| part.offset < end) {
-            self.gap(at, part.offset);
-            at = at.max(part.offset);
-            while at < part.end().min(end) {
-                let rest = out.get_mut((at - start) as usize..(part.end().min(end) - start) as usize).unwrap_or_default();
-                at += self.piece(part, at, rest).max(1);
+/// Notes a hole, or lets the last one grow.
+fn note(row: &mut Dumped, hole: Hole) {
+    let holes = &mut row.holes;
+    let many = holes.len() >= MOST_HOLES;
+    match holes.last_mut() {
+        Some(last) if last.offset + last.length == hole.offset => last.length += hole.length,
+        Some(_) if many => {
+            let more = "more holes than are listed";
+            if !row.problems.iter().any(|problem| problem == more) {
+                row.problems.push(more.to_owned());
             }
         }
-        self.gap(at, end);
-    }
-
-    /// Reads what one page has of a part; its length.
-    fn piece(&mut self, part: &Part, at: u64, out: &mut [u8]) -> u64 {
-        let into = at - part.offset;
-        let page = |address: u64, out: &[u8]| ((PAGE_SIZE - address % PAGE_SIZE) as usize).min(out.len());
-        let (length, address, read) = match &part.place {
-            Place::Memory(first) => {
-                let address = first.offset(into);
-                let length = page(address.0, out);
-                (length, Some(address.0), self.space.read_in_page(address, &mut out[..length]).map_err(|why| why.to_string()))
-            }
-            Place::Frames(first) => {
-                let address = first.offset(into);
-                let length = page(address.0, out);
-                let read = self.space.read_backing(PageOrigin::Ram(address), VirtAddr(0), &mut out[..length]);
-                (length, None, read.map_err(|why| why.to_string()))
-            }
-            Place::Entries(first) => {
-                let entry = first.offset(into / PAGE_SIZE * 8);
-                let length = page(into, out);
-                let found = self.shared(entry);
-                let read = found.and_then(|found| self.space.read_backing(found, VirtAddr(into % PAGE_SIZE), &mut out[..length]));
-                let told = |why| match why {
-                    ReadError::NotMapped(_) | ReadError::InMappedFile(_) => format!("not in memory; its prototype entry is at {entry}"),
-                    other => other.to_string(),
-                };
-                (length, None, read.map_err(told))
-            }
-            Place::Changed(first, bytes) => {
-                let bytes = usize::try_from(into).ok().and_then(|into| bytes.get(into..)).unwrap_or_default();
-                let length = bytes.len().min(out.len());
-                out[..length].copy_from_slice(&bytes[..length]);
-                let read = if length > 0 { Ok(PageOrigin::Zero) } else { Err("never read".to_owned()) };
-                (length.max(1), Some(first.offset(into).0), read)
-            }
-        };
-        match read {
-            Ok(_) => self.row.present += length as u64,
-            Err(why) => {
-                out[..length].fill(0);
-                self.hole(at, length as u64, address, why);
-            }
-        }
-        length as u64
-    }
-
-    /// What no part covers.
-    fn gap(&mut self, from: u64, to: u64) {
-        if from < to {
-            let why = match self.content.kind {
-                "executable" | "library" | "module" => "a part of the file that is never mapped",
-                _ => "not in memory",
-            };
-            self.hole(from, to - from, None, why.to_owned());
-        }
-    }
-
-    /// Notes a hole, or lets the last one grow.
-    fn hole(&mut self, offset: u64, length: u64, start: Option<u64>, reason: String) {
-        let holes = &mut self.row.holes;
-        let many = holes.len() >= MOST_HOLES;
-        match holes.last_mut() {
-            Some(last) if last.offset + last.length == offset => last.length += length,
-            Some(_) if many => {
-                let more = "more holes than are listed";
-                if !self.row.problems.iter().any(|problem| problem == more) {
-                    self.row.problems.push(more.to_owned());
-                }
-            }
-            _ => holes.push(Hole { offset, length, start, reason }),
-        }
+        _ => holes.push(hole),
     }
 }
 
@@ -213,9 +115,9 @@ pub(super) fn failed(path: &Path, why: &io::Error) -> Error {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::address::PhysAddr;
+    use crate::address::{PhysAddr, VirtAddr};
     use crate::engine::dump::targets::MOST_LENGTH;
-    use crate::facts::Origin;
+    use crate::facts::{Content, Origin, Part, Place};
     use std::sync::Arc;
 
     /// The bundled image, with a file made of it.
