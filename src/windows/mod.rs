@@ -63,6 +63,7 @@ pub use libraries::libraries;
 pub use modules::modules;
 pub use mutants::mutants;
 pub use peb::environment;
+pub use pool::{Marking, Marks};
 pub use processes::{processes, pstree};
 pub use programs::programs;
 pub use registry::registry;
