@@ -228,6 +228,7 @@ impl Windows {
             listed_modules: OnceLock::new(),
             all_modules: Kept::default(),
             disputed: Kept::default(),
+            cached: Kept::default(),
         };
         Ok((verdict, windows))
     }

@@ -120,6 +120,7 @@ pub struct Windows {
     listed_modules: OnceLock<modules::Modules>,
     all_modules: Kept<modules::Modules>,
     disputed: Kept<handles::Disputed>,
+    cached: Kept<Vec<cached_files::Cached>>,
 }
 
 impl Windows {

@@ -175,7 +175,10 @@ impl Session {
         owned.sort_by_key(|owner| owner.process.as_ref().map_or((1, 0), |(pid, ..)| (0, *pid)));
         hit.mappings = if whole { Known::Value(owned.len() as u64) } else { Known::Absent };
         let Some((first, others)) = owned.split_first() else {
-            hit.kind = if whole { Known::Value(owners.state(at.page())) } else { Known::Absent };
+            if whole {
+                let (kind, file) = owners.state(at.page());
+                (hit.kind, hit.file) = (Known::Value(kind), file);
+            }
             return;
         };
         let address = first.page.offset(at.in_page());
