@@ -176,7 +176,13 @@ impl Session {
             Origin::Linux => (LINUX_DEMO, Vec::new()),
             Origin::Windows => (WINDOWS_DEMO, vec![PageFile::open_bytes(WINDOWS_DEMO_PAGEFILE.0, WINDOWS_DEMO_PAGEFILE.1)?]),
         };
-        Self::analyse(Image::open_bytes(name, bytes)?, name.to_owned(), &Options { ahead: Ahead::Tables, ..Options::default() }, pagefiles, watch)
+        Self::analyse(
+            Image::open_bytes(name, bytes)?,
+            name.to_owned(),
+            &Options { ahead: Ahead::Tables, ..Options::default() },
+            pagefiles,
+            watch,
+        )
     }
 
     fn analyse(image: Image, name: String, options: &Options, pagefiles: Vec<PageFile>, watch: &Watch) -> Result<Self, Error> {
