@@ -1,7 +1,7 @@
 //! The whole engine on the bundled images, whose stories are told in assets/: each table holds what really happened.
 #![allow(clippy::unwrap_used)]
 
-use kioku::engine::{Extent, Hit, Search, Session, Space, Stretch, find_table};
+use kioku::engine::{Ahead, Extent, Hit, Options, Search, Session, Space, Stretch, find_table};
 use kioku::facts::drivers::Callback;
 use kioku::facts::linux::{CachedFile, Capabilities, Interface, LogRecord, Mount, OpenFile, ShellHistory, SystemCall};
 use kioku::facts::*;
@@ -398,6 +398,15 @@ mod windows {
     }
 
     #[test]
+    fn a_page_of_a_file_that_no_process_maps_has_the_name_of_the_file() {
+        let hits = search(&DEMO, "do not trust this image", Space::Physical);
+        assert!(!hits.is_empty());
+        for hit in hits {
+            assert_eq!((&hit.kind, known(&hit.file).ends_with("\\todo.txt")), (&Known::Value("page_cache"), true), "{hit:?}");
+        }
+    }
+
+    #[test]
     fn what_findings_are_about_is_written() {
         let written = super::dump_findings(&DEMO);
         let (row, program) = written.iter().find(|(row, _)| row.kind == Known::Value("carved".to_owned())).unwrap();
@@ -436,6 +445,38 @@ mod windows {
     }
 }
 
+/// Opened for a search, an image is swept before its kernel is known.
+#[test]
+fn a_search_that_begins_with_the_opening_finds_the_same() {
+    for (origin, image, pattern) in [(Origin::Linux, "linux.elf.zst", "root:x:0:0"), (Origin::Windows, "windows.raw.zst", "kernel32.dll")] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets").join(image);
+        let rows = |early: bool, most: usize| {
+            let search = Arc::new(Search::new(&[pattern.to_owned()], true, Space::Physical, most).unwrap());
+            let ahead = if early { Ahead::Search(Arc::clone(&search), Arc::default()) } else { Ahead::Nothing };
+            let session = Session::open(&path, &Options { ahead, ..Options::default() }, &Watch::default()).unwrap();
+            assert_eq!(session.info().os, origin);
+            let rows = session.search(&search, &Arc::default(), &mut |_| ()).unwrap();
+            let rows = rows.as_any().downcast_ref::<Answer<Sighting>>().unwrap().clone();
+            (rows.notes().to_vec(), rows.iter().map(|row| format!("{row:?}")).collect::<Vec<_>>())
+        };
+        let whole = rows(false, 100_000);
+        assert!(!whole.1.is_empty() && rows(true, 100_000) == whole, "{image}");
+        // Which of them come first is left to chance.
+        assert_eq!((rows(true, 2).1.len(), rows(true, 2).0), (2, rows(false, 2).0));
+    }
+}
+
+#[test]
+fn a_search_that_is_cancelled_while_the_image_is_opened_keeps_what_it_has() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/windows.raw.zst");
+    let watch = Arc::new(Watch::default());
+    watch.cancel();
+    let search = Arc::new(Search::new(&["kernel32.dll".to_owned()], true, Space::Physical, 10).unwrap());
+    let ahead = Ahead::Search(Arc::clone(&search), Arc::clone(&watch));
+    let session = Session::open(&path, &Options { ahead, ..Options::default() }, &Watch::default()).unwrap();
+    assert_eq!(session.search(&search, &watch, &mut |_| ()).unwrap().state(), State::Cancelled);
+}
+
 #[test]
 fn an_image_is_the_same_under_another_name() {
     let folder = tempfile::tempdir().unwrap();
@@ -443,7 +484,7 @@ fn an_image_is_the_same_under_another_name() {
     let identity = |name: &str, bytes: &[u8]| {
         let path = folder.path().join(name);
         std::fs::write(&path, bytes).unwrap();
-        let session = Session::open(&path, &kioku::engine::Options::default(), &Watch::default()).unwrap();
+        let session = Session::open(&path, &Options::default(), &Watch::default()).unwrap();
         session.identity()
     };
     let (first, copy) = (identity("a.zst", &bytes), identity("renamed.img", &bytes));

@@ -5,7 +5,7 @@ use super::console::Stop;
 use super::{Run, exists};
 use crate::address::VirtAddr;
 use crate::case::Action;
-use crate::engine::{Bytes, Extent, MOST_BYTES, Session, Space, Which};
+use crate::engine::{Ahead, Bytes, Extent, MOST_BYTES, Session, Space, Which};
 use crate::facts::{Dumped, Known, Memory, PageOrigin, Sink};
 use crate::report::{self, Format, HexDump};
 use std::io::{self, IsTerminal, Write};
@@ -23,7 +23,7 @@ impl Run {
         if rows && length > MOST_BYTES as u64 {
             return Err(Stop::Usage(format!("as {:?} at most {MOST_BYTES} bytes are printed; use --raw or dump", self.common.format)));
         }
-        let session = self.open_for(image, self.common.pid.is_some())?;
+        let session = self.open_for(image, if self.common.pid.is_some() { Ahead::Tables } else { Ahead::Nothing })?;
         let space = self.space(&session, physical)?;
         let mut tally = Tally::default();
         if rows {

@@ -9,7 +9,7 @@ mod symbols;
 mod triage;
 
 use crate::case::{Action, Casebook, Contents, Plan, Step, Store};
-use crate::engine::{Entry, Options, Session, catalog, find_table};
+use crate::engine::{Ahead, Entry, Options, Session, catalog, find_table};
 use crate::facts::windows::RegistryEntry;
 use crate::facts::{Origin, Process, ProcessState, Record, Rows, Scope, State};
 use crate::{report, tui};
@@ -112,7 +112,7 @@ impl Run {
     fn command(&self, command: Command) -> Result<(), Stop> {
         match command {
             Command::Info { image } => {
-                let session = self.open_for(&image, false)?;
+                let session = self.open_for(&image, Ahead::Nothing)?;
                 self.write(|out| report::write_info(session.info(), self.format(), out))
             }
             Command::Tables { image } => self.tables(image.as_deref()),
@@ -227,7 +227,7 @@ impl Run {
 
     fn tables(&self, image: Option<&Path>) -> Result<(), Stop> {
         let tables: Vec<_> = match image {
-            Some(image) => self.open_for(image, false)?.tables().collect(),
+            Some(image) => self.open_for(image, Ahead::Nothing)?.tables().collect(),
             None => catalog().iter().collect(),
         };
         self.write(|out| report::write_tables(&tables, self.format(), out))
@@ -276,15 +276,15 @@ impl Run {
 
     /// Opens an image of which tables will be asked.
     fn open(&self, image: &Path) -> Result<Session, Stop> {
-        self.open_for(image, true)
+        self.open_for(image, Ahead::Tables)
     }
 
     /// Opens an image and tells what it makes of it.
-    fn open_for(&self, image: &Path, tables: bool) -> Result<Session, Stop> {
+    fn open_for(&self, image: &Path, ahead: Ahead) -> Result<Session, Stop> {
         self.refuse_existing_output()?;
         let started = Instant::now();
         let progress = self.progress(format!("opening {}", image.display()));
-        let opened = Session::open(image, &Options { tables, ..self.options() }, &self.interrupts.watch);
+        let opened = Session::open(image, &Options { ahead, ..self.options() }, &self.interrupts.watch);
         drop(progress);
         if self.interrupts.watch.cancelled() {
             return Err(Stop::Interrupted);
@@ -315,7 +315,7 @@ impl Run {
             pagefiles: self.common.pagefile.clone(),
             logs: self.common.evtx.clone(),
             sysmon_config: self.common.sysmon_config.clone(),
-            tables: true,
+            ahead: Ahead::Tables,
         }
     }
 

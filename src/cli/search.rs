@@ -4,11 +4,12 @@ use super::args::Trail;
 use super::console::Stop;
 use super::{Run, finished};
 use crate::case::Action;
-use crate::engine::{Search, Space};
+use crate::engine::{Ahead, Search, Space};
 use crate::facts::State;
 use crate::report;
 use clap::Args;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// A list of patterns longer than this is no list of patterns.
@@ -69,18 +70,21 @@ impl Run {
         }
         search.case.check()?;
         // What is wrong with a pattern is told before the image is opened.
-        let space = if search.kernel { Space::Kernel } else { Space::Physical };
-        let ready = Search::new(&given, search.ignore_case, space, search.limit as usize);
+        let ready = Search::new(&given, search.ignore_case, Space::Physical, search.limit as usize);
         let mut ready = ready.map_err(|why| Stop::Usage(why.0))?;
         if !search.yara.is_empty() {
             ready = ready.with_rules(&search.yara)?;
         } else if given.is_empty() {
             return Err(Stop::Usage("nothing to search for: give a PATTERN, --patterns or --yara".to_owned()));
         }
-        let session = self.open(&search.image)?;
-        if self.common.pid.is_some() {
-            ready = ready.within(self.space(&session, false)?);
-        }
+        let (session, ready) = if search.kernel || self.common.pid.is_some() {
+            let session = self.open(&search.image)?;
+            let space = self.space(&session, false)?;
+            (session, Arc::new(ready.within(space)))
+        } else {
+            let ready = Arc::new(ready);
+            (self.open_for(&search.image, Ahead::Search(Arc::clone(&ready), Arc::clone(&self.interrupts.watch)))?, ready)
+        };
         let started = Instant::now();
         let progress = self.progress(format!("searching {}", session.name()));
         let rows = session.search(&ready, &self.interrupts.watch, &mut |_| ())?;

@@ -3,7 +3,7 @@
 use super::Run;
 use super::args::SymbolsCommand;
 use super::console::Stop;
-use crate::engine::{build_profile, pack_folder, symbol_files};
+use crate::engine::{Ahead, build_profile, pack_folder, symbol_files};
 use crate::facts::text::size;
 use crate::facts::{Sink, SymbolNeed};
 use crate::report;
@@ -37,7 +37,7 @@ impl Run {
     }
 
     fn identify(&self, image: &Path) -> Result<(), Stop> {
-        let session = self.open_for(image, false)?;
+        let session = self.open_for(image, Ahead::Nothing)?;
         let info = session.info();
         let mut sink = Sink::new(Arc::default());
         sink.push(SymbolNeed {

@@ -27,12 +27,13 @@ pub use scan::Search;
 pub use search::{FoundText, Hit, Stretch};
 
 use crate::address::VirtAddr;
-use crate::facts::{Answer, Feed, Info, Kept, Origin, Process, ReadError, Record, Rows, Scope, State, Tables, Watch};
+use crate::facts::{Answer, Begun, Feed, Info, Kept, Origin, Process, ReadError, Record, Rows, Scope, State, Tables, Watch};
 use crate::image::{Image, PageFile};
 use crate::linux::Linux;
 use crate::paging::AddressSpace;
-use crate::windows::Windows;
+use crate::windows::{Marks, Windows};
 use answers::Answers;
+use scan::Early;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -52,8 +53,17 @@ pub struct Options {
     pub logs: Vec<PathBuf>,
     /// Configuration of Sysmon on the same machine: XML, or the registry value Rules.
     pub sysmon_config: Option<PathBuf>,
-    /// Whether tables will be asked for: what most of them wait for is looked for while the kernel is examined.
-    pub tables: bool,
+    pub ahead: Ahead,
+}
+
+/// What will be asked of an image first: what that waits for is looked for while the kernel is examined.
+#[derive(Clone, Debug, Default)]
+pub enum Ahead {
+    #[default]
+    Nothing,
+    Tables,
+    /// A search of physical memory, and the watch that can cancel it.
+    Search(Arc<Search>, Arc<Watch>),
 }
 
 /// Why something cannot be done: what, where and what to try, in one line.
@@ -74,18 +84,37 @@ pub(crate) enum System {
 
 impl System {
     /// What costs nothing comes first: the image's headers and its lowest megabyte. Then memory is swept for either kernel.
-    fn detect(image: &Arc<Image>, options: &Options, pagefiles: Vec<PageFile>, watch: &Watch) -> Result<Self, String> {
+    fn detect(
+        image: &Arc<Image>,
+        options: &Options,
+        pagefiles: Vec<PageFile>,
+        early: &mut Option<Early>,
+        watch: &Watch,
+    ) -> Result<Self, String> {
         let symbols = &options.symbols;
+        let mut begin = |windows: bool| match &options.ahead {
+            Ahead::Tables if windows => {
+                let image = Arc::clone(image);
+                Some(Begun::start(move |watch| Marks::sweep(&image, watch)))
+            }
+            Ahead::Search(search, watch) if early.is_none() => {
+                let (begun, marks) = Early::begin(search, watch, image, windows);
+                *early = Some(begun);
+                marks
+            }
+            _ => None,
+        };
         let windows = |windows: Windows| {
             Self::Windows(Box::new(windows.with_pages(pagefiles).with_logs(&options.logs, options.sysmon_config.as_deref())))
         };
-        if let Some(found) = Windows::at_hand(image, symbols, options.tables) {
+        if let Some(found) = Windows::at_hand(image, symbols, &mut || begin(true).map(Arc::new)) {
             return found.map(windows);
         }
+        begin(false);
         let linux = Linux::detect(Arc::clone(image), symbols, watch);
         match linux {
             Ok(linux) => Ok(Self::Linux(Box::new(linux))),
-            Err(why) => match Windows::by_sweep(image, symbols, options.tables, watch) {
+            Err(why) => match Windows::by_sweep(image, symbols, &mut || begin(true).map(Arc::new), watch) {
                 Some(found) => found.map(windows),
                 None => Err(format!("{why}; there is no trace of a Windows kernel either")),
             },
@@ -127,6 +156,7 @@ struct Inner {
     info: Info,
     image: Arc<Image>,
     system: System,
+    early: Option<Early>,
     answers: Answers,
     /// The machine's process objects before they are joined with events.
     processes: Kept<Answer<Process>>,
@@ -148,17 +178,26 @@ impl Session {
             Origin::Linux => (LINUX_DEMO, Vec::new()),
             Origin::Windows => (WINDOWS_DEMO, vec![PageFile::open_bytes(WINDOWS_DEMO_PAGEFILE.0, WINDOWS_DEMO_PAGEFILE.1)?]),
         };
-        Self::analyse(Image::open_bytes(name, bytes)?, name.to_owned(), &Options { tables: true, ..Options::default() }, pagefiles, watch)
+        Self::analyse(
+            Image::open_bytes(name, bytes)?,
+            name.to_owned(),
+            &Options { ahead: Ahead::Tables, ..Options::default() },
+            pagefiles,
+            watch,
+        )
     }
 
     fn analyse(image: Image, name: String, options: &Options, pagefiles: Vec<PageFile>, watch: &Watch) -> Result<Self, Error> {
         let image = Arc::new(image);
         // What is wrong with the file may be why.
         let told = |why: String| [why].into_iter().chain(image.warnings().iter().cloned()).collect::<Vec<_>>().join("; ");
-        let system = System::detect(&image, options, pagefiles, watch).map_err(|why| Error(format!("{name}: {}", told(why))))?;
+        let mut early = None;
+        // On a thread of the pool, so that what is begun ahead does not hold it up: opening waits for it alone.
+        let system = rayon::scope(|_| System::detect(&image, options, pagefiles, &mut early, watch));
+        let system = system.map_err(|why| Error(format!("{name}: {}", told(why))))?;
         let info = system.info().clone();
         let (answers, processes, spaces) = (Answers::default(), Kept::default(), Mutex::default());
-        Ok(Self(Arc::new(Inner { name, info, image, system, answers, processes, spaces })))
+        Ok(Self(Arc::new(Inner { name, info, image, system, early, answers, processes, spaces })))
     }
 
     /// The image's file name.

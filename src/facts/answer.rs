@@ -216,6 +216,10 @@ impl<T: Send + 'static> Begun<T> {
         std::thread::spawn(move || told.send(search(&inside)));
         Self { watch, found: Mutex::new(Some(found)) }
     }
+    /// What another search finds along its way.
+    pub fn along(found: Receiver<T>) -> Self {
+        Self { watch: Arc::default(), found: Mutex::new(Some(found)) }
+    }
     /// What it found, for the first who asks; None for the others. Who is cancelled while he waits ends the search.
     pub fn take(&self, watch: &Watch) -> Option<T> {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).take()?;

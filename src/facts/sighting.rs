@@ -23,7 +23,7 @@ const MOST_OWNERS: usize = 1 << 10;
 #[derive(Debug, Default)]
 pub struct Owners {
     mapped: HashMap<PhysAddr, Vec<Owner>>,
-    states: HashMap<PhysAddr, &'static str>,
+    states: HashMap<PhysAddr, (&'static str, Known<String>)>,
 }
 
 impl Owners {
@@ -33,15 +33,15 @@ impl Owners {
             known.push(owner);
         }
     }
-    /// Says what the system itself holds of a frame that nobody maps.
-    pub fn tell(&mut self, frame: PhysAddr, state: &'static str) {
-        self.states.insert(frame, state);
+    /// Says what the system itself holds of a frame that nobody maps, and the file of which it has a page.
+    pub fn tell(&mut self, frame: PhysAddr, state: &'static str, file: Known<String>) {
+        self.states.insert(frame, (state, file));
     }
     pub fn of(&self, frame: PhysAddr) -> &[Owner] {
         self.mapped.get(&frame).map(Vec::as_slice).unwrap_or_default()
     }
-    pub fn state(&self, frame: PhysAddr) -> &'static str {
-        self.states.get(&frame).copied().unwrap_or("unmapped")
+    pub fn state(&self, frame: PhysAddr) -> (&'static str, Known<String>) {
+        self.states.get(&frame).cloned().unwrap_or(("unmapped", Known::Absent))
     }
 }
 
@@ -61,8 +61,8 @@ record! {
         /// Where that process, or else the kernel, has it.
         address: Known<VirtAddr>,
         /// Kind of the region (private, mapped, image, stack, heap, ...); outside of all regions; kernel; page_cache where it is part of a
-        /// file that no process maps; direct_map where only the kernel's map of all memory leads to it. Where nothing maps it: free, standby, modified, transition, bad or active as the frame database has
-        /// it, unmapped where that is not known.
+        /// file that no process maps; direct_map where only the kernel's map of all memory leads to it. Where nothing maps it: free,
+        /// standby, modified, transition, bad or active as the frame database has it, unmapped where that is not known.
         kind: Known<&'static str>,
         /// Rights of the page.
         protection: Known<Protection>,

@@ -39,7 +39,7 @@ mod zstd;
 
 pub use pagefile::PageFile;
 pub(crate) use source::{OnDisk, Source};
-pub use sweep::Chunk;
+pub use sweep::{Chunk, Swept};
 
 use source::Embedded;
 

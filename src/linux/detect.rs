@@ -299,11 +299,16 @@ fn search(space: &AddressSpace) -> Option<kallsyms::Decoded> {
             space.read_available(start.offset(offset), bytes, |_, _| ());
             for hit in memmem::find_iter(bytes, kallsyms::SIGNATURE) {
                 let table = offset + hit as u64;
-                let (from, to) = (table.saturating_sub(kallsyms::BEFORE as u64), (table + kallsyms::AFTER as u64).min(length));
-                let mut around = vec![0; (to - from) as usize];
-                space.read_available(start.offset(from), &mut around, |_, _| ());
-                if let Some(decoded) = kallsyms::search(&around, Some(start.offset(from)), &prove) {
-                    return Some(decoded);
+                // To read all that the largest kernels need takes longer than anything else here.
+                for (before, after) in [(kallsyms::AROUND, kallsyms::AROUND), (kallsyms::BEFORE, kallsyms::AFTER)] {
+                    // Alignment tells where tables begin.
+                    let from = table.saturating_sub(before as u64) / PAGE_SIZE * PAGE_SIZE;
+                    let to = (table + after as u64).min(length);
+                    let mut around = vec![0; (to - from) as usize];
+                    space.read_available(start.offset(from), &mut around, |_, _| ());
+                    if let Some(decoded) = kallsyms::search(&around, Some(start.offset(from)), &prove) {
+                        return Some(decoded);
+                    }
                 }
             }
             offset += CHUNK as u64;

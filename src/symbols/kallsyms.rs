@@ -66,6 +66,8 @@ pub const SIGNATURE: &[u8] = b"0\x001\x002\x003\x004\x005\x006\x007\x008\x009\0"
 /// How much a search should be given before and after the signature, to hold the tables of any kernel.
 pub const BEFORE: usize = 12 << 20;
 pub const AFTER: usize = 12 << 20;
+/// The same for most kernels.
+pub const AROUND: usize = 4 << 20;
 
 const TOKENS: usize = 256;
 const INDEX_BYTES: usize = TOKENS * 2;
@@ -412,8 +414,12 @@ fn are_sorted(addresses: &[u64]) -> bool {
     falls * 100 <= addresses.len() && kernel * 2 >= addresses.len()
 }
 
+/// Nearly all tokens are shorter. To copy so many bytes and to take some back is faster than to copy the right number.
+const SHORT_TOKEN: usize = 16;
+
 /// The fragments of which names consist.
 struct Tokens {
+    /// With so many bytes behind the last that each can be copied like a short one.
     text: Vec<u8>,
     /// Start and length of each.
     spans: Vec<(u32, u32)>,
@@ -433,6 +439,7 @@ impl Tokens {
             // Names are ASCII. Damage must not spread from one token to the whole table, so anything else becomes a question mark.
             text.extend(token.iter().map(|byte| if byte.is_ascii_graphic() { *byte } else { b'?' }));
         }
+        text.extend([0; SHORT_TOKEN]);
         (spans.len() == TOKENS).then_some(Self { text, spans })
     }
 
@@ -449,7 +456,14 @@ impl Tokens {
             names.starts.push(name as u32);
             for token in tokens {
                 let (start, length) = self.spans[usize::from(*token)];
-                names.text.extend_from_slice(&self.text[start as usize..(start + length) as usize]);
+                let (start, length) = (start as usize, length as usize);
+                match self.text[start..].first_chunk::<SHORT_TOKEN>() {
+                    Some(short) if length <= SHORT_TOKEN => {
+                        names.text.extend_from_slice(short);
+                        names.text.truncate(names.text.len() - SHORT_TOKEN + length);
+                    }
+                    _ => names.text.extend_from_slice(&self.text[start..start + length]),
+                }
                 if names.text.len() - name > MAX_NAME {
                     names.text.truncate(name + MAX_NAME);
                     break;
@@ -487,11 +501,11 @@ impl Names {
         (0..self.len()).find(|index| self.get(*index).get(1..) == Some(name.as_bytes()))
     }
 
-    fn table(&self, (encoding, addresses): (Encoding, Vec<u64>), floating: bool) -> Decoded {
-        let mut symbols = SymbolTable::with_capacity(self.len(), self.text.len());
-        for (index, address) in addresses.into_iter().enumerate() {
-            if let [kind, name @ ..] = self.get(index) {
-                symbols.add_kind(std::str::from_utf8(name).unwrap_or_default(), VirtAddr(address), *kind);
+    fn table(self, (encoding, addresses): (Encoding, Vec<u64>), floating: bool) -> Decoded {
+        let mut symbols = SymbolTable::of(String::from_utf8(self.text).unwrap_or_default(), addresses.len());
+        for (span, address) in self.starts.windows(2).zip(addresses) {
+            if let [start, end] = *span {
+                symbols.add_with_kind(start..end, VirtAddr(address));
             }
         }
         symbols.finish();

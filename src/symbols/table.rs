@@ -2,6 +2,7 @@
 
 use crate::address::VirtAddr;
 use crate::facts::ReadError;
+use std::ops::Range;
 
 /// A symbol further away than any function is long says nothing of an address.
 const MOST_FUNCTION: u64 = 0x1_0000;
@@ -39,6 +40,19 @@ pub struct Symbol<'a> {
 impl SymbolTable {
     pub fn with_capacity(symbols: usize, names: usize) -> Self {
         Self { names: String::with_capacity(names), entries: Vec::with_capacity(symbols), ..Self::default() }
+    }
+
+    /// Whose symbols have their names in a string that is there already.
+    pub fn of(names: String, symbols: usize) -> Self {
+        Self { names, entries: Vec::with_capacity(symbols), ..Self::default() }
+    }
+
+    /// Adds a symbol by the place of its name in that string, where the letter of its kind stands before it.
+    pub fn add_with_kind(&mut self, name: Range<u32>, address: VirtAddr) {
+        let kind = self.names.as_bytes().get(name.start as usize).filter(|_| !name.is_empty());
+        if let (Some(kind), Ok(length)) = (kind, u16::try_from(name.len().saturating_sub(1))) {
+            self.entries.push(Entry { address: address.0, start: name.start + 1, length, kind: *kind });
+        }
     }
 
     /// Adds a symbol. A name that is too long, or one too many for the table, is left out.

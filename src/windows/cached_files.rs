@@ -1,17 +1,21 @@
 //! Files as the memory manager and the cache manager keep them: a file object leads to a section of its data, a section of its image, and
 //! the views of it that the cache has mapped. The three may hold different pages, and different versions, of one file.
 
-use super::Windows;
 use super::files::IO_TYPE_FILE;
-use crate::address::{PAGE_SIZE, VirtAddr};
-use crate::facts::{Content, Known, Part, Place, ReadError, Watch};
+use super::vads::ENTRIES;
+use super::{Windows, fast_ref};
+use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
+use crate::facts::{Content, Known, PageOrigin, Part, Place, ReadError, Watch};
 use crate::symbols::{Context, Object};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// A file that was mapped in pieces has a few thousand subsections at most.
 const MOST_SUBSECTIONS: usize = 1 << 14;
 /// Pages of one section that are looked for: 64 GiB.
 const MOST_PAGES: u64 = 1 << 24;
+/// Files whose pages are looked for.
+const MOST_FILES: usize = 1 << 20;
 /// Larger than any volume of NTFS.
 const MOST_FILE: u64 = 1 << 53;
 const PTE: u64 = 8;
@@ -28,6 +32,27 @@ const LEVEL_SHIFT: u32 = 7;
 const MOST_ARRAYS: usize = 1 << 14;
 /// The cache keeps a count in the lowest bits of a view's offset.
 const COUNT: u64 = 0xffff;
+
+/// A file that is cached: the prototype entries of its pages, in arrays of so many, and the views of it, of so many bytes.
+#[derive(Debug)]
+pub struct Cached {
+    path: Known<String>,
+    entries: Vec<(VirtAddr, u64)>,
+    views: Vec<(VirtAddr, u64)>,
+}
+
+/// Frames that hold pages of files.
+pub struct FilePages {
+    files: Arc<Vec<Cached>>,
+    found: HashMap<PhysAddr, usize>,
+}
+
+impl FilePages {
+    /// The path of the file of which a frame holds a page.
+    pub fn path(&self, frame: PhysAddr) -> Option<&Known<String>> {
+        Some(&self.files.get(*self.found.get(&frame)?)?.path)
+    }
+}
 
 impl Windows {
     /// What there is of a file, by its file object: its path, and each source of pages.
@@ -71,6 +96,16 @@ impl Windows {
     /// How many of these prototype entries there are up to the last whose page can be had.
     fn last_page(&self, first: VirtAddr, count: u64, watch: &Watch) -> u64 {
         let mut last = 0;
+        self.each_page(first, count, watch, |index, page| {
+            if page.physical().is_none_or(|frame| self.image.holds(frame)) {
+                last = index + 1;
+            }
+        });
+        last
+    }
+
+    /// The pages behind prototype entries, each with the entry's index.
+    fn each_page(&self, first: VirtAddr, count: u64, watch: &Watch, mut page: impl FnMut(u64, PageOrigin)) {
         let mut index = 0;
         while index < count && !watch.cancelled() {
             let entry = first.offset(index * PTE);
@@ -79,18 +114,89 @@ impl Windows {
                 index += (PAGE_SIZE - entry.in_page()) / PTE;
                 continue;
             }
+            if let Ok(there) = self.pages.shared(entry) {
+                page(index, there);
+            }
             index += 1;
-            if let Ok(page) = self.pages.shared(entry)
-                && page.physical().is_none_or(|frame| self.image.holds(frame))
-            {
-                last = index;
+        }
+    }
+
+    /// The files that have sections, by the file objects in the pool.
+    fn cached_files(&self, watch: &Watch) -> Arc<Vec<Cached>> {
+        self.cached.or_search(watch, || {
+            let (mut files, mut seen) = (Vec::new(), HashSet::new());
+            for file in self.objects_by_tag(b"File", "File", watch).unwrap_or_default() {
+                if watch.cancelled() || files.len() >= MOST_FILES {
+                    break;
+                }
+                // Several file objects may share what is cached of one file.
+                let sections = self.context().object("_FILE_OBJECT", file).and_then(|file| file.pointer("SectionObjectPointer"));
+                let Some(sections) = sections.ok().filter(|sections| sections.is_kernel() && seen.insert(*sections)) else { continue };
+                let Ok((path, contents)) = self.cached_file(file, watch) else { continue };
+                let (mut entries, mut views) = (Vec::new(), Vec::new());
+                for content in contents {
+                    let area = content.source.value().copied().unwrap_or_default();
+                    if content.kind != "cache_map" && !self.leads_back(area, sections).unwrap_or(false) {
+                        continue;
+                    }
+                    for part in content.parts() {
+                        match part.place {
+                            Place::Entries(first) => entries.push((first, part.length.div_ceil(PAGE_SIZE))),
+                            Place::Memory(base) => views.push((base, part.length.next_multiple_of(PAGE_SIZE))),
+                            _ => {}
+                        }
+                    }
+                }
+                if !entries.is_empty() {
+                    files.push(Cached { path, entries, views });
+                }
+            }
+            files
+        })
+    }
+
+    /// Whether a control area's own file has it among its sections: what was freed does not.
+    fn leads_back(&self, area: VirtAddr, sections: VirtAddr) -> Result<bool, ReadError> {
+        let file = self.context().object("_CONTROL_AREA", area)?.inner("FilePointer")?.uint("Value")?;
+        Ok(self.context().object("_FILE_OBJECT", fast_ref(file))?.pointer("SectionObjectPointer")? == sections)
+    }
+
+    /// The files of which these frames hold pages.
+    pub(super) fn files_in(&self, frames: &[PhysAddr], watch: &Watch) -> FilePages {
+        let wanted: HashSet<PhysAddr> = frames.iter().copied().collect();
+        let files = if wanted.is_empty() { Arc::default() } else { self.cached_files(watch) };
+        let mut found = HashMap::new();
+        for (number, file) in files.iter().enumerate() {
+            for (first, count) in &file.entries {
+                self.each_page(*first, *count, watch, |index, page| {
+                    if let Some(frame) = page.physical().map(PhysAddr::page).filter(|frame| wanted.contains(frame)) {
+                        if self.agrees(frame, first.offset(index * PTE), file) {
+                            found.insert(frame, number);
+                        }
+                    }
+                });
             }
         }
-        last
+        FilePages { files, found }
+    }
+
+    /// Whether the frame database, where it tells of a frame at all, knows it in use for that prototype entry or for a view of the file.
+    fn agrees(&self, frame: PhysAddr, entry: VirtAddr, file: &Cached) -> bool {
+        let told = || -> Result<u64, ReadError> { Ok(self.frame_entry(frame)?.uint("PteAddress")? & !7) };
+        let viewed = |at: u64| {
+            file.views.iter().any(|(base, length)| {
+                let first = base.0 / PAGE_SIZE * PTE % ENTRIES;
+                (first..first + length / PAGE_SIZE * PTE).contains(&(at % ENTRIES))
+            })
+        };
+        match told() {
+            Ok(0) | Err(_) => true,
+            Ok(at) => at == entry.0 || viewed(at),
+        }
     }
 
     /// The page behind a prototype entry.
-    pub fn shared_page(&self, entry: VirtAddr) -> Result<crate::facts::PageOrigin, ReadError> {
+    pub fn shared_page(&self, entry: VirtAddr) -> Result<PageOrigin, ReadError> {
         self.pages.shared(entry)
     }
 }

@@ -37,25 +37,28 @@ const MOST_CORRECTED: usize = 4;
 
 type Failure = String;
 
+/// Begins a sweep of memory for what nearly all tables ask for, if it is wanted: it runs while the kernel is examined.
+type Begin<'a> = &'a mut dyn FnMut() -> Option<Arc<Begun<Marks>>>;
+
 impl Windows {
     /// The kernel that the image's headers or its lowest megabyte lead to. None where they lead to no Windows.
-    pub fn at_hand(image: &Arc<Image>, files: &[PathBuf], tables: bool) -> Option<Result<Self, Failure>> {
+    pub fn at_hand(image: &Arc<Image>, files: &[PathBuf], begin: Begin<'_>) -> Option<Result<Self, Failure>> {
         let mut roots = image.hints().page_table_roots.clone();
         roots.extend(low_stub(image));
-        Self::by_roots(image, &roots, files, tables, shared::is_there)
+        Self::by_roots(image, &roots, files, begin, shared::is_there)
     }
 
     /// The kernel that some page table in the image leads to.
-    pub fn by_sweep(image: &Arc<Image>, files: &[PathBuf], tables: bool, watch: &Watch) -> Option<Result<Self, Failure>> {
+    pub fn by_sweep(image: &Arc<Image>, files: &[PathBuf], begin: Begin<'_>, watch: &Watch) -> Option<Result<Self, Failure>> {
         let Traces { roots, kernels } = sweep(image, watch);
-        let marked = Self::by_roots(image, &roots, files, tables, shared::is_there);
+        let marked = Self::by_roots(image, &roots, files, begin, shared::is_there);
         if matches!(marked, Some(Ok(_))) {
             return marked;
         }
         // The shared page may be missing from a damaged image; what is in the kernel's place proves as much.
         let hinted = image.hints().page_table_roots.iter().copied().chain(low_stub(image));
         let all: Vec<_> = hinted.chain(roots).collect();
-        let found = Self::by_roots(image, &all, files, tables, |space| !shared::is_there(space) && Kernel::find(space).is_some());
+        let found = Self::by_roots(image, &all, files, begin, |space| !shared::is_there(space) && Kernel::find(space).is_some());
         found.filter(Result::is_ok).or(marked).or_else(|| {
             let name = kernels.first()?;
             Some(Err(match name.as_str() {
@@ -71,13 +74,12 @@ impl Windows {
         image: &Arc<Image>,
         roots: &[PhysAddr],
         files: &[PathBuf],
-        tables: bool,
+        begin: Begin<'_>,
         promising: impl Fn(&AddressSpace) -> bool,
     ) -> Option<Result<Self, Failure>> {
         let pack = Pack::bundled().ok();
         let (mut trouble, mut second): (_, Option<(Verdict, Self)>) = (None, None);
         let mut tried = 0;
-        // Nearly all tables ask for what a sweep of memory finds: it runs while the kernel is examined.
         let mut marks = None;
         for root in roots {
             let space = AddressSpace::new(Arc::clone(image), PhysAddr(root.0 & FRAME), Levels::Four, Arc::new(WindowsPages::minimal()));
@@ -85,10 +87,7 @@ impl Windows {
                 continue;
             }
             tried += 1;
-            if tables && marks.is_none() {
-                let image = Arc::clone(image);
-                marks = Some(Arc::new(Begun::start(move |watch| Marks::sweep(&image, watch))));
-            }
+            marks = marks.or_else(&mut *begin);
             match Self::on(image, space, marks.as_ref(), files, pack.as_ref()) {
                 Ok((verdict, windows)) if verdict.refused.is_none() => return Some(Ok(windows)),
                 Ok((verdict, windows)) if second.as_ref().is_none_or(|(best, _)| best.rank() < verdict.rank()) => {
@@ -229,6 +228,7 @@ impl Windows {
             listed_modules: OnceLock::new(),
             all_modules: Kept::default(),
             disputed: Kept::default(),
+            cached: Kept::default(),
         };
         Ok((verdict, windows))
     }

@@ -63,6 +63,7 @@ pub use libraries::libraries;
 pub use modules::modules;
 pub use mutants::mutants;
 pub use peb::environment;
+pub use pool::{Marking, Marks};
 pub use processes::{processes, pstree};
 pub use programs::programs;
 pub use registry::registry;
@@ -119,6 +120,7 @@ pub struct Windows {
     listed_modules: OnceLock<modules::Modules>,
     all_modules: Kept<modules::Modules>,
     disputed: Kept<handles::Disputed>,
+    cached: Kept<Vec<cached_files::Cached>>,
 }
 
 impl Windows {

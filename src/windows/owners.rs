@@ -32,15 +32,25 @@ impl Windows {
                 Err(why) => notes.push(format!("what {} {} maps is not known: {why}", task.name, task.pid)),
             }
         }
+        let alone: Vec<PhysAddr> = frames.iter().copied().filter(|frame| owners.of(*frame).is_empty()).collect();
+        let files = self.files_in(&alone, watch);
         for (frame, page, protection) in kernel {
-            owners.add(frame, Owner { process: None, page, kind: "kernel", protection, file: Known::Absent });
+            // A driver's pages are those of its file, but the driver tells more.
+            let (kind, file) = match files.path(frame) {
+                Some(path) if self.name_at(None, page).is_none() => ("page_cache", path.clone()),
+                _ => ("kernel", Known::Absent),
+            };
+            owners.add(frame, Owner { process: None, page, kind, protection, file });
         }
         for (done, frame) in frames.iter().enumerate().take_while(|_| !watch.cancelled()) {
             watch.progress(done as u64, frames.len() as u64);
-            if owners.of(*frame).is_empty()
-                && let Ok(Some(state)) = self.frame_state(*frame)
-            {
-                owners.tell(*frame, state);
+            if !owners.of(*frame).is_empty() {
+                continue;
+            }
+            if let Some(path) = files.path(*frame) {
+                owners.tell(*frame, "page_cache", path.clone());
+            } else if let Ok(Some(state)) = self.frame_state(*frame) {
+                owners.tell(*frame, state, Known::Absent);
             }
         }
         (owners, notes)

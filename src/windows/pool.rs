@@ -3,7 +3,7 @@
 use super::Windows;
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{ReadError, Watch};
-use crate::image::{Chunk, Image};
+use crate::image::{Chunk, Image, Swept};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -85,50 +85,64 @@ fn tag(header: &[u8; GRAIN]) -> [u8; 4] {
     [a, b, c, d & !PROTECTED]
 }
 
-impl Marks {
-    pub fn sweep(image: &Image, watch: &Watch) -> Self {
-        let found = Mutex::<Self>::default();
-        let swept = image.sweep(CHUNK, 0, watch, |Chunk { at, bytes, own }| {
-            let mut here = Self::default();
-            let pages = bytes.get(..own).unwrap_or(bytes).chunks(ZEROS.len()).enumerate();
-            // Much of memory is zeros.
-            for (page, content) in pages.filter(|(_, content)| ZEROS.get(..content.len()) != Some(content)) {
-                for (index, block) in content.as_chunks::<GRAIN>().0.iter().enumerate() {
-                    // Most blocks are told by one letter each. Records begin at multiples of eight.
-                    let (first, second) = (&block[..GRAIN / 2], &block[GRAIN / 2..]);
-                    if ![block[TAG_AT], first[0], second[0]].iter().any(|letter| LETTERS[usize::from(*letter)]) {
-                        continue;
-                    }
-                    let at = at.offset((page * ZEROS.len() + index * GRAIN) as u64);
-                    if first.starts_with(EVENT_RECORD) {
-                        here.events.records.push(at);
-                    }
-                    if second.starts_with(EVENT_RECORD) {
-                        here.events.records.push(at.offset((GRAIN / 2) as u64));
-                    }
-                    if first == EVENT_CHUNK && at.in_page() == 0 {
-                        here.events.chunks.push(at);
-                    }
-                    if TAGS.contains(&&tag(block)) {
-                        here.blocks.push((at, *block));
-                    }
+/// Marks as a sweep comes upon them, on all threads.
+#[derive(Default)]
+pub struct Marking(Mutex<Marks>);
+
+impl Marking {
+    pub fn look(&self, chunk: &Chunk<'_>) {
+        let mut here = Marks::default();
+        let pages = chunk.bytes.get(..chunk.own).unwrap_or(chunk.bytes).chunks(ZEROS.len()).enumerate();
+        // Much of memory is zeros.
+        for (page, content) in pages.filter(|(_, content)| ZEROS.get(..content.len()) != Some(content)) {
+            for (index, block) in content.as_chunks::<GRAIN>().0.iter().enumerate() {
+                // Most blocks are told by one letter each. Records begin at multiples of eight.
+                let (first, second) = (&block[..GRAIN / 2], &block[GRAIN / 2..]);
+                if ![block[TAG_AT], first[0], second[0]].iter().any(|letter| LETTERS[usize::from(*letter)]) {
+                    continue;
+                }
+                let at = chunk.at.offset((page * ZEROS.len() + index * GRAIN) as u64);
+                if first.starts_with(EVENT_RECORD) {
+                    here.events.records.push(at);
+                }
+                if second.starts_with(EVENT_RECORD) {
+                    here.events.records.push(at.offset((GRAIN / 2) as u64));
+                }
+                if first == EVENT_CHUNK && at.in_page() == 0 {
+                    here.events.chunks.push(at);
+                }
+                if TAGS.contains(&&tag(block)) {
+                    here.blocks.push((at, *block));
                 }
             }
-            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-            found.blocks.extend(here.blocks);
-            found.events.chunks.extend(here.events.chunks);
-            if found.events.records.len() + here.events.records.len() > MOST_EVENTS {
-                found.events.full = true;
-            } else {
-                found.events.records.extend(here.events.records);
-            }
-            ControlFlow::Continue(())
-        });
-        let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+        }
+        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        found.blocks.extend(here.blocks);
+        found.events.chunks.extend(here.events.chunks);
+        if found.events.records.len() + here.events.records.len() > MOST_EVENTS {
+            found.events.full = true;
+        } else {
+            found.events.records.extend(here.events.records);
+        }
+    }
+
+    pub fn finish(self, swept: &Swept) -> Marks {
+        let mut found = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         found.events.chunks.sort();
         found.events.records.sort();
         found.unread = swept.unreadable;
         found
+    }
+}
+
+impl Marks {
+    pub fn sweep(image: &Image, watch: &Watch) -> Self {
+        let marking = Marking::default();
+        let swept = image.sweep(CHUNK, 0, watch, |chunk| {
+            marking.look(&chunk);
+            ControlFlow::Continue(())
+        });
+        marking.finish(&swept)
     }
 }
 

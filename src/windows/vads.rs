@@ -37,7 +37,7 @@ const IMAGE_MAP: u64 = 2;
 /// What a node's pointer to its parent keeps in its lowest bits.
 const BALANCE: u64 = 3;
 /// Bytes of all entries of the last level, 8 for each page of both halves.
-const ENTRIES: u64 = USER_END.0 * 2 / PAGE_SIZE * 8;
+pub const ENTRIES: u64 = USER_END.0 * 2 / PAGE_SIZE * 8;
 /// What a table of the last level maps.
 const TABLE_REACH: u64 = 512 * PAGE_SIZE;
 /// Tags of VADs that go on after their short part, with a section behind them; and of those that do not.

@@ -1,5 +1,6 @@
 //! Search: patterns in physical memory, in the kernel or in one process, in one pass; then who maps what was found.
 
+mod early;
 mod literals;
 mod patterns;
 mod yara;
@@ -8,7 +9,9 @@ use super::job::Job;
 use super::{Error, Session, Space, System, find_table};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Answer, Feed, Known, Owners, PageOrigin, Protection, ReadError, Record, Region, Rows, Scope, Sighting, Sink, Watch};
+use crate::image::{Chunk, Image};
 use crate::paging::AddressSpace;
+pub(super) use early::Early;
 use patterns::{Match, Patterns, Piece, What};
 use rayon::prelude::*;
 use std::collections::{BTreeSet, HashMap};
@@ -37,6 +40,12 @@ pub struct Search {
     most: usize,
 }
 
+impl std::fmt::Debug for Search {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.debug_struct("Search").field("space", &self.space).field("most", &self.most).finish_non_exhaustive()
+    }
+}
+
 impl Search {
     /// `fold`: letters match in either case.
     pub fn new(patterns: &[String], fold: bool, space: Space, most: usize) -> Result<Self, Error> {
@@ -53,6 +62,23 @@ impl Search {
     /// The same elsewhere.
     pub fn within(self, space: Space) -> Self {
         Self { space, ..self }
+    }
+
+    /// Searches a chunk of physical memory; breaks when there is enough.
+    fn look(&self, image: &Image, chunk: &Chunk<'_>, found: &Found<'_>, cancelled: &dyn Fn() -> bool) -> ControlFlow<()> {
+        let room = found.room();
+        if room == 0 {
+            return ControlFlow::Break(());
+        }
+        let patterns = &self.patterns;
+        let before = || preceding(chunk.at.0, |at, bytes| image.read(PhysAddr(at), bytes));
+        let piece = Piece { bytes: chunk.bytes, own: chunk.own, before: &before };
+        let mut matches = patterns.find(&piece, room, cancelled);
+        matches.extend(patterns.judge(piece.bytes, piece.own, false, room));
+        found.add(matches.iter().map(|one| {
+            let at = PhysAddr(chunk.at.0 + one.at as u64);
+            Sighting { physical_address: Known::Value(at), ..row(patterns, one, &piece) }
+        }))
     }
 }
 
@@ -106,20 +132,15 @@ impl Session {
 
     fn search_memory(&self, search: &Search, out: &mut Sink<Sighting>) {
         let patterns = &search.patterns;
-        let watch = out.beside::<Sighting>();
-        let found = Found::new(search.most, out);
-        let swept = self.0.image.sweep(CHUNK, patterns.beyond(), watch.watch(), |chunk| {
-            let before = || preceding(chunk.at.0, |at, bytes| self.0.image.read(PhysAddr(at), bytes));
-            let piece = Piece { bytes: chunk.bytes, own: chunk.own, before: &before };
-            let room = found.room();
-            let mut matches = patterns.find(&piece, room, &|| watch.cancelled());
-            matches.extend(patterns.judge(piece.bytes, piece.own, false, room));
-            found.add(matches.iter().map(|one| {
-                let at = PhysAddr(chunk.at.0 + one.at as u64);
-                Sighting { physical_address: Known::Value(at), ..row(patterns, one, &piece) }
-            }))
+        let early = self.0.early.as_ref().and_then(|early| early.take(search, out.watch()));
+        let (mut hits, swept) = early.unwrap_or_else(|| {
+            let watch = out.beside::<Sighting>();
+            let found = Found::new(search.most, Some(out));
+            let watch = watch.watch();
+            let image = &self.0.image;
+            let swept = image.sweep(CHUNK, patterns.beyond(), watch, |chunk| search.look(image, &chunk, &found, &|| watch.cancelled()));
+            (found.finish(), swept)
         });
-        let mut hits = found.finish();
         if swept.unreadable > 0 {
             let first = swept.first.map(|(at, why)| format!(", the first at {at}: {why}")).unwrap_or_default();
             out.note(format!("{} bytes of the image could not be read and were not searched{first}", swept.unreadable));
@@ -154,7 +175,10 @@ impl Session {
         owned.sort_by_key(|owner| owner.process.as_ref().map_or((1, 0), |(pid, ..)| (0, *pid)));
         hit.mappings = if whole { Known::Value(owned.len() as u64) } else { Known::Absent };
         let Some((first, others)) = owned.split_first() else {
-            hit.kind = if whole { Known::Value(owners.state(at.page())) } else { Known::Absent };
+            if whole {
+                let (kind, file) = owners.state(at.page());
+                (hit.kind, hit.file) = (Known::Value(kind), file);
+            }
             return;
         };
         let address = first.page.offset(at.in_page());
@@ -179,7 +203,7 @@ impl Session {
         let windows: Vec<Window<'_>> = parts.iter().flat_map(|part| part.windows(space, patterns.beyond() as u64, watch.watch())).collect();
         let total = windows.iter().map(|window| window.end.0 - window.start.0).sum();
         let (done, missing) = (AtomicU64::new(0), AtomicU64::new(0));
-        let found = Found::new(search.most, out);
+        let found = Found::new(search.most, Some(out));
         _ = windows.par_iter().try_for_each(|window| {
             if watch.cancelled() {
                 return ControlFlow::Break(());
@@ -257,11 +281,12 @@ fn show(mut hits: Vec<Sighting>, most: usize, out: &mut Sink<Sighting>) {
 /// Matches as they are found, by all threads.
 struct Found<'a> {
     most: usize,
-    inside: Mutex<(Vec<Sighting>, &'a mut Sink<Sighting>)>,
+    /// With whoever sees them as they come.
+    inside: Mutex<(Vec<Sighting>, Option<&'a mut Sink<Sighting>>)>,
 }
 
 impl<'a> Found<'a> {
-    fn new(most: usize, out: &'a mut Sink<Sighting>) -> Self {
+    fn new(most: usize, out: Option<&'a mut Sink<Sighting>>) -> Self {
         Self { most, inside: Mutex::new((Vec::new(), out)) }
     }
     /// How many more are wanted.
@@ -276,7 +301,9 @@ impl<'a> Found<'a> {
         }
         let new: Vec<Sighting> = hits.collect();
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        inside.1.extend(new.iter().cloned());
+        if let Some(out) = &mut inside.1 {
+            out.extend(new.iter().cloned());
+        }
         inside.0.extend(new);
         if inside.0.len() < self.most { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
