@@ -502,7 +502,9 @@ fn a_page_of_a_file_that_no_process_maps_has_the_name_of_the_file() {
     };
     let path = Some("\\Device\\HarddiskVolume3\\Users\\mara\\Desktop\\todo.txt".to_owned());
     let mut image = Image::new();
-    image.unmap(Space::Process(*process), at.0, Gone::Unmapped);
+    let (place, _) = image.entry(Space::Process(*process), at.0);
+    // Never touched; were it zero, the region would lead to the page.
+    image.put_word(place, 4 << 5);
     assert_eq!(told(&image), ("page_cache", Some(view), path.clone()));
     let mut alone = image.clone();
     alone.unmap(KERNEL, view, Gone::Unmapped);
