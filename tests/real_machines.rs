@@ -3,8 +3,9 @@
 
 mod windows_image;
 
-use kioku::engine::{Options, Session, Space};
-use kioku::facts::{Cell, Holds, Process, Scope};
+use kioku::engine::{Options, Search, Session, Space};
+use kioku::facts::{Answer, Cell, Holds, Process, Scope, Sighting};
+use std::sync::Arc;
 use windows_image::*;
 
 const KERNEL: Space = Space::Kernel;
@@ -477,4 +478,55 @@ fn symbols_that_are_not_the_kernels_do_not_stand_in_the_way() {
         assert!(info.warnings.iter().any(|warning| warning.contains("--symbols")), "{:?}", info.warnings);
         assert_eq!(faults_of(&session, "processes", 0), NOTHING);
     }
+}
+
+/// A note that an editor has mapped, whose pages the cache has as well.
+fn note_in(session: &Session) -> Sighting {
+    let search = Search::new(&["buy milk; call the lab".to_owned()], false, Space::Physical, 1000).unwrap();
+    let rows = session.search(&search, &Arc::default(), &mut |_| ()).unwrap();
+    rows.as_any().downcast_ref::<Answer<Sighting>>().unwrap().iter().next().unwrap().clone()
+}
+
+#[test]
+fn a_page_of_a_file_that_no_process_maps_has_the_name_of_the_file() {
+    let mapped = note_in(&WHOLE);
+    let (process, at, frame) =
+        (mapped.process_address.value().unwrap(), mapped.address.value().unwrap(), mapped.physical_address.value().unwrap());
+    let (_, view) = mapped.also[0].split_once(" 0x").unwrap();
+    let view = u64::from_str_radix(view, 16).unwrap();
+    let told = |image: &Image| {
+        let (session, _folder) = image.open();
+        let hit = note_in(&session);
+        assert_eq!(hit.physical_address.value(), Some(frame));
+        (*hit.kind.value().unwrap(), hit.address.value().map(|at| at.0), hit.file.value().cloned())
+    };
+    let path = Some("\\Device\\HarddiskVolume3\\Users\\mara\\Desktop\\todo.txt".to_owned());
+    let mut image = Image::new();
+    let (place, _) = image.entry(Space::Process(*process), at.0);
+    // Never touched; were it zero, the region would lead to the page.
+    image.put_word(place, 4 << 5);
+    assert_eq!(told(&image), ("page_cache", Some(view), path.clone()));
+    let mut alone = image.clone();
+    alone.unmap(KERNEL, view, Gone::Unmapped);
+    assert_eq!(told(&alone), ("page_cache", None, path));
+
+    // The frame is used for something else by now.
+    let database = image.read(KERNEL, symbol("MmPfnDatabase"), 8);
+    let entry = u64::from_le_bytes(database.try_into().unwrap()) + frame.0 / PAGE as u64 * size_of("_MMPFN") as u64;
+    let mut reused = image.clone();
+    reused.set(entry, "_MMPFN.PteAddress", image.get(entry, "_MMPFN.PteAddress") ^ 1 << 30);
+    assert_eq!(told(&reused), ("kernel", Some(view), None));
+    // What is left of a section that was freed: its file knows nothing of it.
+    let file = objects("file_objects", "address").into_iter().find(|file| {
+        let name = image.get(*file, "_FILE_OBJECT.FileName.Buffer");
+        let length = image.get(*file, "_FILE_OBJECT.FileName.Length") as usize;
+        String::from_utf16_lossy(
+            &image.read(KERNEL, name, length).as_chunks().0.iter().map(|unit| u16::from_le_bytes(*unit)).collect::<Vec<_>>(),
+        )
+        .ends_with("todo.txt")
+    });
+    let sections = image.get(file.unwrap(), "_FILE_OBJECT.SectionObjectPointer");
+    let area = image.get(sections, "_SECTION_OBJECT_POINTERS.DataSectionObject");
+    image.set(area, "_CONTROL_AREA.FilePointer", 0);
+    assert_eq!(told(&image), ("kernel", Some(view), None));
 }

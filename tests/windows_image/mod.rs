@@ -76,7 +76,7 @@ impl Image {
         let at = physical as usize % PAGE;
         u64::from_le_bytes(self.page(physical / PAGE as u64)[at..at + 8].try_into().unwrap())
     }
-    fn put_word(&mut self, physical: u64, value: u64) {
+    pub fn put_word(&mut self, physical: u64, value: u64) {
         let at = physical as usize % PAGE;
         self.page(physical / PAGE as u64)[at..at + 8].copy_from_slice(&value.to_le_bytes());
     }
@@ -88,7 +88,7 @@ impl Image {
     }
 
     /// The last entry on the way to an address: where it stands, and how many bits of the address it leaves.
-    fn entry(&mut self, space: Space, at: u64) -> (u64, u32) {
+    pub fn entry(&mut self, space: Space, at: u64) -> (u64, u32) {
         let mut table = match space {
             Space::Physical => panic!("{at:#x} needs no page table"),
             Space::Kernel => WHOLE.info().page_table_root.0,
