@@ -1,7 +1,7 @@
 //! The whole engine on the bundled images, whose stories are told in assets/: each table holds what really happened.
 #![allow(clippy::unwrap_used)]
 
-use kioku::engine::{Ahead, Extent, Hit, Options, Search, Session, Space, Stretch, find_table};
+use kioku::engine::{Ahead, Extent, Ground, Hit, Options, Search, Session, Space, Stretch, find_table};
 use kioku::facts::drivers::Callback;
 use kioku::facts::linux::{CachedFile, Capabilities, Interface, LogRecord, Mount, OpenFile, ShellHistory, SystemCall};
 use kioku::facts::*;
@@ -233,6 +233,21 @@ fn search(session: &Session, pattern: &str, space: Space) -> Vec<Sighting> {
     let rows = session.search(&search, &Arc::default(), &mut |_| ()).unwrap();
     assert_eq!((rows.state(), rows.notes()), (State::Complete, &[] as &[String]));
     rows.as_any().downcast_ref::<Answer<Sighting>>().unwrap().iter().cloned().collect()
+}
+
+#[test]
+fn files_are_searched_across_their_pages() {
+    let ground = Ground::Files(Some("bin/bash".to_owned()));
+    let search = Search::new(&["re:[a-z_ ]{16}".to_owned(), "hex:7f454c46".to_owned()], false, ground, 100_000).unwrap();
+    let rows = DEMO.search(&search, &Arc::default(), &mut |_| ()).unwrap();
+    let hits: Vec<_> = rows.as_any().downcast_ref::<Answer<Sighting>>().unwrap().iter().cloned().collect();
+    assert!(hits.iter().all(|hit| hit.kind == Known::Value("page_cache") && known(&hit.file).ends_with("bin/bash")), "{hits:?}");
+    assert_eq!(hits.iter().filter(|hit| hit.form == "hex").map(|hit| known(&hit.file_offset)).next(), Some(0));
+    let across = |hit: &&Sighting| known(&hit.file_offset) % 0x1000 > 0x1000 - hit.length;
+    assert!(hits.iter().any(|hit| across(&hit)), "{hits:?}");
+    let nothing = Search::new(&["text".to_owned()], false, Ground::Files(Some("no/such/file".to_owned())), 1).unwrap();
+    let why = DEMO.search(&nothing, &Arc::default(), &mut |_| ()).err().unwrap();
+    assert!(why.0.contains("no file's path is or ends with no/such/file"), "{why}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::args::Trail;
 use super::console::Stop;
 use super::{Run, finished};
 use crate::case::Action;
-use crate::engine::{Ahead, Search, Space};
+use crate::engine::{Ahead, Ground, Search, Space};
 use crate::facts::State;
 use crate::report;
 use clap::Args;
@@ -34,6 +34,9 @@ pub struct SearchArgs {
     /// Search what the kernel maps, not physical memory.
     #[arg(long, conflicts_with = "pid")]
     pub kernel: bool,
+    /// Search files as memory holds them, not physical memory: those whose path is or ends with PATH, or all.
+    #[arg(long, value_name = "PATH", num_args = 0..=1, require_equals = true, conflicts_with_all = ["pid", "kernel"])]
+    pub files: Option<Option<String>>,
     /// Stop after so many matches.
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: u32,
@@ -51,8 +54,12 @@ impl SearchArgs {
         what.extend((self.given.len() > MOST_TOLD).then(|| format!("{} more", self.given.len() - MOST_TOLD)));
         what.extend(self.patterns.iter().map(|path| format!("patterns of {}", path.display())));
         what.extend(self.yara.iter().map(|path| format!("rules of {}", path.display())));
-        let place = pid.map(|pid| format!("PID {pid}"));
-        let place = place.unwrap_or_else(|| if self.kernel { "kernel" } else { "physical memory" }.to_owned());
+        let place = match (pid, &self.files) {
+            (Some(pid), _) => format!("PID {pid}"),
+            (_, Some(Some(path))) => format!("files {path}"),
+            (_, Some(None)) => "files in memory".to_owned(),
+            _ => if self.kernel { "kernel" } else { "physical memory" }.to_owned(),
+        };
         format!("{} in {place}{}", what.join(", "), if self.ignore_case { ", any case" } else { "" })
     }
 }
@@ -77,7 +84,9 @@ impl Run {
         } else if given.is_empty() {
             return Err(Stop::Usage("nothing to search for: give a PATTERN, --patterns or --yara".to_owned()));
         }
-        let (session, ready) = if search.kernel || self.common.pid.is_some() {
+        let (session, ready) = if let Some(path) = &search.files {
+            (self.open(&search.image)?, Arc::new(ready.within(Ground::Files(path.clone()))))
+        } else if search.kernel || self.common.pid.is_some() {
             let session = self.open(&search.image)?;
             let space = self.space(&session, false)?;
             (session, Arc::new(ready.within(space)))

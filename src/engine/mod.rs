@@ -23,7 +23,7 @@ pub use catalog::{Entry, SIGHTINGS, catalog, find_table};
 pub use dump::{Dump, Extent, Which};
 pub use job::{Job, Task};
 pub use profiles::{build_profile, pack_folder, symbol_files};
-pub use scan::Search;
+pub use scan::{Ground, Search};
 pub use search::{FoundText, Hit, Stretch};
 
 use crate::address::VirtAddr;

@@ -60,7 +60,7 @@ record! {
         process: Known<String>,
         /// Where that process, or else the kernel, has it.
         address: Known<VirtAddr>,
-        /// Kind of the region (private, mapped, image, stack, heap, ...); outside of all regions; kernel; page_cache where it is part of a
+        /// Kind of the region (private, mapped, image, stack, heap, ...); outside of all regions; kernel; page_cache, data_section, image_section or cache_map, which hold a file; page_cache also where it is part of a
         /// file that no process maps; direct_map where only the kernel's map of all memory leads to it. Where nothing maps it: free,
         /// standby, modified, transition, bad or active as the frame database has it, unmapped where that is not known.
         kind: Known<&'static str>,
@@ -68,6 +68,8 @@ record! {
         protection: Known<Protection>,
         /// File behind the region; module and offset in the kernel.
         file: Known<String>,
+        /// Where in the file it begins; null where memory was searched, not files.
+        file_offset: Known<u64>,
         /// Bytes that match.
         length: u64,
         /// What matches, as text: the first 128 bytes.

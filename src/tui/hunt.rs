@@ -1,6 +1,6 @@
 //! A search of memory as a job: what for, where, and what its rules say.
 
-use crate::engine::{Error, Search, Session, Space};
+use crate::engine::{Error, Ground, Search};
 use crate::facts::{Cell, Rows, Scope};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -26,7 +26,7 @@ pub enum What {
 #[derive(Debug)]
 pub struct Hunt {
     pub what: What,
-    pub space: Space,
+    pub ground: Ground,
     /// Where that is, in words.
     pub place: String,
     /// Letters match in either case.
@@ -36,13 +36,13 @@ pub struct Hunt {
 }
 
 impl Hunt {
-    pub fn new(what: What, space: Space, place: String, fold: bool) -> Self {
-        Self { what, space, place, fold, texts: OnceLock::new() }
+    pub fn new(what: What, ground: impl Into<Ground>, place: String, fold: bool) -> Self {
+        Self { what, ground: ground.into(), place, fold, texts: OnceLock::new() }
     }
 
     /// Compiles the patterns or rules: not for the thread that draws.
     pub fn search(&self) -> Result<Search, Error> {
-        let search = |patterns: &[String], most| Search::new(patterns, self.fold, self.space, most);
+        let search = |patterns: &[String], most| Search::new(patterns, self.fold, self.ground.clone(), most);
         match &self.what {
             What::Pattern(pattern) => search(std::slice::from_ref(pattern), MOST_HITS),
             What::Rules(path) => {
@@ -67,7 +67,7 @@ impl Hunt {
     }
 
     pub fn scope(&self) -> Scope {
-        Session::scope_of(self.space)
+        self.ground.scope()
     }
 
     /// What is looked for, in words.
@@ -118,6 +118,7 @@ pub fn surroundings(bytes: &[u8], before: usize) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::engine::Space;
 
     #[test]
     fn strings_are_whole_and_in_both_encodings() {

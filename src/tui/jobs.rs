@@ -320,7 +320,7 @@ impl Lane {
         {
             let job = match asked {
                 Asked::Table(entry, scope) => session.submit(entry, scope),
-                Asked::Search(hunt) => session.submit_search(hunt.space, move || hunt.search()),
+                Asked::Search(hunt) => session.submit_search(hunt.ground.clone(), move || hunt.search()),
             };
             self.running = Some(Running { job, shown: 0, looked: Instant::now() });
         }

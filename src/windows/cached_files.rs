@@ -169,10 +169,10 @@ impl Windows {
         for (number, file) in files.iter().enumerate() {
             for (first, count) in &file.entries {
                 self.each_page(*first, *count, watch, |index, page| {
-                    if let Some(frame) = page.physical().map(PhysAddr::page).filter(|frame| wanted.contains(frame)) {
-                        if self.agrees(frame, first.offset(index * PTE), file) {
-                            found.insert(frame, number);
-                        }
+                    if let Some(frame) = page.physical().map(PhysAddr::page).filter(|frame| wanted.contains(frame))
+                        && self.agrees(frame, first.offset(index * PTE), file)
+                    {
+                        found.insert(frame, number);
                     }
                 });
             }

@@ -1,16 +1,17 @@
-//! Search: patterns in physical memory, in the kernel or in one process, in one pass; then who maps what was found.
+//! Search: patterns in physical memory, in an address space or in files as memory holds them, in one pass; then who maps what was found.
 
 mod early;
+mod files;
 mod literals;
 mod patterns;
+mod spaces;
 mod yara;
 
 use super::job::Job;
-use super::{Error, Session, Space, System, find_table};
-use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
-use crate::facts::{Answer, Feed, Known, Owners, PageOrigin, Protection, ReadError, Record, Region, Rows, Scope, Sighting, Sink, Watch};
+use super::{Error, Session, Space, System};
+use crate::address::PhysAddr;
+use crate::facts::{Feed, Known, Owners, ReadError, Record, Rows, Scope, Sighting, Sink, Watch};
 use crate::image::{Chunk, Image};
-use crate::paging::AddressSpace;
 pub(super) use early::Early;
 use patterns::{Match, Patterns, Piece, What};
 use rayon::prelude::*;
@@ -33,23 +34,47 @@ const MOST_TEXT: usize = 128;
 /// Others who map a frame, by name.
 const MOST_ALSO: usize = 32;
 
+/// Where to search.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ground {
+    Memory(Space),
+    /// Files as memory holds them, page after page: those whose path is or ends with this, or all.
+    Files(Option<String>),
+}
+
+impl From<Space> for Ground {
+    fn from(space: Space) -> Self {
+        Self::Memory(space)
+    }
+}
+
+impl Ground {
+    /// The scope of what is found there.
+    pub fn scope(&self) -> Scope {
+        match self {
+            Self::Memory(Space::Process(process)) => Scope::Process(*process),
+            Self::Memory(Space::Physical | Space::Kernel) | Self::Files(_) => Scope::Machine,
+        }
+    }
+}
+
 /// What to search for, where, and how many matches are enough.
 pub struct Search {
     patterns: Patterns,
-    space: Space,
+    ground: Ground,
     most: usize,
 }
 
 impl std::fmt::Debug for Search {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        to.debug_struct("Search").field("space", &self.space).field("most", &self.most).finish_non_exhaustive()
+        to.debug_struct("Search").field("ground", &self.ground).field("most", &self.most).finish_non_exhaustive()
     }
 }
 
 impl Search {
     /// `fold`: letters match in either case.
-    pub fn new(patterns: &[String], fold: bool, space: Space, most: usize) -> Result<Self, Error> {
-        Ok(Self { patterns: Patterns::new(patterns, fold)?, space, most })
+    pub fn new(patterns: &[String], fold: bool, ground: impl Into<Ground>, most: usize) -> Result<Self, Error> {
+        Ok(Self { patterns: Patterns::new(patterns, fold)?, ground: ground.into(), most })
     }
     /// The same with YARA rules, of files or folders.
     pub fn with_rules(self, paths: &[PathBuf]) -> Result<Self, Error> {
@@ -60,8 +85,8 @@ impl Search {
         self.patterns.rules().map(yara::Rules::texts).unwrap_or_default()
     }
     /// The same elsewhere.
-    pub fn within(self, space: Space) -> Self {
-        Self { space, ..self }
+    pub fn within(self, ground: impl Into<Ground>) -> Self {
+        Self { ground: ground.into(), ..self }
     }
 
     /// Searches a chunk of physical memory; breaks when there is enough.
@@ -77,7 +102,7 @@ impl Search {
         matches.extend(patterns.judge(piece.bytes, piece.own, false, room));
         found.add(matches.iter().map(|one| {
             let at = PhysAddr(chunk.at.0 + one.at as u64);
-            Sighting { physical_address: Known::Value(at), ..row(patterns, one, &piece) }
+            row(patterns, one, &piece, Sighting { physical_address: Known::Value(at), ..Sighting::default() })
         }))
     }
 }
@@ -85,18 +110,12 @@ impl Search {
 impl Session {
     /// Starts a search in the background: rows come as they are found, and once more, in order and with their owners, at the end.
     /// The search is compiled there as well, for many rules take their time.
-    pub fn submit_search(&self, space: Space, search: impl FnOnce() -> Result<Search, Error> + Send + 'static) -> Arc<Job> {
-        let session = self.clone();
+    pub fn submit_search(&self, ground: impl Into<Ground>, search: impl FnOnce() -> Result<Search, Error> + Send + 'static) -> Arc<Job> {
+        let (session, ground) = (self.clone(), ground.into());
+        let scope = ground.scope();
         let work =
-            move |watch: &Arc<Watch>, started: &mut dyn FnMut(Arc<dyn Feed>)| session.search(&search()?.within(space), watch, started);
-        Job::start(const { &Sighting::TABLE }, Self::scope_of(space), work)
-    }
-    /// The scope of what is found in a space.
-    pub fn scope_of(space: Space) -> Scope {
-        match space {
-            Space::Process(process) => Scope::Process(process),
-            Space::Physical | Space::Kernel => Scope::Machine,
-        }
+            move |watch: &Arc<Watch>, started: &mut dyn FnMut(Arc<dyn Feed>)| session.search(&search()?.within(ground), watch, started);
+        Job::start(const { &Sighting::TABLE }, scope, work)
     }
 
     /// Searches here and now; `started` is handed the growing answer.
@@ -107,22 +126,11 @@ impl Session {
         let mut out = Sink::<Sighting>::new(Arc::clone(watch));
         started(out.feed());
         search.patterns.notes().iter().for_each(|note| out.note(note));
-        match search.space {
-            Space::Physical => self.search_memory(search, &mut out),
-            Space::Kernel => {
-                let space = self.system().space();
-                let parts = space.upper_half().into_iter().map(|(_, start, end)| Part { start, end, region: None }).collect();
-                self.search_space(search, space, parts, &mut out);
-            }
-            Space::Process(process) => {
-                let space = self.system().process_space(process).map_err(|why| Error(format!("process {process}: {why}")))?;
-                let entry = find_table(Region::TABLE.name).ok_or_else(|| Error("there is no table of regions".into()))?;
-                let rows = self.query(entry, Scope::Process(process), watch)?;
-                rows.notes().iter().for_each(|note| out.note(note));
-                let regions = rows.as_any().downcast_ref::<Answer<Region>>().into_iter().flat_map(Answer::iter);
-                let part = |region: &Region| Part { start: region.start, end: region.end.offset(1), region: Some(region.clone()) };
-                self.search_space(search, &space, regions.map(part).collect(), &mut out);
-            }
+        match &search.ground {
+            Ground::Memory(Space::Physical) => self.search_memory(search, &mut out),
+            Ground::Memory(Space::Kernel) => self.search_kernel(search, &mut out),
+            Ground::Memory(Space::Process(process)) => self.search_process(search, *process, &mut out)?,
+            Ground::Files(name) => self.search_files(search, name.as_deref(), &mut out)?,
         }
         if let Some(rules) = search.patterns.rules() {
             rules.notes().into_iter().for_each(|note| out.note(note));
@@ -196,76 +204,58 @@ impl Session {
         });
         hit.also = also.collect();
     }
-
-    fn search_space(&self, search: &Search, space: &AddressSpace, parts: Vec<Part>, out: &mut Sink<Sighting>) {
-        let patterns = &search.patterns;
-        let watch = out.beside::<Sighting>();
-        let windows: Vec<Window<'_>> = parts.iter().flat_map(|part| part.windows(space, patterns.beyond() as u64, watch.watch())).collect();
-        let total = windows.iter().map(|window| window.end.0 - window.start.0).sum();
-        let (done, missing) = (AtomicU64::new(0), AtomicU64::new(0));
-        let found = Found::new(search.most, Some(out));
-        _ = windows.par_iter().try_for_each(|window| {
-            if watch.cancelled() {
-                return ControlFlow::Break(());
-            }
-            let (bytes, runs, unread) = window.read(space);
-            missing.fetch_add(unread, Ordering::Relaxed);
-            let own = (window.end.0 - window.start.0) as usize;
-            let mut all = Vec::new();
-            let mut add = |one: &Match, piece: &Piece<'_>, at: VirtAddr| {
-                let region = window.part.region.as_ref();
-                all.push(Sighting {
-                    physical_address: match space.translate(at) {
-                        Err(ReadError::InPagefile { .. }) => Known::Absent,
-                        translated => translated.into(),
-                    },
-                    pid: region.map(|region| region.pid).into(),
-                    process: region.map(|region| region.process.clone()).into(),
-                    address: Known::Value(at),
-                    kind: Known::Value(region.map_or("kernel", |region| region.kind)),
-                    protection: rights(space, at),
-                    file: region.map_or_else(|| self.system().name_at(None, at).into(), |region| region.file.clone()),
-                    process_address: region.map(|region| region.process_address).into(),
-                    ..row(patterns, one, piece)
-                });
-            };
-            for run in runs.iter().filter(|run| run.start < own) {
-                let start = window.start.offset(run.start as u64);
-                let before = || preceding(start.0, |at, bytes| space.read(VirtAddr(at), bytes));
-                let bytes = bytes.get(run.clone()).unwrap_or_default();
-                let piece = Piece { bytes, own: own.min(run.end) - run.start, before: &before };
-                for one in patterns.find(&piece, found.room(), &|| watch.cancelled()) {
-                    add(&one, &piece, start.offset(one.at as u64));
-                }
-            }
-            let piece = Piece { bytes: &bytes, own, before: &|| Arc::default() };
-            for one in patterns.judge(&bytes, own, window.whole, found.room()) {
-                // What only fills a hole is not in the image.
-                if runs.iter().any(|run| run.contains(&one.at)) {
-                    add(&one, &piece, window.start.offset(one.at as u64));
-                }
-            }
-            let done = done.fetch_add(own as u64, Ordering::Relaxed) + own as u64;
-            watch.watch().progress(done, total);
-            found.add(all.into_iter())
-        });
-        let mut hits = found.finish();
-        let missing = missing.into_inner();
-        if missing > 0 {
-            out.note(format!("{missing} bytes that are mapped are not at hand and were not searched"));
-        }
-        if windows.is_empty() && !out.cancelled() {
-            out.note("nothing is mapped there, so there was nothing to search");
-        }
-        let place = |hit: &Sighting| hit.address.value().copied().unwrap_or_default();
-        hits.sort_by(|a, b| (place(a), &a.pattern, &a.form).cmp(&(place(b), &b.pattern, &b.form)));
-        show(hits, search.most, out);
-    }
 }
 
-/// Rights of the page at an address.
-fn rights(space: &AddressSpace, at: VirtAddr) -> Known<Protection> {
-    space.leaf(at).map(|leaf| leaf.rights()).into()
+/// What is searched at once of something that may have holes.
+trait Window: Sync {
+    /// Matches that begin behind so many bytes belong to others.
+    fn own(&self) -> usize;
+    /// Whether it is a file to YARA rules.
+    fn whole(&self) -> bool;
+    /// The bytes, zeros where there are none; where there are some; and how many are missing though they are expected.
+    fn read(&self) -> (Vec<u8>, Vec<Range<usize>>, u64);
+    /// Bytes that lie before one of it.
+    fn before(&self, at: usize) -> Arc<[u8]>;
+    /// What is to be told of a place in it.
+    fn place(&self, at: usize) -> Sighting;
+}
+
+/// Searches all windows; the matches as they come, and how many bytes were missing.
+fn search_windows(search: &Search, windows: &[impl Window], out: &mut Sink<Sighting>) -> (Vec<Sighting>, u64) {
+    let patterns = &search.patterns;
+    let watch = out.beside::<Sighting>();
+    let total = windows.iter().map(|window| window.own() as u64).sum();
+    let (done, missing) = (AtomicU64::new(0), AtomicU64::new(0));
+    let found = Found::new(search.most, Some(out));
+    _ = windows.par_iter().try_for_each(|window| {
+        if watch.cancelled() {
+            return ControlFlow::Break(());
+        }
+        let (bytes, runs, unread) = window.read();
+        missing.fetch_add(unread, Ordering::Relaxed);
+        let own = window.own();
+        let mut all = Vec::new();
+        let mut add = |one: &Match, piece: &Piece<'_>, at: usize| all.push(row(patterns, one, piece, window.place(at)));
+        for run in runs.iter().filter(|run| run.start < own) {
+            let before = || window.before(run.start);
+            let bytes = bytes.get(run.clone()).unwrap_or_default();
+            let piece = Piece { bytes, own: own.min(run.end) - run.start, before: &before };
+            for one in patterns.find(&piece, found.room(), &|| watch.cancelled()) {
+                add(&one, &piece, run.start + one.at);
+            }
+        }
+        let piece = Piece { bytes: &bytes, own, before: &|| Arc::default() };
+        for one in patterns.judge(&bytes, own, window.whole(), found.room()) {
+            // What only fills a hole is not in the image.
+            if runs.iter().any(|run| run.contains(&one.at)) {
+                add(&one, &piece, one.at);
+            }
+        }
+        let done = done.fetch_add(own as u64, Ordering::Relaxed) + own as u64;
+        watch.watch().progress(done, total);
+        found.add(all.into_iter())
+    });
+    (found.finish(), missing.into_inner())
 }
 
 /// Replaces what was shown so far by the matches in order.
@@ -321,8 +311,8 @@ fn preceding(at: u64, read: impl Fn(u64, &mut [u8]) -> Result<(), ReadError>) ->
     }
 }
 
-/// What a match tells by itself.
-fn row(patterns: &Patterns, one: &Match, piece: &Piece<'_>) -> Sighting {
+/// What a match tells by itself, beside its place.
+fn row(patterns: &Patterns, one: &Match, piece: &Piece<'_>, place: Sighting) -> Sighting {
     let end = piece.bytes.len().min(one.at.saturating_add(one.length));
     let matched = piece.bytes.get(one.at..end.min(one.at.saturating_add(MOST_TEXT))).unwrap_or_default();
     let from = one.at.saturating_sub(CONTEXT_BEFORE);
@@ -334,7 +324,7 @@ fn row(patterns: &Patterns, one: &Match, piece: &Piece<'_>) -> Sighting {
         What::Pattern(number, form) => (patterns.given(*number).to_owned(), (*form).to_owned(), Vec::new()),
         What::Rule { name, string, details } => (name.clone(), string.clone(), details.to_vec()),
     };
-    Sighting { pattern, form, length: one.length as u64, text: text(matched), context, before: before as u8, rule, ..Sighting::default() }
+    Sighting { pattern, form, length: one.length as u64, text: text(matched), context, before: before as u8, rule, ..place }
 }
 
 /// Bytes as text, UTF-16 where every second byte is 0.
@@ -345,84 +335,4 @@ fn text(bytes: &[u8]) -> String {
         return String::from_utf16_lossy(&units);
     }
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// A range of an address space.
-struct Part {
-    start: VirtAddr,
-    /// The first byte after it.
-    end: VirtAddr,
-    region: Option<Region>,
-}
-
-/// What is searched of a part at once.
-struct Window<'a> {
-    part: &'a Part,
-    start: VirtAddr,
-    /// Matches that begin from here on belong to others.
-    end: VirtAddr,
-    /// What is mapped, with what lies beyond the end.
-    mapped: Vec<Range<u64>>,
-    /// Is the whole of a part.
-    whole: bool,
-}
-
-impl Part {
-    fn windows(&self, space: &AddressSpace, beyond: u64, watch: &Watch) -> Vec<Window<'_>> {
-        let mut extents: Vec<Range<u64>> = Vec::new();
-        if watch.cancelled() {
-            return Vec::new();
-        }
-        space.mapped(self.start, self.end, &mut |at, leaf, length| {
-            // Pages that nobody has written to have no bytes.
-            if leaf.backing == PageOrigin::Zero {
-                return;
-            }
-            match extents.last_mut().filter(|last| last.end == at.0) {
-                Some(last) => last.end = at.0.saturating_add(length),
-                None => extents.push(at.0..at.0.saturating_add(length)),
-            }
-        });
-        if extents.is_empty() {
-            return Vec::new();
-        }
-        if self.end.0.wrapping_sub(self.start.0) <= WINDOW {
-            return vec![Window { part: self, start: self.start, end: self.end, mapped: extents, whole: true }];
-        }
-        let cut = |extent: Range<u64>| {
-            (extent.start..extent.end).step_by(WINDOW as usize).map(move |start| {
-                let end = extent.end.min(start.saturating_add(WINDOW));
-                let mapped = start..extent.end.min(end.saturating_add(beyond));
-                Window { part: self, start: VirtAddr(start), end: VirtAddr(end), mapped: vec![mapped], whole: false }
-            })
-        };
-        extents.into_iter().flat_map(cut).collect()
-    }
-}
-
-impl Window<'_> {
-    /// The bytes, zeros where there are none; where there are some; and how many are mapped and missing all the same.
-    fn read(&self, space: &AddressSpace) -> (Vec<u8>, Vec<Range<usize>>, u64) {
-        let last = self.mapped.last().map_or(self.end.0, |extent| extent.end).max(self.end.0);
-        let mut bytes = vec![0; (last - self.start.0) as usize];
-        let (mut runs, mut missing): (Vec<Range<usize>>, u64) = (Vec::new(), 0);
-        for extent in &self.mapped {
-            let mut at = extent.start;
-            while at < extent.end {
-                let next = extent.end.min((at | (PAGE_SIZE - 1)).saturating_add(1));
-                let place = (at - self.start.0) as usize..(next - self.start.0) as usize;
-                let read = bytes.get_mut(place.clone()).map(|piece| space.read_in_page(VirtAddr(at), piece));
-                match (read, runs.last_mut().filter(|run| run.end == place.start)) {
-                    (Some(Ok(_)), Some(run)) => run.end = place.end,
-                    (Some(Ok(_)), None) => runs.push(place),
-                    _ => {
-                        bytes.get_mut(place).unwrap_or_default().fill(0);
-                        missing += next - at;
-                    }
-                }
-                at = next;
-            }
-        }
-        (bytes, runs, missing)
-    }
 }

@@ -2,7 +2,7 @@
 
 use super::{App, Choice, Effect, Focus, Question, Slot};
 use crate::address::VirtAddr;
-use crate::engine::{SIGHTINGS, Space};
+use crate::engine::{Ground, SIGHTINGS, Space};
 use crate::tui::export;
 use crate::tui::hunt::{Hunt, What};
 use crate::tui::panes::table::TableView;
@@ -93,20 +93,26 @@ impl App {
         };
         let process =
             self.tree.current().and_then(|process| Some((*process.address.value()?, format!("{} {}", process.name, process.pid))));
-        let mut places = vec![(Space::Physical, "physical memory".to_owned(), "all there is, and who maps what is found".to_owned())];
+        let mut places: Vec<(Ground, _, _)> =
+            vec![(Space::Physical.into(), "physical memory".to_owned(), "all there is, and who maps what is found".to_owned())];
         places.extend(process.map(|(at, name): (VirtAddr, _)| {
             let says = "what this process maps, pages from page files and other files included".to_owned();
-            (Space::Process(at), name, says)
+            (Space::Process(at).into(), name, says)
         }));
-        places.push((Space::Kernel, "kernel".to_owned(), "what the kernel maps".to_owned()));
+        places.push((Space::Kernel.into(), "kernel".to_owned(), "what the kernel maps".to_owned()));
+        places.push((
+            Ground::Files(None),
+            "files in memory".to_owned(),
+            "what is cached of files, page after page as they lie on the disk".to_owned(),
+        ));
         let mut choices = Vec::new();
         // Bytes and rules have no case of their own.
         let cases = !matches!(&what, What::Rules(_)) && !typed.starts_with("hex:") && !typed.is_empty();
         for fold in [false, true] {
-            for (space, place, says) in places.iter().filter(|_| cases || !fold) {
+            for (ground, place, says) in places.iter().filter(|_| cases || !fold) {
                 let case = if fold { ", any case" } else { "" };
                 let item = Item { name: self.look.clean(&format!("{place}{case}")), keys: String::new(), help: says.clone() };
-                choices.push((item, Choice::Hunt(Arc::new(Hunt::new(what.clone(), *space, place.clone(), fold)))));
+                choices.push((item, Choice::Hunt(Arc::new(Hunt::new(what.clone(), ground.clone(), place.clone(), fold)))));
             }
         }
         self.choose("search in:", choices, 0);
