@@ -192,8 +192,13 @@ impl Session {
         // What is wrong with the file may be why.
         let told = |why: String| [why].into_iter().chain(image.warnings().iter().cloned()).collect::<Vec<_>>().join("; ");
         let mut early = None;
-        // On a thread of the pool, so that what is begun ahead does not hold it up: opening waits for it alone.
-        let system = rayon::scope(|_| System::detect(&image, options, pagefiles, &mut early, watch));
+        let detect = || System::detect(&image, options, pagefiles, &mut early, watch);
+        let system = match options.ahead {
+            // On a thread of the pool, which the sweep then leaves to it: opening is what a search of a small image waits for. Not where
+            // there is no other thread, for it may ask for what the sweep finds.
+            Ahead::Search(..) if rayon::current_num_threads() > 1 => rayon::scope(|_| detect()),
+            _ => detect(),
+        };
         let system = system.map_err(|why| Error(format!("{name}: {}", told(why))))?;
         let info = system.info().clone();
         let (answers, processes, spaces) = (Answers::default(), Kept::default(), Mutex::default());

@@ -14,8 +14,8 @@ use std::sync::Arc;
 const MOST_SUBSECTIONS: usize = 1 << 14;
 /// Pages of one section that are looked for: 64 GiB.
 const MOST_PAGES: u64 = 1 << 24;
-/// Files whose pages are looked for.
-const MOST_FILES: usize = 1 << 20;
+/// Pages of all files together that are looked through for those of some frames: 256 GiB.
+const MOST_CACHED: u64 = 1 << 26;
 /// Larger than any volume of NTFS.
 const MOST_FILE: u64 = 1 << 53;
 const PTE: u64 = 8;
@@ -57,6 +57,11 @@ impl FilePages {
 impl Windows {
     /// What there is of a file, by its file object: its path, and each source of pages.
     pub fn cached_file(&self, file: VirtAddr, watch: &Watch) -> Result<(Known<String>, Vec<Content>), ReadError> {
+        self.sources(file, &|first, count| self.last_page(first, count, watch))
+    }
+
+    /// The same where `last` tells how many of some entries count.
+    fn sources(&self, file: VirtAddr, last: &dyn Fn(VirtAddr, u64) -> u64) -> Result<(Known<String>, Vec<Content>), ReadError> {
         let file = self.context().object("_FILE_OBJECT", file)?;
         if file.uint("Type")? != IO_TYPE_FILE || file.uint("Size")? != u64::from(file.layout().size) {
             return Err(ReadError::Implausible("_FILE_OBJECT"));
@@ -74,8 +79,7 @@ impl Windows {
             self.found(kind, area, |area| {
                 let area = self.context().object("_CONTROL_AREA", area)?;
                 verify(&area, kind == "image_section")?;
-                let last = |first: VirtAddr, count: u64| self.last_page(first, count, watch);
-                Ok(section(kind, &area, unit, told, &last))
+                Ok(section(kind, &area, unit, told, last))
             })
         };
         let data = section("data_section", data?, DATA_UNIT);
@@ -124,15 +128,15 @@ impl Windows {
     /// The files that have sections, by the file objects in the pool.
     fn cached_files(&self, watch: &Watch) -> Arc<Vec<Cached>> {
         self.cached.or_search(watch, || {
-            let (mut files, mut seen) = (Vec::new(), HashSet::new());
+            let (mut files, mut seen, mut left) = (Vec::new(), HashSet::new(), MOST_CACHED);
             for file in self.objects_by_tag(b"File", "File", watch).unwrap_or_default() {
-                if watch.cancelled() || files.len() >= MOST_FILES {
+                if watch.cancelled() || left == 0 {
                     break;
                 }
                 // Several file objects may share what is cached of one file.
                 let sections = self.context().object("_FILE_OBJECT", file).and_then(|file| file.pointer("SectionObjectPointer"));
                 let Some(sections) = sections.ok().filter(|sections| sections.is_kernel() && seen.insert(*sections)) else { continue };
-                let Ok((path, contents)) = self.cached_file(file, watch) else { continue };
+                let Ok((path, contents)) = self.sources(file, &|_, count| count) else { continue };
                 let (mut entries, mut views) = (Vec::new(), Vec::new());
                 for content in contents {
                     let area = content.source.value().copied().unwrap_or_default();
@@ -141,7 +145,11 @@ impl Windows {
                     }
                     for part in content.parts() {
                         match part.place {
-                            Place::Entries(first) => entries.push((first, part.length.div_ceil(PAGE_SIZE))),
+                            Place::Entries(first) => {
+                                let count = part.length.div_ceil(PAGE_SIZE).min(left);
+                                left -= count;
+                                entries.push((first, count));
+                            }
                             Place::Memory(base) => views.push((base, part.length.next_multiple_of(PAGE_SIZE))),
                             _ => {}
                         }
@@ -169,9 +177,8 @@ impl Windows {
         for (number, file) in files.iter().enumerate() {
             for (first, count) in &file.entries {
                 self.each_page(*first, *count, watch, |index, page| {
-                    if let Some(frame) = page.physical().map(PhysAddr::page).filter(|frame| wanted.contains(frame))
-                        && self.agrees(frame, first.offset(index * PTE), file)
-                    {
+                    let frame = page.physical().map(PhysAddr::page).filter(|frame| wanted.contains(frame));
+                    if let Some(frame) = frame.filter(|frame| self.agrees(*frame, first.offset(index * PTE), file)) {
                         found.insert(frame, number);
                     }
                 });
