@@ -9,13 +9,14 @@ use super::rules;
 use crate::address::VirtAddr;
 use crate::facts::drivers::{Callback, DriverFunction, SystemService};
 use crate::facts::linux::{BpfProgram, CachedFile, Capabilities, LogRecord, OpenFile, ShellHistory, SystemCall};
-use crate::facts::windows::{Apc, Handle, Privilege, Program, Service, Sid};
+use crate::facts::windows::{Apc, FileObject, Handle, Privilege, Program, Service, Sid};
 use crate::facts::{
     Answer, Finding, Known, Library, Module, Process, ProcessState, Record, Reference, Rows, Scope, Sink, Socket, State, Subject,
     Suspicious, Table, Tables, Thread, ToCell, Variable,
 };
 use crate::linux::{Linux, PRELOADS};
-use std::collections::{HashMap, HashSet};
+use crate::windows::{Detections, Windows};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -65,7 +66,7 @@ const COMMANDS: &[&[&str]] = &[
 /// What the kernel logs of modules that it does not know.
 const UNSIGNED: [&str; 2] = ["module verification failed", "loading out-of-tree module taints kernel"];
 
-pub fn of_windows(tables: &impl Tables, processes: &Answer<Process>, scope: Scope, out: &mut Sink<Finding>) {
+pub fn of_windows(windows: &Windows, tables: &impl Tables, processes: &Answer<Process>, scope: Scope, out: &mut Sink<Finding>) {
     doubt(processes, out);
     let sids = ask::<Sid>(tables, Scope::Machine, out);
     let users: HashMap<u32, &str> =
@@ -103,7 +104,16 @@ pub fn of_windows(tables: &impl Tables, processes: &Answer<Process>, scope: Scop
         list.process(process, case, own(&sockets, process));
     }
     list.clock(processes);
-    each(tables, Scope::Machine, out, |handles| list.handles(handles, processes, user));
+    if let Some(handles) = ask(tables, Scope::Machine, out) {
+        list.handles(&handles, processes, user);
+        let logs = if scope == Scope::Machine { logs(&handles) } else { BTreeMap::new() };
+        for (path, file) in logs {
+            match windows.detections(file, out.watch()) {
+                Ok(found) => list.detections(&path, file, &found, out),
+                Err(why) => out.note(format!("{path} cannot be read, so detections may be missing: {why}")),
+            }
+        }
+    }
     each(tables, scope, out, |regions| list.regions(regions));
     each(tables, Scope::Machine, out, |modules| list.modules(modules));
     each(tables, Scope::Machine, out, |services| list.services(services));
@@ -250,6 +260,13 @@ fn judge_bounds(process: &Process, held: &LinuxHeld<'_>, case: &mut Case) {
             case.add(&rules::strong_capabilities, format!("runs as user {uid} with capabilities for {}", strong.join(", ")));
         }
     }
+}
+
+/// The logs of Windows Defender that are open: paths and file objects, one of each.
+fn logs(handles: &Answer<Handle>) -> BTreeMap<String, VirtAddr> {
+    let files = handles.iter().filter(|handle| handle.r#type.value().is_some_and(|kind| kind == "File"));
+    let named = files.filter_map(|file| Some((file.name.value().filter(|name| Detections::is_log(name))?.clone(), file.object)));
+    named.collect()
 }
 
 /// Whether drivers are not kept in the folder of a file.
@@ -443,7 +460,8 @@ impl List {
         for service in services.iter() {
             let mut case = Case::default();
             judge_service(service, &mut case);
-            let subject = format!("service {}: {}", service.name, rules::service_command.meaning);
+            let what = case.indicators.iter().max_by_key(|indicator| indicator.rule.points).map_or("", |first| first.rule.meaning);
+            let subject = format!("service {}: {what}", service.name);
             self.add(Subject::Service, None, subject, case, &Service::TABLE, service.address);
         }
     }
@@ -583,6 +601,22 @@ impl List {
                 file.address,
             );
         }
+    }
+
+    /// What Windows Defender logged, by the log's file object.
+    pub(super) fn detections(&mut self, path: &str, file: VirtAddr, found: &Detections, out: &mut Sink<Finding>) {
+        const SHOWN: usize = 16;
+        let mut case = Case::default();
+        found.lines.iter().take(SHOWN).for_each(|line| case.add(&rules::detection, line.clone()));
+        if found.unread > 0 {
+            let missing = format!("{} of the {} pages of {path} are not in the image", found.unread, found.pages);
+            if case.is_empty() {
+                return out.note(format!("{missing}, so detections may be missing"));
+            }
+            case.add(&rules::not_evaluable, missing);
+        }
+        let subject = format!("{path}: {} lines of detections", found.lines.len());
+        self.add(Subject::Log, None, subject, case, &FileObject::TABLE, file);
     }
 
     pub(super) fn log(&mut self, log: &Answer<LogRecord>) {
