@@ -173,11 +173,22 @@ fn library(listed: bool, mapped_file: Known<String>) -> Ids {
     with(WindowsHeld { libraries: &[&library], ..WindowsHeld::default() })
 }
 
-/// notepad.exe with a thread that began in a file of the system's folder, at an exported function.
-fn began(file: &str, function: &str) -> Ids {
-    let start = Known::Value(START);
+/// A thread that began at LoadLibraryW, and a library that was loaded so many seconds later.
+fn loads(path: &str, after: i64) -> Ids {
+    let thread = Thread {
+        win32_start_module: text(&format!("{SYSTEM_32}kernel32.dll")),
+        win32_start_symbol: text("LoadLibraryW"),
+        create_time: Time::from_seconds(1_000_000).into(),
+        ..Thread::default()
+    };
+    let library = Library { path: text(path), load_time: Time::from_seconds(1_000_000 + after).into(), ..Library::default() };
+    with(WindowsHeld { threads: &[&thread], libraries: &[&library], ..WindowsHeld::default() })
+}
+
+/// notepad.exe with a thread that began in a file of the system's folder.
+fn began(file: &str) -> Ids {
     let module = text(&format!("{SYSTEM_32}{file}"));
-    let thread = Thread { win32_start_address: start, win32_start_module: module, win32_start_symbol: text(function), ..Thread::default() };
+    let thread = Thread { win32_start_module: module, ..Thread::default() };
     let program = Program { mapped_file: text(&format!("{SYSTEM_32}Notepad.exe")), ..Program::default() };
     with(WindowsHeld { threads: &[&thread], program: Some(&program), ..WindowsHeld::default() })
 }
@@ -410,8 +421,8 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::other_image, named("evil.dll"), named("Kernel32.DLL")),
         (&rules::no_loader, library(false, text("x.dll")), library(true, text("x.dll"))),
         (&rules::library_call, call("LoadLibraryW"), call("Sleep")),
-        (&rules::library_thread, began("kernel32.dll", "LoadLibraryW"), began("kernel32.dll", "BaseThreadInitThunk")),
-        (&rules::foreign_thread, began("other.exe", ""), began("notepad.exe", "")),
+        (&rules::library_thread, loads("\\Users\\mara\\x.dll", 1), loads("\\Windows\\System32\\x.dll", 1)),
+        (&rules::foreign_thread, began("other.exe"), began("notepad.exe")),
         (&rules::impersonates_system, acts(MARA), acts(Some("S-1-5-20"))),
         (&rules::breakpoint, stopped(&[START]), stopped(&[])),
         (&rules::clock_set, started(-3600), started(-2)),
@@ -458,5 +469,6 @@ fn each_rule_applies_where_it_must_and_nowhere_else() {
         assert!(fires.contains(&rule.id), "{} does not apply: {fires:?}", rule.id);
         assert!(!silent.contains(&rule.id), "{} applies where it must not: {silent:?}", rule.id);
     }
+    assert!(!loads("\\Users\\mara\\x.dll", -1).contains(&"library_thread"), "loaded before the thread began");
     assert!(kernel("loaded", Known::Absent).contains(&"hook"), "code of no module is a hook too");
 }

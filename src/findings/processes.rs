@@ -4,7 +4,7 @@
 use super::case::Case;
 use super::rules;
 use crate::facts::windows::{Apc, Privilege, Program, Service};
-use crate::facts::{Answer, Known, Library, Process, ProcessState, Thread, ToCell};
+use crate::facts::{Answer, Known, Library, Process, ProcessState, ReadError, Thread, Time, ToCell};
 
 /// Programs of Windows itself: name, folder below the system's root, and which programs start them; none where many do.
 const SYSTEM: &[(&str, &str, &[&str])] = &[
@@ -263,19 +263,39 @@ pub fn judge_held(suspect: &Suspect<'_>, held: &WindowsHeld<'_>, case: &mut Case
 /// Functions whose only work is to load a library.
 const LOADING: [&str; 5] = ["LoadLibraryA", "LoadLibraryW", "LoadLibraryExA", "LoadLibraryExW", "LdrLoadDll"];
 
-/// Libraries that have them.
-const LOADERS: [&str; 3] = ["kernel32.dll", "kernelbase.dll", "ntdll.dll"];
+/// Those that take no more than a thread is handed, and the libraries that have them.
+const LIBRARY_THREADS: [&str; 4] = ["LoadLibraryA", "LoadLibraryW", "LoadLibraryExA", "LoadLibraryExW"];
+const LOADERS: [&str; 2] = ["kernel32.dll", "kernelbase.dll"];
+/// Nanoseconds within which such a thread has loaded its library.
+const LOADED_WITHIN: i128 = 10_000_000_000;
+
+/// The library, of none of Windows' own, that was loaded when a thread had begun.
+fn loaded_by(thread: &Thread, libraries: &[&Library]) -> Known<String> {
+    let time = |time: &Known<Time>| time.value().map(|time| time.nanoseconds());
+    let Some(began) = time(&thread.create_time).filter(|_| libraries.iter().any(|library| library.load_time.value().is_some())) else {
+        return Known::Unreadable(ReadError::Implausible("load time"));
+    };
+    let then = |library: &&&Library| time(&library.load_time).is_some_and(|at| (began..began + LOADED_WITHIN).contains(&at));
+    let mut paths = libraries.iter().filter(then).filter_map(|library| library.mapped_file.value().or(library.path.value()));
+    paths.find(|path| !path.to_lowercase().contains("\\windows\\")).cloned().into()
+}
 
 /// Where the threads of a process began, and as whom they act.
 fn judge_threads(suspect: &Suspect<'_>, held: &WindowsHeld<'_>, case: &mut Case) {
     for thread in held.threads {
-        let Some(module) = thread.win32_start_module.value().map(|module| module.to_lowercase()) else { continue };
-        let (at, symbol) = (thread.win32_start_address.cell(), thread.win32_start_symbol.value());
-        let last = module.rsplit('\\').next().unwrap_or_default();
-        if let Some(function) = symbol.filter(|symbol| LOADERS.contains(&last) && LOADING.contains(&symbol.as_str())) {
-            case.add(&rules::library_thread, format!("thread {} began at {function}, {at}", thread.tid));
-            break;
-        }
+        let Some(function) = thread.win32_start_symbol.value().filter(|symbol| LIBRARY_THREADS.contains(&symbol.as_str())) else {
+            continue;
+        };
+        let module = thread.win32_start_module.value().and_then(|module| module.rsplit('\\').next()).unwrap_or_default();
+        let began = format!("thread {} began at {function} of {module}", thread.tid);
+        let then = match loaded_by(thread, held.libraries) {
+            _ if !LOADERS.iter().any(|loader| loader.eq_ignore_ascii_case(module)) => continue,
+            Known::Value(library) => format!(", and {library} was loaded then"),
+            Known::Unreadable(_) => "; when libraries were loaded is not told".to_owned(),
+            Known::Absent => continue,
+        };
+        case.add(&rules::library_thread, began + &then);
+        break;
     }
     let own = held.program.and_then(|program| program.mapped_file.value()).filter(|own| is_whole(own));
     let foreign = |thread: &&&Thread| {
