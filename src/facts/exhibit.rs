@@ -30,6 +30,8 @@ pub struct Exhibit {
     pub changes: Vec<Change>,
     /// Of these copies the ones that other processes have alike: which, where the file's own page is gone.
     pub alike: Vec<(VirtAddr, Vec<u32>)>,
+    /// How many of the copies there is nothing to hold against: the file's own page is gone, and other processes do not agree on one.
+    pub alone: u64,
     /// Such pages that differ from the file in nothing but breakpoints of the kernel's own.
     pub probed: Vec<VirtAddr>,
     /// The first place where the process's own copy of the headers differs from the file's.

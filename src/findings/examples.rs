@@ -269,6 +269,24 @@ fn holding(target: &str, access: u64, owner: Option<&str>) -> Ids {
     listed(vec![holder, target], |list, processes| list.handles(&answer([handle]), processes, |_| owner))
 }
 
+/// Code without a file in a process that another may write into, and how grave it is.
+fn reached(verdict: Verdict) -> Ids {
+    let (holder, target) = (process(8, "tool.exe", "\\Users\\mara\\tool.exe", ""), process(12, "notepad.exe", "", ""));
+    let object = *target.address.value().unwrap();
+    let handle = Handle { pid: 8, r#type: text("Process"), object, access: Hex(0x28), ..Handle::default() };
+    let region = Suspicious {
+        pid: 12,
+        process_address: object,
+        verdict,
+        indicators: vec![Indicator { rule: &rules::private_executable, detail: String::new() }],
+        ..Suspicious::default()
+    };
+    listed(vec![holder, target], |list, processes| {
+        list.handles(&answer([handle]), processes, |_| MARA);
+        list.regions(&answer([region]));
+    })
+}
+
 fn kernel(state: &'static str, callback_in: Known<String>) -> Ids {
     listed(Vec::new(), |list, _| {
         list.modules(&answer([Module { name: Known::Value("phantom".to_owned()), state, ..Module::default() }]));
@@ -360,6 +378,7 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
             private(|it| (it.listed, it.content) = (Some(map()), vec![(START, b"\x7fELF\x02\x01".to_vec())])),
         ),
         (&rules::peers, peers(None), peers(Some(1))),
+        (&rules::reached, reached(Verdict::Suspicious), reached(Verdict::LikelyBenign)),
         (&rules::elf_header, page(b"\x7fELF\x02\x01"), page(b"\x7eELF\x02\x01")),
         (&rules::pe_header, page(b"MZ\x90\0"), page(b"ZM\x90\0")),
         (&rules::first_page_empty, private(|it| it.content[0].0 = START.offset(0x1000)), private(|_| ())),

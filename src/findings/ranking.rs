@@ -12,7 +12,7 @@ use crate::facts::linux::{BpfProgram, CachedFile, Capabilities, LogRecord, OpenF
 use crate::facts::windows::{Apc, FileObject, Handle, Privilege, Program, Service, Sid};
 use crate::facts::{
     Answer, Finding, Known, Library, Module, Process, ProcessState, Record, Reference, Rows, Scope, Sink, Socket, State, Subject,
-    Suspicious, Table, Tables, Thread, ToCell, Variable,
+    Suspicious, Table, Tables, Thread, ToCell, Variable, Verdict,
 };
 use crate::linux::{Linux, PRELOADS};
 use crate::windows::{Detections, Windows};
@@ -357,6 +357,8 @@ pub(super) struct List {
     objects: HashMap<u32, VirtAddr>,
     /// Names of hidden modules.
     hidden: HashSet<String>,
+    /// Processes into which another may write, by their objects: one that may, in words.
+    reached: HashMap<VirtAddr, String>,
 }
 
 impl List {
@@ -367,7 +369,7 @@ impl List {
             .collect();
         known.sort_unstable();
         let objects = known.into_iter().map(|(_, pid, address)| (pid, address)).collect();
-        Self { scope, findings: Vec::new(), objects, hidden: HashSet::new() }
+        Self { scope, findings: Vec::new(), objects, hidden: HashSet::new(), reached: HashMap::new() }
     }
 
     fn add(&mut self, kind: Subject, process: Option<(u32, &str)>, subject: String, case: Case, table: &Table, address: VirtAddr) {
@@ -420,12 +422,16 @@ impl List {
         self.add(Subject::Process, Some((process.pid, &process.name)), subject, case, &Process::TABLE, at);
     }
 
-    fn regions(&mut self, regions: &Answer<Suspicious>) {
+    pub(super) fn regions(&mut self, regions: &Answer<Suspicious>) {
         for region in regions.iter() {
             let meaning =
                 region.indicators.iter().max_by_key(|indicator| indicator.rule.points).map_or("", |indicator| indicator.rule.meaning);
             let subject = format!("{} {}, {}: {meaning}", region.process, region.pid, region.start);
-            let case = Case { indicators: region.indicators.clone() };
+            let mut case = Case { indicators: region.indicators.clone() };
+            // By itself it says nothing of a region.
+            if let Some(writer) = self.reached.get(&region.process_address).filter(|_| region.verdict != Verdict::LikelyBenign) {
+                case.add(&rules::reached, writer.clone());
+            }
             self.add(Subject::Region, Some((region.pid, &region.process)), subject, case, &Suspicious::TABLE, region.start);
         }
     }
@@ -554,6 +560,8 @@ impl List {
                 case.add(&rules::reads_passwords, detail.clone());
             }
             if handle.access.0 & (VM_WRITE | CREATE_THREAD) != 0 {
+                let writer = format!("{} {} holds handle {:#x} with access {:#x}", owner.name, owner.pid, handle.handle.0, handle.access.0);
+                self.reached.entry(handle.object).or_insert(writer);
                 case.add(&rules::writes_to_process, detail);
             }
             let subject = format!("{} {} holds {} {}", owner.name, owner.pid, target.name, target.pid);

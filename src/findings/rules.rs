@@ -27,6 +27,7 @@ rules! {
     perf_map -10 "the process lists functions in it for profilers, as just-in-time compilers do, and nothing else speaks against it",
         "look at what wrote the list; whoever runs code there can write it as well";
     peers -15 "every other process of the same program has the same code, and nothing else speaks against it", "look at one of them for all";
+    reached 10 ["T1055"] "another process, no part of the system, holds a handle by which it may write here", "look at what that process ran";
     elf_header 45 ["T1620"] "an ELF header in memory that no file backs", "dump the region and look at the program";
     pe_header 45 ["T1620"] "a PE header in memory that no file backs", "dump the region and look at the program";
     first_page_empty 15 ["T1620"] "zeros where a header would be, content behind them", "dump the region; the header may have been wiped";

@@ -367,6 +367,10 @@ fn judge_file(exhibit: &Exhibit, case: &mut Case) {
         if let Some((_, pids)) = exhibit.alike.first().filter(|_| exhibit.alike.len() == count) {
             case.add(&rules::same_copies, format!("{} have the same bytes there", processes(pids)));
         }
+        if exhibit.alone > 0 {
+            let what = "the file's own pages are not in the image, and other processes do not agree on them";
+            case.add(&rules::not_evaluable, format!("what was written to {} of its pages: {what}", exhibit.alone));
+        }
     }
     if let Some(at) = exhibit.probed.first() {
         case.add(&rules::probed, format!("{} of its pages differ from the file by them alone, the first at {at}", exhibit.probed.len()));

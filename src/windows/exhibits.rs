@@ -357,7 +357,7 @@ impl Windows {
                 most if same.len() >= LEAST_AGREEING && most.as_ref().is_none_or(|(_, pids)| pids.len() <= same.len()) => {
                     exhibit.alike.push((*at, same));
                 }
-                _ => {}
+                _ => exhibit.alone += 1,
             }
         }
     }
