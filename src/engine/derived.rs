@@ -60,7 +60,7 @@ pub fn processes(session: &Session, scope: Scope, out: &mut Sink<Process>) {
 pub fn findings(session: &Session, scope: Scope, out: &mut Sink<Finding>) {
     let processes = machine(session, out.watch());
     match session.system() {
-        System::Windows(_) => findings::findings_of_windows(session, &processes, scope, out),
+        System::Windows(windows) => findings::findings_of_windows(windows, session, &processes, scope, out),
         System::Linux(linux) => findings::findings_of_linux(linux, session, &processes, scope, out),
     }
 }

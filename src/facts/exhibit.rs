@@ -28,10 +28,18 @@ pub struct Exhibit {
     /// Code pages that are the process's own copies though a file backs them, and the first at which one differs from the file.
     pub copies: Vec<VirtAddr>,
     pub changes: Vec<Change>,
+    /// Of these copies the ones that other processes have alike: which, where the file's own page is gone.
+    pub alike: Vec<(VirtAddr, Vec<u32>)>,
+    /// How many of the copies there is nothing to hold against: the file's own page is gone, and other processes do not agree on one.
+    pub alone: u64,
     /// Such pages that differ from the file in nothing but breakpoints of the kernel's own.
     pub probed: Vec<VirtAddr>,
     /// The first place where the process's own copy of the headers differs from the file's.
     pub header: Option<Change>,
+    /// What its sections are aligned to where they share pages, so that all of it can be written and run, its headers too.
+    pub flat: Option<u64>,
+    /// The size that its headers claim, where that is not what was mapped.
+    pub claimed: Option<u64>,
     /// Pages that can be run, of parts that the file marks as data: the first, and the name of its part; and how many.
     pub data_code: Option<(VirtAddr, String, u64)>,
     /// Whether the loader's lists, which could all be read, leave out this image though code of it is in memory.
@@ -87,13 +95,15 @@ pub enum Way {
 }
 
 /// A place where code differs from the file it came from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Change {
     pub at: VirtAddr,
     pub was: Vec<u8>,
     pub is: Vec<u8>,
     /// Where it jumps at once, as a hook does.
     pub detour: Option<Detour>,
+    /// The processes that have it as it was, where the file's own page is gone; empty where that was there to compare.
+    pub against: Vec<u32>,
     /// The exported function at or before it, and how far behind its start.
     pub function: Option<(String, u64)>,
 }
@@ -120,7 +130,7 @@ impl Change {
             let end = (first + 8).min(length);
             from = end;
             let (was, is) = (was.get(first..end)?.to_vec(), is.get(first..end)?.to_vec());
-            Some(Self { at: at.offset(first as u64), was, is, detour: None, function: None })
+            Some(Self { at: at.offset(first as u64), was, is, ..Self::default() })
         })
     }
 }

@@ -132,6 +132,8 @@ record! {
         [windows] stack: Known<VirtAddr>,
         /// Addresses at which the processor is to stop it (debug registers).
         [windows] breakpoints: Vec<VirtAddr>,
+        /// The user whose token it acts under (impersonation); null where it acts as its process.
+        [windows] impersonates: Known<String>,
         /// State as the kernel names it.
         state: Known<String>,
         /// Start time.

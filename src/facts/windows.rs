@@ -270,7 +270,9 @@ record! {
         address: VirtAddr,
         /// Address of the service control manager's process object.
         process_address: VirtAddr,
-        /// What led to it: list, tag_scan.
+        /// Whether the list has it by which services are enumerated; null where the list does not reach so far.
+        listed: Known<bool>,
+        /// What led to it: list, handle, tag_scan.
         sources: Vec<&'static str>,
     }
 }

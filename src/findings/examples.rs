@@ -9,6 +9,7 @@ use crate::facts::drivers::Callback;
 use crate::facts::linux::{BpfProgram, CachedFile, Capabilities, LogRecord, OpenFile, ShellHistory};
 use crate::facts::windows::{Apc, Handle, Privilege, Program, Service};
 use crate::facts::*;
+use crate::windows::Detections;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -172,6 +173,33 @@ fn library(listed: bool, mapped_file: Known<String>) -> Ids {
     with(WindowsHeld { libraries: &[&library], ..WindowsHeld::default() })
 }
 
+/// A thread that began at LoadLibraryW, and a library that was loaded so many seconds later.
+fn loads(path: &str, after: i64) -> Ids {
+    let thread = Thread {
+        win32_start_module: text(&format!("{SYSTEM_32}kernel32.dll")),
+        win32_start_symbol: text("LoadLibraryW"),
+        create_time: Time::from_seconds(1_000_000).into(),
+        ..Thread::default()
+    };
+    let library = Library { path: text(path), load_time: Time::from_seconds(1_000_000 + after).into(), ..Library::default() };
+    with(WindowsHeld { threads: &[&thread], libraries: &[&library], ..WindowsHeld::default() })
+}
+
+/// notepad.exe with a thread that began in a file of the system's folder.
+fn began(file: &str) -> Ids {
+    let module = text(&format!("{SYSTEM_32}{file}"));
+    let thread = Thread { win32_start_module: module, ..Thread::default() };
+    let program = Program { mapped_file: text(&format!("{SYSTEM_32}Notepad.exe")), ..Program::default() };
+    with(WindowsHeld { threads: &[&thread], program: Some(&program), ..WindowsHeld::default() })
+}
+
+/// A program of a user of which a thread acts as SYSTEM.
+fn acts(user: Option<&str>) -> Ids {
+    let own = process(8, "notepad.exe", &format!("{SYSTEM_32}notepad.exe"), "");
+    let thread = Thread { impersonates: text("S-1-5-18"), ..Thread::default() };
+    ids(&windows_case(&suspect(&own, None, [user, None]), &WindowsHeld { threads: &[&thread], ..WindowsHeld::default() }).indicators)
+}
+
 fn stopped(breakpoints: &[VirtAddr]) -> Ids {
     let thread = Thread { breakpoints: breakpoints.to_vec(), ..Thread::default() };
     with(WindowsHeld { threads: &[&thread], ..WindowsHeld::default() })
@@ -190,7 +218,16 @@ fn privilege(enabled: bool, present: bool) -> Ids {
 }
 
 fn serves(line: &str) -> Ids {
-    listed(Vec::new(), |list, _| list.services(&answer([Service { binary: text(line), ..Service::default() }])))
+    listed_service(Service { binary: text(line), ..Service::default() })
+}
+
+fn listed_service(service: Service) -> Ids {
+    listed(Vec::new(), |list, _| list.services(&answer([service])))
+}
+
+fn detected(lines: &[&str], unread: u64) -> Ids {
+    let found = Detections { lines: lines.iter().map(|line| (*line).to_owned()).collect(), pages: 2, unread };
+    listed(Vec::new(), |list, _| list.detections("MPLog-1.log", START, &found, &mut Sink::new(Arc::default())))
 }
 
 fn call(function: &str) -> Ids {
@@ -232,6 +269,24 @@ fn holding(target: &str, access: u64, owner: Option<&str>) -> Ids {
     listed(vec![holder, target], |list, processes| list.handles(&answer([handle]), processes, |_| owner))
 }
 
+/// Code without a file in a process that another may write into, and how grave it is.
+fn reached(verdict: Verdict) -> Ids {
+    let (holder, target) = (process(8, "tool.exe", "\\Users\\mara\\tool.exe", ""), process(12, "notepad.exe", "", ""));
+    let object = *target.address.value().unwrap();
+    let handle = Handle { pid: 8, r#type: text("Process"), object, access: Hex(0x28), ..Handle::default() };
+    let region = Suspicious {
+        pid: 12,
+        process_address: object,
+        verdict,
+        indicators: vec![Indicator { rule: &rules::private_executable, detail: String::new() }],
+        ..Suspicious::default()
+    };
+    listed(vec![holder, target], |list, processes| {
+        list.handles(&answer([handle]), processes, |_| MARA);
+        list.regions(&answer([region]));
+    })
+}
+
 fn kernel(state: &'static str, callback_in: Known<String>) -> Ids {
     listed(Vec::new(), |list, _| {
         list.modules(&answer([Module { name: Known::Value("phantom".to_owned()), state, ..Module::default() }]));
@@ -262,14 +317,14 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
             it.entrances.push(Entrance { way: Way::Stand, from: "thread 9 was in it".to_owned(), to: START });
         })
     };
-    let change = Change { at: START, was: vec![0x48], is: vec![0xe9], detour: None, function: None };
+    let change = Change { at: START, was: vec![0x48], is: vec![0xe9], ..Change::default() };
     let patched = |name: &str, is: &[u8]| {
         let function = Some((name.to_owned(), 0));
-        mapped(|it| it.changes.push(Change { at: START, was: vec![0x4c; is.len()], is: is.to_vec(), detour: None, function }))
+        mapped(|it| it.changes.push(Change { at: START, was: vec![0x4c; is.len()], is: is.to_vec(), function, ..Change::default() }))
     };
     let hooked = |file: &str| {
         let detour = Some(Detour { to: START, file: text(file) });
-        mapped(|it| it.changes.push(Change { at: START, was: vec![0x48], is: vec![0xe9], detour, function: None }))
+        mapped(|it| it.changes.push(Change { at: START, was: vec![0x48], is: vec![0xe9], detour, ..Change::default() }))
     };
     let entropy = |bits| private(|it| it.entropy = Some((bits, START)));
     let nops = [vec![0x90; 16], vec![0x48, 0x31, 0xf6, 0x0f, 0x05]].concat();
@@ -304,6 +359,13 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         let ring = OpenFile { path: text("anon_inode:[io_uring]"), ..OpenFile::default() };
         on_linux(&process(8, "x", path, ""), |_, files, _| files.push(ring))
     };
+    let alike = |copies: u64| {
+        mapped(|it| {
+            it.copies = (0..copies).map(|page| START.offset(page * 0x1000)).collect();
+            it.alike.push((START, vec![8, 12]));
+        })
+    };
+    let unlinked = |state| listed_service(Service { listed: Known::Value(false), state, sources: vec!["handle"], ..Service::default() });
     let peers = |other| suspicious::tests::among_peers(3, Scope::Machine, other).concat();
     vec![
         (&rules::private_executable, private(|_| ()), mapped(|_| ())),
@@ -316,6 +378,7 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
             private(|it| (it.listed, it.content) = (Some(map()), vec![(START, b"\x7fELF\x02\x01".to_vec())])),
         ),
         (&rules::peers, peers(None), peers(Some(1))),
+        (&rules::reached, reached(Verdict::Suspicious), reached(Verdict::LikelyBenign)),
         (&rules::elf_header, page(b"\x7fELF\x02\x01"), page(b"\x7eELF\x02\x01")),
         (&rules::pe_header, page(b"MZ\x90\0"), page(b"ZM\x90\0")),
         (&rules::first_page_empty, private(|it| it.content[0].0 = START.offset(0x1000)), private(|_| ())),
@@ -323,6 +386,9 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::writable_code, mapped(|it| it.protection.write = true), mapped(|_| ())),
         (&rules::rewritten_code, mapped(|it| it.changes.push(change.clone())), mapped(|it| it.copies.push(START))),
         (&rules::private_code_pages, mapped(|it| it.copies.push(START)), mapped(|_| ())),
+        (&rules::same_copies, alike(1), alike(2)),
+        (&rules::shared_pages, mapped(|it| it.flat = Some(0x200)), mapped(|_| ())),
+        (&rules::wrong_size, mapped(|it| it.claimed = Some(0x1000_0000)), mapped(|_| ())),
         (&rules::probed, mapped(|it| it.probed.push(START)), mapped(|it| it.copies.push(START))),
         (&rules::thread_start, private(|it| it.threads.push((9, START))), private(|_| ())),
         (&rules::queued_call, way(Way::Apc), way(Way::Import)),
@@ -374,6 +440,9 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::other_image, named("evil.dll"), named("Kernel32.DLL")),
         (&rules::no_loader, library(false, text("x.dll")), library(true, text("x.dll"))),
         (&rules::library_call, call("LoadLibraryW"), call("Sleep")),
+        (&rules::library_thread, loads("\\Users\\mara\\x.dll", 1), loads("\\Windows\\System32\\x.dll", 1)),
+        (&rules::foreign_thread, began("other.exe"), began("notepad.exe")),
+        (&rules::impersonates_system, acts(MARA), acts(Some("S-1-5-20"))),
         (&rules::breakpoint, stopped(&[START]), stopped(&[])),
         (&rules::clock_set, started(-3600), started(-2)),
         (&rules::driver_folder, driver("\\??\\C:\\ProgramData\\x.sys"), driver("\\SystemRoot\\System32\\drivers\\x.sys")),
@@ -384,6 +453,8 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::no_arguments, service("svchost.exe", "svchost.exe"), service("svchost.exe", "svchost.exe -k x")),
         (&rules::credentials, service("cmd.exe", "procdump -ma lsass.exe"), service("cmd.exe", "procdump -ma notepad.exe")),
         (&rules::service_command, serves("%COMSPEC% /c start x"), serves("C:\\Windows\\system32\\svchost.exe -k netsvcs")),
+        (&rules::hidden_service, unlinked("SERVICE_RUNNING"), unlinked("SERVICE_STOPPED")),
+        (&rules::detection, detected(&["2024-05-14T06:58:21.000Z DETECTIONEVENT Trojan:Win32/X"], 1), detected(&[], 1)),
         (&rules::remote_service, service("PSEXESVC.exe", ""), service("spoolsv.exe", "")),
         (&rules::temporary_program, program("x", "/dev/shm/x"), program("x", "/usr/bin/x")),
         (&rules::kernel_lookalike, worker(false), worker(true)),
@@ -417,5 +488,6 @@ fn each_rule_applies_where_it_must_and_nowhere_else() {
         assert!(fires.contains(&rule.id), "{} does not apply: {fires:?}", rule.id);
         assert!(!silent.contains(&rule.id), "{} applies where it must not: {silent:?}", rule.id);
     }
+    assert!(!loads("\\Users\\mara\\x.dll", -1).contains(&"library_thread"), "loaded before the thread began");
     assert!(kernel("loaded", Known::Absent).contains(&"hook"), "code of no module is a hook too");
 }

@@ -4,7 +4,7 @@
 use super::case::Case;
 use super::rules;
 use crate::facts::windows::{Apc, Privilege, Program, Service};
-use crate::facts::{Answer, Known, Library, Process, ProcessState, Thread, ToCell};
+use crate::facts::{Answer, Known, Library, Process, ProcessState, ReadError, Thread, Time, ToCell};
 
 /// Programs of Windows itself: name, folder below the system's root, and which programs start them; none where many do.
 const SYSTEM: &[(&str, &str, &[&str])] = &[
@@ -34,6 +34,8 @@ const SHORT: usize = "smss.exe".len();
 /// Users under whom the system's own processes run: SYSTEM, LOCAL SERVICE, NETWORK SERVICE, window and font managers.
 const SYSTEM_USERS: [&str; 5] = ["S-1-5-18", "S-1-5-19", "S-1-5-20", "S-1-5-90-", "S-1-5-96-"];
 const LOCAL_SYSTEM: &str = "S-1-5-18";
+/// How the identifiers of people's accounts begin: of a machine or domain, and of Entra ID.
+const PEOPLE: [&str; 2] = ["S-1-5-21-", "S-1-12-1-"];
 /// Which of them are never started under the account of a person.
 const ONLY_SYSTEM: [&str; 7] = ["smss.exe", "csrss.exe", "wininit.exe", "winlogon.exe", "services.exe", "lsass.exe", "spoolsv.exe"];
 /// Which are started for a person, and never under a user of the system.
@@ -67,6 +69,7 @@ const SHELLS: &[&str] = &[
     "netcat",
     "socat",
 ];
+const STOPPED: &str = "SERVICE_STOPPED";
 /// What no service of the system's own is.
 const SERVICE_SHELLS: [&str; 7] = ["cmd", "%comspec%", "powershell", "pwsh", "mshta", "wscript", "cscript"];
 /// Programs that have no use for the network.
@@ -218,7 +221,7 @@ pub struct WindowsHeld<'a> {
 /// What is odd about what a process on Windows holds.
 pub fn judge_held(suspect: &Suspect<'_>, held: &WindowsHeld<'_>, case: &mut Case) {
     let debug = held.privileges.iter().find(|held| held.name == "SeDebugPrivilege" && held.enabled);
-    if let (Some(held), Some(user)) = (debug, suspect.user.filter(|user| user.starts_with("S-1-5-21-"))) {
+    if let (Some(held), Some(user)) = (debug, suspect.user.filter(|user| PEOPLE.iter().any(|people| user.starts_with(people)))) {
         case.add(&rules::debug_privilege, format!("{} is enabled for {user}", held.name));
     }
     if let Some(forged) = held.privileges.iter().find(|held| held.enabled && !held.present) {
@@ -251,6 +254,7 @@ pub fn judge_held(suspect: &Suspect<'_>, held: &WindowsHeld<'_>, case: &mut Case
         let what = format!("thread {} is to call {function} with {}", call.tid, call.context.cell());
         case.add(&rules::library_call, what);
     }
+    judge_threads(suspect, held, case);
     if let Some((thread, at)) = held.threads.iter().find_map(|thread| Some((thread, thread.breakpoints.first()?))) {
         case.add(&rules::breakpoint, format!("thread {} is to stop at {at}", thread.tid));
     }
@@ -258,6 +262,62 @@ pub fn judge_held(suspect: &Suspect<'_>, held: &WindowsHeld<'_>, case: &mut Case
 
 /// Functions whose only work is to load a library.
 const LOADING: [&str; 5] = ["LoadLibraryA", "LoadLibraryW", "LoadLibraryExA", "LoadLibraryExW", "LdrLoadDll"];
+
+/// Those that take no more than a thread is handed, and the libraries that have them.
+const LIBRARY_THREADS: [&str; 4] = ["LoadLibraryA", "LoadLibraryW", "LoadLibraryExA", "LoadLibraryExW"];
+const LOADERS: [&str; 2] = ["kernel32.dll", "kernelbase.dll"];
+/// Nanoseconds within which such a thread has loaded its library.
+const LOADED_WITHIN: i128 = 10_000_000_000;
+
+/// The library, of none of Windows' own, that was loaded when a thread had begun.
+fn loaded_by(thread: &Thread, libraries: &[&Library]) -> Known<String> {
+    let time = |time: &Known<Time>| time.value().map(|time| time.nanoseconds());
+    let Some(began) = time(&thread.create_time).filter(|_| libraries.iter().any(|library| library.load_time.value().is_some())) else {
+        return Known::Unreadable(ReadError::Implausible("load time"));
+    };
+    let then = |library: &&&Library| time(&library.load_time).is_some_and(|at| (began..began + LOADED_WITHIN).contains(&at));
+    let mut paths = libraries.iter().filter(then).filter_map(|library| library.mapped_file.value().or(library.path.value()));
+    paths.find(|path| !path.to_lowercase().contains("\\windows\\")).cloned().into()
+}
+
+/// Where the threads of a process began, and as whom they act.
+fn judge_threads(suspect: &Suspect<'_>, held: &WindowsHeld<'_>, case: &mut Case) {
+    for thread in held.threads {
+        let Some(function) = thread.win32_start_symbol.value().filter(|symbol| LIBRARY_THREADS.contains(&symbol.as_str())) else {
+            continue;
+        };
+        let module = thread.win32_start_module.value().and_then(|module| module.rsplit('\\').next()).unwrap_or_default();
+        let began = format!("thread {} began at {function} of {module}", thread.tid);
+        let then = match loaded_by(thread, held.libraries) {
+            _ if !LOADERS.iter().any(|loader| loader.eq_ignore_ascii_case(module)) => continue,
+            Known::Value(library) => format!(", and {library} was loaded then"),
+            Known::Unreadable(_) => "; when libraries were loaded is not told".to_owned(),
+            Known::Absent => continue,
+        };
+        case.add(&rules::library_thread, began + &then);
+        break;
+    }
+    let own = held.program.and_then(|program| program.mapped_file.value()).filter(|own| is_whole(own));
+    let foreign = |thread: &&&Thread| {
+        let module = thread.win32_start_module.value().filter(|module| is_whole(module) && module.to_lowercase().ends_with(".exe"));
+        module.is_some_and(|module| own.is_some_and(|own| !own.eq_ignore_ascii_case(module)))
+    };
+    if let Some(thread) = held.threads.iter().find(foreign) {
+        let (module, at) = (thread.win32_start_module.cell(), thread.win32_start_address.cell());
+        case.add(&rules::foreign_thread, format!("thread {} began at {at} in {module}", thread.tid));
+    }
+    // Services do so for whoever calls them.
+    let person = suspect.user.filter(|user| PEOPLE.iter().any(|people| user.starts_with(people)));
+    let system = |thread: &&&Thread| thread.impersonates.value().is_some_and(|user| user == LOCAL_SYSTEM);
+    if let (Some(user), Some(thread)) = (person, held.threads.iter().find(system)) {
+        case.add(&rules::impersonates_system, format!("thread {} does, in a process of {user}", thread.tid));
+    }
+}
+
+/// Whether every part of a path could be read.
+fn is_whole(path: &str) -> bool {
+    path.contains('\\') && !path.contains("??")
+}
 
 /// What a process runs, and what it says it runs.
 fn judge_program(program: &Program, case: &mut Case) {
@@ -320,14 +380,21 @@ pub fn judge_among(process: &Process, all: &Answer<Process>, case: &mut Case) {
 
 /// What is odd about a service: what it runs, by what it is started with or by what the registry says.
 pub fn judge_service(service: &Service, case: &mut Case) {
+    // The record of one that was deleted may be left in memory; it does not run.
+    if service.listed == Known::Value(false) && service.state != STOPPED {
+        let what =
+            format!("number {} of {}, {}, led to by {}", service.order, service.binary.cell(), service.state, service.sources.join(", "));
+        case.add(&rules::hidden_service, what);
+    }
     for line in [&service.binary, &service.registry_binary, &service.dll].into_iter().filter_map(Known::value) {
         let lower = line.to_lowercase();
         let first = lower.trim_start_matches('"').split(['"', ' ']).next().unwrap_or_default();
         let shell = SERVICE_SHELLS.contains(&first.rsplit('\\').next().unwrap_or_default().trim_end_matches(".exe"));
         let script = SCRIPTS.iter().any(|words| words.iter().all(|word| lower.contains(word)));
         let loose = TEMPORARY.iter().any(|folder| lower.contains(folder));
-        if (shell || script || loose) && case.is_empty() {
+        if shell || script || loose {
             case.add(&rules::service_command, format!("{} runs {line}", service.name));
+            break;
         }
     }
 }

@@ -9,13 +9,14 @@ use super::rules;
 use crate::address::VirtAddr;
 use crate::facts::drivers::{Callback, DriverFunction, SystemService};
 use crate::facts::linux::{BpfProgram, CachedFile, Capabilities, LogRecord, OpenFile, ShellHistory, SystemCall};
-use crate::facts::windows::{Apc, Handle, Privilege, Program, Service, Sid};
+use crate::facts::windows::{Apc, FileObject, Handle, Privilege, Program, Service, Sid};
 use crate::facts::{
     Answer, Finding, Known, Library, Module, Process, ProcessState, Record, Reference, Rows, Scope, Sink, Socket, State, Subject,
-    Suspicious, Table, Tables, Thread, ToCell, Variable,
+    Suspicious, Table, Tables, Thread, ToCell, Variable, Verdict,
 };
 use crate::linux::{Linux, PRELOADS};
-use std::collections::{HashMap, HashSet};
+use crate::windows::{Detections, Windows};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -65,7 +66,7 @@ const COMMANDS: &[&[&str]] = &[
 /// What the kernel logs of modules that it does not know.
 const UNSIGNED: [&str; 2] = ["module verification failed", "loading out-of-tree module taints kernel"];
 
-pub fn of_windows(tables: &impl Tables, processes: &Answer<Process>, scope: Scope, out: &mut Sink<Finding>) {
+pub fn of_windows(windows: &Windows, tables: &impl Tables, processes: &Answer<Process>, scope: Scope, out: &mut Sink<Finding>) {
     doubt(processes, out);
     let sids = ask::<Sid>(tables, Scope::Machine, out);
     let users: HashMap<u32, &str> =
@@ -103,7 +104,16 @@ pub fn of_windows(tables: &impl Tables, processes: &Answer<Process>, scope: Scop
         list.process(process, case, own(&sockets, process));
     }
     list.clock(processes);
-    each(tables, Scope::Machine, out, |handles| list.handles(handles, processes, user));
+    if let Some(handles) = ask(tables, Scope::Machine, out) {
+        list.handles(&handles, processes, user);
+        let logs = if scope == Scope::Machine { logs(&handles) } else { BTreeMap::new() };
+        for (path, file) in logs {
+            match windows.detections(file, out.watch()) {
+                Ok(found) => list.detections(&path, file, &found, out),
+                Err(why) => out.note(format!("{path} cannot be read, so detections may be missing: {why}")),
+            }
+        }
+    }
     each(tables, scope, out, |regions| list.regions(regions));
     each(tables, Scope::Machine, out, |modules| list.modules(modules));
     each(tables, Scope::Machine, out, |services| list.services(services));
@@ -252,6 +262,13 @@ fn judge_bounds(process: &Process, held: &LinuxHeld<'_>, case: &mut Case) {
     }
 }
 
+/// The logs of Windows Defender that are open: paths and file objects, one of each.
+fn logs(handles: &Answer<Handle>) -> BTreeMap<String, VirtAddr> {
+    let files = handles.iter().filter(|handle| handle.r#type.value().is_some_and(|kind| kind == "File"));
+    let named = files.filter_map(|file| Some((file.name.value().filter(|name| Detections::is_log(name))?.clone(), file.object)));
+    named.collect()
+}
+
 /// Whether drivers are not kept in the folder of a file.
 fn is_strange_folder(path: &str) -> bool {
     let path = path.to_lowercase();
@@ -340,6 +357,8 @@ pub(super) struct List {
     objects: HashMap<u32, VirtAddr>,
     /// Names of hidden modules.
     hidden: HashSet<String>,
+    /// Processes into which another may write, by their objects: one that may, in words.
+    reached: HashMap<VirtAddr, String>,
 }
 
 impl List {
@@ -350,7 +369,7 @@ impl List {
             .collect();
         known.sort_unstable();
         let objects = known.into_iter().map(|(_, pid, address)| (pid, address)).collect();
-        Self { scope, findings: Vec::new(), objects, hidden: HashSet::new() }
+        Self { scope, findings: Vec::new(), objects, hidden: HashSet::new(), reached: HashMap::new() }
     }
 
     fn add(&mut self, kind: Subject, process: Option<(u32, &str)>, subject: String, case: Case, table: &Table, address: VirtAddr) {
@@ -403,12 +422,16 @@ impl List {
         self.add(Subject::Process, Some((process.pid, &process.name)), subject, case, &Process::TABLE, at);
     }
 
-    fn regions(&mut self, regions: &Answer<Suspicious>) {
+    pub(super) fn regions(&mut self, regions: &Answer<Suspicious>) {
         for region in regions.iter() {
             let meaning =
                 region.indicators.iter().max_by_key(|indicator| indicator.rule.points).map_or("", |indicator| indicator.rule.meaning);
             let subject = format!("{} {}, {}: {meaning}", region.process, region.pid, region.start);
-            let case = Case { indicators: region.indicators.clone() };
+            let mut case = Case { indicators: region.indicators.clone() };
+            // By itself it says nothing of a region.
+            if let Some(writer) = self.reached.get(&region.process_address).filter(|_| region.verdict != Verdict::LikelyBenign) {
+                case.add(&rules::reached, writer.clone());
+            }
             self.add(Subject::Region, Some((region.pid, &region.process)), subject, case, &Suspicious::TABLE, region.start);
         }
     }
@@ -443,7 +466,8 @@ impl List {
         for service in services.iter() {
             let mut case = Case::default();
             judge_service(service, &mut case);
-            let subject = format!("service {}: {}", service.name, rules::service_command.meaning);
+            let what = case.indicators.iter().max_by_key(|indicator| indicator.rule.points).map_or("", |first| first.rule.meaning);
+            let subject = format!("service {}: {what}", service.name);
             self.add(Subject::Service, None, subject, case, &Service::TABLE, service.address);
         }
     }
@@ -536,6 +560,8 @@ impl List {
                 case.add(&rules::reads_passwords, detail.clone());
             }
             if handle.access.0 & (VM_WRITE | CREATE_THREAD) != 0 {
+                let writer = format!("{} {} holds handle {:#x} with access {:#x}", owner.name, owner.pid, handle.handle.0, handle.access.0);
+                self.reached.entry(handle.object).or_insert(writer);
                 case.add(&rules::writes_to_process, detail);
             }
             let subject = format!("{} {} holds {} {}", owner.name, owner.pid, target.name, target.pid);
@@ -583,6 +609,22 @@ impl List {
                 file.address,
             );
         }
+    }
+
+    /// What Windows Defender logged, by the log's file object.
+    pub(super) fn detections(&mut self, path: &str, file: VirtAddr, found: &Detections, out: &mut Sink<Finding>) {
+        const SHOWN: usize = 16;
+        let mut case = Case::default();
+        found.lines.iter().take(SHOWN).for_each(|line| case.add(&rules::detection, line.clone()));
+        if found.unread > 0 {
+            let missing = format!("{} of the {} pages of {path} are not in the image", found.unread, found.pages);
+            if case.is_empty() {
+                return out.note(format!("{missing}, so detections may be missing"));
+            }
+            case.add(&rules::not_evaluable, missing);
+        }
+        let subject = format!("{path}: {} lines of detections", found.lines.len());
+        self.add(Subject::Log, None, subject, case, &FileObject::TABLE, file);
     }
 
     pub(super) fn log(&mut self, log: &Answer<LogRecord>) {

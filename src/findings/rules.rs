@@ -27,6 +27,7 @@ rules! {
     perf_map -10 "the process lists functions in it for profilers, as just-in-time compilers do, and nothing else speaks against it",
         "look at what wrote the list; whoever runs code there can write it as well";
     peers -15 "every other process of the same program has the same code, and nothing else speaks against it", "look at one of them for all";
+    reached 10 ["T1055"] "another process, no part of the system, holds a handle by which it may write here", "look at what that process ran";
     elf_header 45 ["T1620"] "an ELF header in memory that no file backs", "dump the region and look at the program";
     pe_header 45 ["T1620"] "a PE header in memory that no file backs", "dump the region and look at the program";
     first_page_empty 15 ["T1620"] "zeros where a header would be, content behind them", "dump the region; the header may have been wiped";
@@ -41,6 +42,10 @@ rules! {
     unlisted_image 30 ["T1055.001"] "an image whose code is in memory and that the loader's lists leave out", "dump it; see which file it is";
     mapped_executable 25 ["T1055"] "pages of a file that is mapped as data can be run", "dump the region and look at its code";
     private_code_pages 30 ["T1055"] "code pages of the process's own, though a file backs them", "compare them with the file";
+    same_copies -15 "other processes have the same bytes in their own copies: what patches a library does so everywhere", "compare them with the file";
+    shared_pages 20 ["T1027.002"] "sections so narrow that they share pages: all of the image, its headers too, can be written and run",
+        "dump it; see who made the file";
+    wrong_size 25 ["T1027"] "headers that claim another size than the one the kernel mapped", "dump the region whole, not by its headers";
     probed 5 "breakpoints in code that the kernel itself keeps (uprobes)", "see who set them: tools that trace do, and so may an intruder's";
     thread_start 25 ["T1055"] "a thread began in it", "look at the thread's stack and at what the code calls";
     queued_call 30 ["T1055.004"] "a call queued to a thread (APC) leads into it", "see which process queued it; disassemble it where the call leads";
@@ -73,6 +78,9 @@ rules! {
     other_image 25 ["T1036.005"] "the loader names an image after another file than the one that is mapped there", "dump it; see which file it is";
     no_loader 20 ["T1055"] "the loader's lists are empty, though images are mapped", "look at its process environment block";
     library_call 35 ["T1055.004"] "a call queued to a thread that does nothing but load a library", "read the path that it is handed";
+    library_thread 35 ["T1055.001"] "a thread that was started to do nothing but load a library", "look at which library came last, and from where";
+    foreign_thread 20 ["T1055.012"] "a thread that began in another program than the one that the process runs", "dump that program";
+    impersonates_system 15 ["T1134.001"] "a thread acts as SYSTEM, in a process of a person", "look at what the process runs, and at its privileges";
     breakpoint 20 ["T1622"] "a breakpoint in the processor's debug registers: no byte of the code is changed, yet it is intercepted", "see what lies at its address, and whether a debugger is attached";
     stolen_token 45 ["T1134.001"] "runs as SYSTEM, started by a process that does not", "look at the privileges of both";
     debug_privilege 15 ["T1134"] "may open any process, though it is no part of the system", "look at its handles to other processes";
@@ -83,6 +91,8 @@ rules! {
     no_arguments 20 ["T1218.011"] "a program that does nothing by itself, started without a word of what to do", "look at its regions: it may host other code";
     credentials 50 ["T1003.001"] "a command that takes passwords out of lsass.exe", "look for the file that it wrote";
     service_command 30 ["T1543.003"] "a service that runs a command interpreter, or a program from where anyone can write", "look at what it runs, and at who made it when";
+    hidden_service 60 ["T1564"] "a service that runs, taken out of the list of services", "look at what it runs; see who made it when";
+    detection 45 "Windows Defender logged that it found something", "look for the file and for what it did before it was found";
     remote_service 30 ["T1569.002"] "a service through which another machine runs commands", "look at its children and at logons";
     temporary_program 30 ["T1036"] "run from a folder that anyone can write to", "dump the executable";
     kernel_lookalike 60 ["T1036.004"] "named like a kernel thread, with memory of its own", "dump the executable";

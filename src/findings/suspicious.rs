@@ -340,6 +340,7 @@ fn judge_file(exhibit: &Exhibit, case: &mut Case) {
         let (was, is) = (hex(&change.was), hex(&change.is));
         let count = exhibit.changes.iter().map(|change| change.at.page()).collect::<HashSet<_>>().len();
         let function = change.function.as_ref().map(|(name, past)| format!(" ({name}+{past:#x})")).unwrap_or_default();
+        let from = if change.against.is_empty() { "the file".to_owned() } else { format!("what {} have", processes(&change.against)) };
         let jump = change.detour.as_ref().map_or(String::new(), |detour| match &detour.file {
             Known::Value(file) => format!(", a jump to {} in {file}", detour.to),
             Known::Absent => format!(", a jump to {}, which no file backs", detour.to),
@@ -347,7 +348,7 @@ fn judge_file(exhibit: &Exhibit, case: &mut Case) {
         });
         case.add(
             &rules::rewritten_code,
-            format!("{count} of its pages differ from the file: at {}{function} was {was}, is {is}{jump}", change.at),
+            format!("{count} of its pages differ from {from}: at {}{function} was {was}, is {is}{jump}", change.at),
         );
         if let Some(Known::Value(file)) = change.detour.as_ref().map(|detour| &detour.file).filter(|_| silent.is_none())
             && is_installed(file)
@@ -363,6 +364,13 @@ fn judge_file(exhibit: &Exhibit, case: &mut Case) {
             &rules::private_code_pages,
             format!("{count} of its pages are private copies, the first at {at}: something wrote to the code"),
         );
+        if let Some((_, pids)) = exhibit.alike.first().filter(|_| exhibit.alike.len() == count) {
+            case.add(&rules::same_copies, format!("{} have the same bytes there", processes(pids)));
+        }
+        if exhibit.alone > 0 {
+            let what = "the file's own pages are not in the image, and other processes do not agree on them";
+            case.add(&rules::not_evaluable, format!("what was written to {} of its pages: {what}", exhibit.alone));
+        }
     }
     if let Some(at) = exhibit.probed.first() {
         case.add(&rules::probed, format!("{} of its pages differ from the file by them alone, the first at {at}", exhibit.probed.len()));
@@ -370,6 +378,13 @@ fn judge_file(exhibit: &Exhibit, case: &mut Case) {
     if let Some(change) = &exhibit.header {
         let (was, is) = (hex(&change.was), hex(&change.is));
         case.add(&rules::header_rewritten, format!("at {} was {was}, is {is}", change.at));
+    }
+    if let Some(alignment) = exhibit.flat {
+        case.add(&rules::shared_pages, format!("its sections are aligned to {alignment:#x} bytes, less than a page"));
+    }
+    if let Some(claimed) = exhibit.claimed {
+        let mapped = exhibit.end.0 - exhibit.start.0 + 1;
+        case.add(&rules::wrong_size, format!("its headers say {claimed:#x} bytes, the kernel mapped {mapped:#x}"));
     }
     if let Some((at, part, count)) = &exhibit.data_code {
         case.add(&rules::data_executable, format!("{count} pages of {part} can be run, the first at {at}"));
@@ -383,6 +398,14 @@ fn judge_file(exhibit: &Exhibit, case: &mut Case) {
     if exhibit.unlisted {
         case.add(&rules::unlisted_image, "none of the loader's lists has it, and code of it is in memory");
     }
+}
+
+/// Processes by their IDs, the first of them.
+fn processes(pids: &[u32]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<_> = pids.iter().take(SHOWN).map(u32::to_string).collect();
+    let more = pids.len().saturating_sub(SHOWN);
+    format!("the processes {}{}", shown.join(", "), if more > 0 { format!(" and {more} more") } else { String::new() })
 }
 
 /// Functions of libraries by which events reach those who watch a process: ETW, AMSI, and the ones below them.

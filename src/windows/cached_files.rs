@@ -202,6 +202,23 @@ impl Windows {
         }
     }
 
+    /// A page of a part of a file, by its number there; None where memory does not hold it, or never had it.
+    pub(super) fn page_of_file(&self, part: &Part, number: u64) -> Option<Box<[u8; PAGE_SIZE as usize]>> {
+        let mut page = Box::new([0; PAGE_SIZE as usize]);
+        match &part.place {
+            Place::Memory(at) => self.space.read(at.offset(number * PAGE_SIZE), &mut page[..]).ok()?,
+            Place::Entries(first) => {
+                let entry = first.offset(number * PTE);
+                match self.shared_page(entry).ok()? {
+                    PageOrigin::Zero => return None,
+                    origin => self.space.read_backing(origin, entry.page(), &mut page[..]).map(drop).ok()?,
+                }
+            }
+            Place::Frames(_) | Place::Changed(..) => return None,
+        }
+        Some(page)
+    }
+
     /// The page behind a prototype entry.
     pub fn shared_page(&self, entry: VirtAddr) -> Result<PageOrigin, ReadError> {
         self.pages.shared(entry)

@@ -5,6 +5,7 @@ mod cached_files;
 mod callbacks;
 mod cells;
 mod detect;
+mod detections;
 mod devices;
 mod discover;
 mod drivers;
@@ -51,6 +52,7 @@ mod views;
 
 pub use apcs::apcs;
 pub use callbacks::callbacks;
+pub use detections::Detections;
 pub use devices::devices;
 pub use drivers::{driver_functions, drivers};
 pub use executables::{Extent, carved, rebuilt};

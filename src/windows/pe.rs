@@ -17,6 +17,7 @@ pub const SECTION_ALIGNMENT: u64 = 0x20;
 /// ImageBase, of four bytes in a 32-bit image, and what follows it.
 pub const IMAGE_BASE: u64 = 0x18;
 pub const IMAGE_BASE_32: u64 = 0x1c;
+const ENTRY_POINT: u64 = 0x10;
 const IMAGE_BASE_END: u64 = 0x20;
 const DEBUG_DIRECTORY: usize = 6;
 /// IMAGE_DIRECTORY_ENTRY_COM_DESCRIPTOR: of code that .NET compiles when it runs.
@@ -47,6 +48,8 @@ pub struct Headers {
     pub base: VirtAddr,
     pub size: u32,
     pub is_64_bit: bool,
+    /// What the addresses of sections are multiples of.
+    pub alignment: u64,
     nt: VirtAddr,
     /// Start of the data directories.
     directories: VirtAddr,
@@ -85,12 +88,13 @@ impl Headers {
         let optional = nt.offset(OPTIONAL);
         let is_64_bit = is_64_bit(space.uint(optional, 2)?).ok_or(bad)?;
         let size = space.uint(optional.offset(SIZE_OF_IMAGE), 4)? as u32;
+        let alignment = space.uint(optional.offset(SECTION_ALIGNMENT), 4)?;
         let directories = optional.offset(if is_64_bit { 0x70 } else { 0x60 });
         let directory_count = (space.uint(VirtAddr(directories.0 - 4), 4)? as u32).min(16);
         if size == 0 || size > MOST_IMAGE {
             return Err(bad);
         }
-        Ok(Self { base, size, is_64_bit, nt, directories, directory_count })
+        Ok(Self { base, size, is_64_bit, alignment, nt, directories, directory_count })
     }
 
     /// Address and size of a data directory.
@@ -108,15 +112,19 @@ impl Headers {
         self.directory(space, MANAGED_DIRECTORY).map(|directory| directory.is_some())
     }
 
+    /// Where it begins to run, from its base; zero where it never does by itself.
+    pub fn entry_point(&self, space: &AddressSpace) -> Result<u64, ReadError> {
+        space.uint(self.nt.offset(OPTIONAL + ENTRY_POINT), 4)
+    }
+
     /// The sections as the headers have them. None in an image whose sections share pages, which then share their rights.
     pub fn sections(&self, space: &AddressSpace) -> Result<Vec<Section>, ReadError> {
-        let optional = self.nt.offset(OPTIONAL);
-        if space.uint(optional.offset(SECTION_ALIGNMENT), 4)? < PAGE_SIZE {
+        if self.alignment < PAGE_SIZE {
             return Ok(Vec::new());
         }
         let (count, table) = (
             space.uint(self.nt.offset(SECTION_COUNT), 2)?.min(MOST_SECTIONS),
-            optional.offset(space.uint(self.nt.offset(OPTIONAL_SIZE), 2)?),
+            self.nt.offset(OPTIONAL).offset(space.uint(self.nt.offset(OPTIONAL_SIZE), 2)?),
         );
         let section = |index: u64| -> Result<Section, ReadError> {
             let at = table.offset(index * SECTION_BYTES);

@@ -6,7 +6,7 @@ use super::vads::{Vad, missing};
 use super::{USER_END, Windows, pe};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::windows::Program;
-use crate::facts::{Known, PageOrigin, Place, ReadError, Scope, Sink, Watch};
+use crate::facts::{Known, ReadError, Scope, Sink, Watch};
 use crate::paging::AddressSpace;
 use crate::symbols::Object;
 
@@ -95,18 +95,9 @@ impl Windows {
         let first = |kind: &str| {
             let source = sources.iter().find(|source| source.kind == kind)?;
             let part = source.parts().iter().find(|part| part.offset == 0 && part.length >= PAGE_SIZE)?;
-            let mut page = [0; PAGE_SIZE as usize];
-            match &part.place {
-                Place::Memory(at) => self.space.read(*at, &mut page).ok()?,
-                Place::Entries(at) => match self.shared_page(*at).ok()? {
-                    PageOrigin::Zero => return None,
-                    origin => self.space.read_backing(origin, *at, &mut page).map(drop).ok()?,
-                },
-                Place::Frames(_) | Place::Changed(..) => return None,
-            }
-            page.iter().any(|byte| *byte != 0).then_some(page)
+            self.page_of_file(part, 0).filter(|page| page.iter().any(|byte| *byte != 0))
         };
         let Some(cached) = first("cache_map").or_else(|| first("data_section")) else { return Ok(None) };
-        Ok(pe::identity(&headers).map(|own| Some(own) != pe::identity(&cached)))
+        Ok(pe::identity(&headers).map(|own| Some(own) != pe::identity(&cached[..])))
     }
 }

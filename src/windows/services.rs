@@ -11,7 +11,7 @@ use memchr::memmem::Finder;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 const MANAGER: &str = "services.exe";
-/// Before the newest record stands a header with this mark and, a little on, the record's address.
+/// A handle to a service begins with this mark and has, a little on, the record's address.
 const HEADER: &[u8; 4] = b"serH";
 const HEADER_RECORD: u64 = 16;
 /// The mark of a record, where records have one.
@@ -19,6 +19,8 @@ const RECORD: &[u8; 4] = b"sErv";
 /// Memory of the service control manager that is looked at: far more than it ever has.
 const MOST_PAGES: u64 = 1 << 18;
 const MOST_RECORDS: usize = 1 << 16;
+/// Records that no other leads to, from which the list is looked for.
+const MOST_STARTS: usize = 256;
 /// Names of services have 256 letters at most (winsvc.h); command lines may be longer.
 const MOST_NAME: usize = 257;
 const MOST_COMMAND: usize = 1 << 15;
@@ -181,13 +183,16 @@ impl Database<'_> {
     /// The records that headers lead to, then those that only their marks tell of.
     fn records(&self, headers: &[VirtAddr], marks: &[VirtAddr]) -> Found {
         let (mut found, mut seen) = (Found::default(), HashSet::new());
+        // Which record each leads to.
+        let mut steps = BTreeMap::new();
         for header in headers {
             let mut next = self.pointer(header.offset(HEADER_RECORD)).unwrap_or_default();
             let before = found.rows.len();
             while !next.is_null() && seen.insert(next) && seen.len() < MOST_RECORDS {
                 match self.record(next) {
                     Ok((row, previous)) => {
-                        found.rows.push(Service { sources: vec!["list"], ..row });
+                        steps.insert(row.address, previous);
+                        found.rows.push(Service { listed: Known::Value(true), sources: vec!["list"], ..row });
                         next = previous;
                     }
                     // The mark alone may stand anywhere.
@@ -204,6 +209,22 @@ impl Database<'_> {
                 if let (true, Ok((row, _))) = (seen.insert(at), self.record(at)) {
                     found.rows.push(Service { sources: vec!["tag_scan"], ..row });
                 }
+            }
+        }
+        // The list is the longest way from record to record. One that only a handle or its mark leads to, while the list goes from a newer
+        // one to an older one, was taken out of it.
+        let orders: HashMap<VirtAddr, u32> = found.rows.iter().map(|row| (row.address, row.order)).collect();
+        let led_to: HashSet<VirtAddr> = steps.values().copied().collect();
+        let way = |start: VirtAddr| std::iter::successors(Some(start), |at| steps.get(at).copied()).take(steps.len());
+        let starts = steps.keys().filter(|at| !led_to.contains(at)).take(MOST_STARTS);
+        let Some(newest) = starts.max_by_key(|start| way(**start).count()) else { return found };
+        let list: HashSet<VirtAddr> = way(*newest).collect();
+        let gaps: Vec<_> = way(*newest).filter_map(|at| Some((*orders.get(steps.get(&at)?)?, *orders.get(&at)?))).collect();
+        let passed = |row: &&mut Service| gaps.iter().any(|(older, newer)| *older < row.order && row.order < *newer);
+        for row in found.rows.iter_mut().filter(|row| !list.contains(&row.address)).filter(passed) {
+            row.listed = Known::Value(false);
+            if row.sources == ["list"] {
+                row.sources = vec!["handle"];
             }
         }
         found
@@ -448,6 +469,26 @@ mod tests {
             assert_eq!(told(&found), expected, "{} as {other}", layout.build);
             assert_eq!(found.trouble.len(), 1);
         }
+    }
+
+    #[test]
+    fn a_record_that_the_list_goes_past_was_taken_out_of_it() {
+        let layout = &LAYOUTS[5];
+        let hidden = |order: u64| {
+            let mut memory = Memory::of(layout);
+            // The last record's handle comes first, and it leads into the list.
+            let last = FIRST + 3 * RECORD_ROOM;
+            memory.put(last + layout.previous, FIRST).put(0x9000 + HEADER_RECORD, last);
+            memory.put(FIRST + 2 * RECORD_ROOM + layout.order, 9).put(FIRST + RECORD_ROOM + layout.order, 4);
+            memory.bytes[(last + layout.order) as usize] = order as u8;
+            let found = memory.found(19045);
+            assert_eq!(found.rows.len(), 4);
+            let rows = found.rows.iter().filter(|row| row.listed == Known::Value(false));
+            rows.map(|row| (row.name.clone(), row.sources.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(hidden(3), [("svc3".to_owned(), vec!["handle"])]);
+        assert_eq!(hidden(6), [("svc3".to_owned(), vec!["handle"])]);
+        assert_eq!(hidden(10), [], "newer than all that the list has");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Threads of the processes.
 
-use super::Windows;
 use super::entrances::Frame;
 use super::modules::Place;
 use super::objects::{THREAD_OBJECT, expect};
 use super::processes::{MOST_IDS, Task};
+use super::tokens::user_sid;
+use super::{Windows, fast_ref};
 use crate::address::VirtAddr;
 use crate::facts::{Known, ReadError, Scope, Sink, Thread, Watch};
 use crate::symbols::Object;
@@ -70,6 +71,34 @@ pub fn of_process<'a>(process: &Object<'a>) -> Vec<Result<Object<'a>, ReadError>
     found
 }
 
+/// SECURITY_IMPERSONATION_LEVEL: from here on a thread may act as the user, not only ask who it is.
+const IMPERSONATION: u64 = 2;
+/// TOKEN_TYPE: of a process, and of a thread.
+const TOKEN_TYPES: std::ops::RangeInclusive<u64> = 1..=2;
+
+impl Windows {
+    /// The user as whom a thread acts, if not as its process's.
+    fn impersonated(&self, thread: &Object<'_>) -> Result<Option<String>, ReadError> {
+        if !thread.has("ClientSecurity") || thread.uint("ActiveImpersonationInfo")? == 0 {
+            return Ok(None);
+        }
+        let client = thread.inner("ClientSecurity")?;
+        if client.uint("ImpersonationLevel")? < IMPERSONATION {
+            return Ok(None);
+        }
+        // The lowest bits of the pointer are flags.
+        let token = fast_ref(client.uint("ImpersonationToken")?);
+        if !token.is_kernel() || self.is_other(token, "Token") {
+            return Err(ReadError::Implausible("token"));
+        }
+        let token = thread.context().object("_TOKEN", token)?;
+        if !TOKEN_TYPES.contains(&token.uint("TokenType")?) {
+            return Err(ReadError::Implausible("token"));
+        }
+        user_sid(&token)
+    }
+}
+
 fn describe(
     windows: &Windows,
     task: &Task<'_>,
@@ -118,6 +147,7 @@ fn describe(
         position,
         stack,
         breakpoints,
+        impersonates: windows.impersonated(thread).into(),
         state: state.map(|state| STATES.get(state as usize).map(|word| (*word).to_owned())).into(),
         create_time: windows.time(thread, "CreateTime"),
         problems,

@@ -197,7 +197,7 @@ impl Windows {
     }
 
     /// Whether the frame database says that a frame is mapped by the page-table entry of an address. None where it does not say.
-    fn maps_frame(&self, page: VirtAddr, leaf: &Leaf) -> Option<bool> {
+    pub(super) fn maps_frame(&self, page: VirtAddr, leaf: &Leaf) -> Option<bool> {
         let entry = self.frame_entry(leaf.frame()?).ok()?.uint("PteAddress").ok()? & !7;
         // Entries stand in the order of the pages, in a range that is aligned to its size.
         (entry != 0).then_some(entry % ENTRIES == page.0 / PAGE_SIZE * 8)
@@ -294,6 +294,12 @@ impl Vad<'_> {
             return Err(ReadError::Implausible("control area"));
         }
         Ok(Some(area))
+    }
+
+    /// Whether it is the same image, mapped at the same place.
+    pub fn is_like(&self, other: &Vad<'_>) -> bool {
+        let area = |vad: &Vad<'_>| vad.control_area().ok().flatten().map(|area| area.address);
+        (self.start, self.end, self.image) == (other.start, other.end, other.image) && area(self).is_some() && area(self) == area(other)
     }
 
     /// The size of its section, if it has one.

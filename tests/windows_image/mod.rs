@@ -137,6 +137,20 @@ impl Image {
         }
     }
 
+    pub fn set_word(&mut self, space: Space, at: u64, value: u64) {
+        self.write(space, at, &value.to_le_bytes());
+    }
+
+    /// Gives a process a copy of a page for itself, to be written and run; where that is.
+    pub fn private_copy(&mut self, space: Space, at: u64) -> u64 {
+        let bytes = self.read(space, at & !(PAGE as u64 - 1), PAGE);
+        let (place, _) = self.entry(space, at);
+        let (entry, frame) = (self.word(place), self.append());
+        self.page(frame / PAGE as u64).copy_from_slice(&bytes);
+        self.put_word(place, entry & !FRAME & !(1 << 63) | frame | 0x67);
+        frame
+    }
+
     /// A field by its structure and name, `_EPROCESS.ActiveProcessLinks.Flink`: of an object of the kernel.
     pub fn get(&mut self, object: u64, field: &str) -> u64 {
         self.get_in(Space::Kernel, object, field)
