@@ -31,13 +31,20 @@ pub struct Hunt {
     pub place: String,
     /// Letters match in either case.
     pub fold: bool,
+    /// Whether one asks where else some bytes are.
+    pub elsewhere: bool,
     /// The text of each rule, by its file and its name, once the rules have been read.
     texts: OnceLock<HashMap<(String, String), String>>,
 }
 
 impl Hunt {
     pub fn new(what: What, space: Space, place: String, fold: bool) -> Self {
-        Self { what, space, place, fold, texts: OnceLock::new() }
+        Self { what, space, place, fold, elsewhere: false, texts: OnceLock::new() }
+    }
+
+    /// The same, of bytes that are known to be in one place.
+    pub fn elsewhere(self) -> Self {
+        Self { elsewhere: true, ..self }
     }
 
     /// Compiles the patterns or rules: not for the thread that draws.

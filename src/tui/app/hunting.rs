@@ -76,7 +76,7 @@ impl App {
         match self.selected_bytes().or_else(|| lines.into_iter().find_map(telling)) {
             Some(pattern) => {
                 let place = "physical memory".to_owned();
-                self.hunt(Arc::new(Hunt::new(What::Pattern(pattern), Space::Physical, place, false)));
+                self.hunt(Arc::new(Hunt::new(What::Pattern(pattern), Space::Physical, place, false).elsewhere()));
             }
             None => self.warn("no bytes in sight that say something: go to some, or select them".to_owned()),
         }

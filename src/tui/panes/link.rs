@@ -225,7 +225,7 @@ impl Row<'_> {
     fn related(&self) -> Vec<Named> {
         let to = |name: &str, table: &'static str, seek: Seek| {
             let says = match &seek {
-                Seek::Address(at) => format!("at {at:#x}"),
+                Seek::Address(at) | Seek::Function(at, _) => format!("at {at:#x}"),
                 Seek::Record(number, _) => number.map_or_else(String::new, |number| format!("record {number}")),
                 Seek::Object(_) | Seek::Again(_) => "noted row".to_owned(),
             };
@@ -265,6 +265,10 @@ impl Row<'_> {
             "regions" | "suspicious" => {
                 let what = format!("region {address:#x}");
                 ("bytes", self.place((0, u64::MAX, address), what, Reads::Bytes)?)
+            }
+            "driver_functions" => {
+                let seek = Seek::Function(address, self.text("subject").unwrap_or_default());
+                ("row", Link::Row { table, seek, process })
             }
             _ => ("row", Link::Row { table, seek: Seek::Address(address), process }),
         };
