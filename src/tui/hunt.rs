@@ -82,7 +82,7 @@ impl Hunt {
         match &self.what {
             What::Pattern(pattern) => format!("\"{pattern}\""),
             What::Rules(path) => format!("rules of {}", path.display()),
-            What::Strings(part) if part.is_empty() => format!("strings of {LEAST_STRING} letters or more"),
+            What::Strings(part) if part.is_empty() => format!("strings of {LEAST_STRING}+ letters"),
             What::Strings(part) => format!("strings with \"{part}\""),
         }
     }

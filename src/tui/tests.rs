@@ -944,7 +944,7 @@ fn rows_are_written_to_a_new_file_and_never_over_one() {
 #[test]
 fn values_and_rows_are_copied_harmlessly() {
     let mut desk = desk();
-    desk.keys("f curl Enter y command Enter").shows("asked the terminal to copy curl");
+    desk.keys("f curl Enter y command Enter").shows("sent to the clipboard: curl");
     assert_eq!(desk.copied, "curl http://203.0.113.77/\\x1b[31m");
     desk.keys("Y").shows("copy the row");
     assert!(desk.copied.contains("pid: 900\t") && !desk.copied.contains('\x1b'), "{}", desk.copied);
@@ -1295,7 +1295,7 @@ fn columns_of_the_tree_are_chosen() {
 #[test]
 fn selected_bytes_are_copied_and_written() {
     let mut desk = desk();
-    desk.keys("f bash Enter Enter 2 Enter y yara Enter").shows("asked the terminal to copy 2 bytes");
+    desk.keys("f bash Enter Enter 2 Enter y yara Enter").shows("sent to the clipboard: 2 bytes");
     assert_eq!(desk.copied, "{ 7f ?? }");
     assert_eq!(desk.taken.as_ref().unwrap().length(), 2 * 4096, "without a selection it is the region");
     desk.keys("l V l l j").shows("19 bytes selected");

@@ -92,7 +92,7 @@ impl App {
             Aim::Strings => What::Strings(typed.to_owned()),
         };
         let process =
-            self.tree.current().and_then(|process| Some((*process.address.value()?, format!("{} {}", process.name, process.pid))));
+            self.process_at_hand().and_then(|process| Some((*process.address.value()?, format!("{} {}", process.name, process.pid))));
         let mut places = vec![(Space::Physical, "physical memory".to_owned(), "all there is, and who maps what is found".to_owned())];
         places.extend(process.map(|(at, name): (VirtAddr, _)| {
             let says = "what this process maps, pages from page files and other files included".to_owned();

@@ -3,7 +3,7 @@
 use super::{App, Choice, Effect, Focus, Seek};
 use crate::address::VirtAddr;
 use crate::engine::{Hit, Space, Stretch};
-use crate::facts::{Located, Scope};
+use crate::facts::{Located, Scope, TreeProcess};
 use crate::tui::commands::Pane;
 use crate::tui::panes::bytes::{Base, BytesView, Fields, Mode, Target, could_be_pointer};
 use crate::tui::panes::link::{self, Link, Named, Place, Reads, Where};
@@ -371,11 +371,25 @@ impl App {
         }
     }
 
+    /// The process that one is at: that of the bytes or of the row, else the one that the tree stands on.
+    pub(super) fn process_at_hand(&self) -> Option<&TreeProcess> {
+        let of_row = |named: Named| match named.link {
+            Link::Process { address, pid } if named.name == "process" => self.tree.find(address, pid),
+            _ => None,
+        };
+        let here = match (self.pane(), self.bytes.as_ref().map(|view| view.space)) {
+            (Pane::Table, _) => self.links().into_iter().find_map(of_row),
+            (Pane::Bytes, Some(Space::Process(address))) => self.tree.find(Some(address), None),
+            _ => None,
+        };
+        here.or_else(|| self.tree.current())
+    }
+
     fn go_to_address(&mut self, at: u64, reads: Reads) {
         let space = match self.bytes.as_ref().map(|view| view.space) {
             _ if VirtAddr(at).is_kernel() => Space::Kernel,
             Some(space @ (Space::Process(_) | Space::Physical)) => space,
-            _ => match self.tree.current().and_then(|process| process.address.value()) {
+            _ => match self.process_at_hand().and_then(|process| process.address.value()) {
                 Some(address) => Space::Process(*address),
                 None => Space::Kernel,
             },

@@ -181,7 +181,8 @@ impl Row<'_> {
                 named("bytes", what, Link::Bytes(place))
             }
             "threads" => {
-                let at = self.number("start_address").filter(|at| *at != 0)?;
+                // What the program asked to run says more than where every thread of Windows starts.
+                let at = ["win32_start_address", "start_address"].into_iter().find_map(|name| self.number(name).filter(|at| *at != 0))?;
                 let what = format!("start of thread {}", self.text("tid")?);
                 named("code", what.clone(), self.place((0, u64::MAX, at), what, Reads::Code)?)
             }
@@ -299,7 +300,7 @@ impl Row<'_> {
                     ("handles", "object") => self.text("type").and_then(|kind| Session::structure_of_object(&kind)),
                     (table, column) => Session::structure_of(self.os, table, column),
                 };
-                let about = if object { table.trim_end_matches('s').replace('_', " ") } else { name.clone() };
+                let about = if object { self.rows.table().singular() } else { name.clone() };
                 let link = self.place((0, u64::MAX, value), format!("{about} {value:#x}"), reads(structure))?;
                 let name = if object { "object".to_owned() } else { name };
                 Some(Named { name, says: format!("{value:#x}"), link, object })

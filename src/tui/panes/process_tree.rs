@@ -1129,7 +1129,7 @@ impl ProcessTree {
         parts.extend(known("started", process.create_time.value().map(|time| moment(*time))));
         parts.extend(known("ended", process.exit_time.value().map(|time| moment(*time))));
         parts.extend(known("session", process.session.value().map(ToString::to_string)));
-        parts.extend(known("user", self.user(process).cloned()));
+        parts.extend(known("user", self.user(process).map(|user| user.trim_start_matches("user ").to_owned())));
         parts.extend(known("uid", process.uid.value().map(ToString::to_string)));
         parts.extend(known("threads", process.threads.value().filter(|_| !short).map(ToString::to_string)));
         parts.extend(known("object", process.address.value().map(ToString::to_string)));

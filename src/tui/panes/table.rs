@@ -82,8 +82,9 @@ fn shows(table: &str) -> Option<&'static [Show]> {
         show("tid", "TID", 8),
         show("name", "NAME", 7),
         show("state", "STATE", 6),
+        show("win32_start_address", "RUNS", 6),
+        show("win32_start_module", "RUNS IN", 5),
         show("start_address", "STARTS AT", 5),
-        show("win32_start_module", "RUNS IN", 3),
         show("create_time", "STARTED", 4),
     ];
     const OPEN_FILES: &[Show] = &[
@@ -359,6 +360,7 @@ pub struct TableView {
     placed: Vec<(usize, u16, u16)>,
 }
 
+const ALL_PROCESSES: &str = "a shows those of all processes";
 /// Rows that are looked at for the widths; the rows in the window are looked at in any case.
 const SAMPLE: usize = 500;
 const WIDEST: u16 = 200;
@@ -704,7 +706,11 @@ impl TableView {
         }
         if !rows.is_empty() {
             let (term, total) = (self.filter.trim(), rows.len());
-            return vec![(Role::Text, format!("0 of {} match \"{term}\"", grouped(total))), (Role::Dim, "Esc clears the filter".into())];
+            let all = if self.one_process() { format!("; {ALL_PROCESSES}") } else { String::new() };
+            return vec![
+                (Role::Text, format!("0 of {} match \"{term}\"", grouped(total))),
+                (Role::Dim, format!("Esc clears the filter{all}")),
+            ];
         }
         if rows.state() == State::Running {
             return vec![self.waiting()];
@@ -720,6 +726,9 @@ impl TableView {
         }
         if rows.state() == State::Cancelled {
             lines = vec![(Role::Warning, "cancelled before the first row was found".into())];
+        }
+        if self.one_process() {
+            lines.push((Role::Dim, ALL_PROCESSES.into()));
         }
         lines.extend(rows.notes().iter().map(|note| (Role::Warning, note.clone())));
         lines
