@@ -325,6 +325,15 @@ mod tests {
     }
 
     #[test]
+    fn memory_that_is_copied_when_written_has_rights_of_its_own() {
+        let rights = [Field { name: "protection", kind: Kind::Text, column: 0 }];
+        let admits =
+            |filter: &str, text: &'static str| Filter::parse(filter, &rights).unwrap().admits(&rights, &|_| Cell::Text(text.into()));
+        assert!(admits("prot:rwx", "rwx") && admits("prot:rwx", "rwxp") && !admits("prot:rwx", "rwxc"));
+        assert!(admits("prot:rwxc", "rwxc") && admits("prot:r", "r-x"));
+    }
+
+    #[test]
     fn all_terms_hold() {
         for filter in [
             "svchost",

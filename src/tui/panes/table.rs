@@ -304,7 +304,7 @@ pub enum Seek {
 }
 
 impl Seek {
-    fn row_of(&self, rows: &dyn Rows) -> Option<usize> {
+    pub fn row_of(&self, rows: &dyn Rows) -> Option<usize> {
         match self {
             Self::Address(at) => row_of(rows, *at),
             Self::Function(at, subject) => function_of(rows, *at, subject).or_else(|| row_of(rows, *at)),
@@ -360,7 +360,7 @@ pub struct TableView {
     placed: Vec<(usize, u16, u16)>,
 }
 
-const ALL_PROCESSES: &str = "a shows those of all processes";
+const ALL_PROCESSES: &str = "a shows those of the whole machine";
 /// Rows that are looked at for the widths; the rows in the window are looked at in any case.
 const SAMPLE: usize = 500;
 const WIDEST: u16 = 200;
