@@ -926,7 +926,7 @@ fn without_owner<'a>(rows: &dyn Rows, row: usize, subject: &'a str) -> &'a str {
     // The kernel may keep another name of a process than the one that its program has, or less of it.
     let owner = told("process").zip(told("pid")).map(|(process, pid)| [format!("{process} {pid}"), format!(" {pid}")]);
     let rest = owner.and_then(|[whole, pid]| {
-        let other = || subject.split_once(&*pid).filter(|(name, rest)| !name.contains([':', ',']) && rest.starts_with([':', ',']));
+        let other = || subject.split_once(&*pid).filter(|(name, rest)| !name.contains(": ") && rest.starts_with([':', ',']));
         subject.strip_prefix(&*whole).or_else(|| Some(other()?.1))
     });
     rest.map_or(subject, |rest| rest.trim_start_matches([',', ':', ' ']))
