@@ -169,7 +169,9 @@ pub fn of_linux(linux: &Linux, tables: &impl Tables, processes: &Answer<Process>
     each(tables, Scope::Machine, out, |calls: &Answer<SystemCall>| {
         for row in calls.iter() {
             if let ("hooked", Some(function)) = (row.state, row.function.value()) {
-                list.hook(format!("system call {} of {}", row.index, row.table), *function, &row.module, &SystemCall::TABLE, row.address);
+                let name = row.name.value().map(|name| format!(" ({name})")).unwrap_or_default();
+                let what = format!("system call {}{name} of {}", row.index, row.table);
+                list.hook(what, *function, &row.module, &SystemCall::TABLE, row.address);
             }
         }
     });

@@ -295,13 +295,15 @@ impl Row<'_> {
             }
             (_, Kind::Address) => {
                 let table = self.table();
-                let object = matches!(column.name, "address" | "object");
+                let code = matches!((table, column.name), ("driver_functions", "address") | (_, "function"));
+                let object = !code && matches!(column.name, "address" | "object");
                 let structure = match (table, column.name) {
                     ("handles", "object") => self.text("type").and_then(|kind| Session::structure_of_object(&kind)),
                     (table, column) => Session::structure_of(self.os, table, column),
                 };
                 let about = if object { self.rows.table().singular() } else { name.clone() };
-                let link = self.place((0, u64::MAX, value), format!("{about} {value:#x}"), reads(structure))?;
+                let link =
+                    self.place((0, u64::MAX, value), format!("{about} {value:#x}"), if code { Reads::Code } else { reads(structure) })?;
                 let name = if object { "object".to_owned() } else { name };
                 Some(Named { name, says: format!("{value:#x}"), link, object })
             }

@@ -84,8 +84,8 @@ fn shows(table: &str) -> Option<&'static [Show]> {
         show("state", "STATE", 6),
         show("win32_start_address", "RUNS", 6),
         show("win32_start_module", "RUNS IN", 5),
-        show("start_address", "STARTS AT", 5),
         show("create_time", "STARTED", 4),
+        show("start_address", "STARTS AT", 3),
     ];
     const OPEN_FILES: &[Show] = &[
         show("fd", "FD", 8),
@@ -255,7 +255,7 @@ struct Column {
 fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
     let make = |index: usize, joined: Option<usize>, header: String, priority: u8| {
         let column = table.columns.get(index).filter(|column| column.serves.includes(os))?;
-        let cut = if matches!(column.name, "path" | "file") { Cut::Start } else { Cut::End };
+        let cut = if matches!(column.name, "path" | "file" | "win32_start_module") { Cut::Start } else { Cut::End };
         let kind = column.kind;
         let long =
             matches!(column.name, "path" | "file" | "command_line" | "command" | "indicators" | "subject" | "value" | "text" | "options");
