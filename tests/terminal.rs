@@ -245,12 +245,38 @@ fn an_intrusion_on_windows_is_found_with_keys_only() {
     investigate("ocon\r", &["Connections rundll32.exe 6980", "203.0.113.77"]);
     // Which module is hidden, and what it hooks.
     investigate("1\x1b", &["1/17"]);
-    investigate("fhidr\r", &["1/3 of", "process callback", "IRP_MJ_DEVICE_CONTROL"]);
+    investigate("fhidr\r", &["1/3 of", "+0 hooks: process callback in Psp", "+0 hooks: IRP_MJ_DEVICE_CONTROL of"]);
+    investigate("jj\r", &["Driver functions", "problem 0x", "function IRP_MJ_DEVICE_CONTROL"]);
     // Which process is hidden, and who saw it.
-    investigate("0fhidden\r", &["missing from the list", "seen by pool_scan, thread"]);
+    investigate("0fhidden\r", &["missing from the list", "seen by pool scan, thread"]);
     // What was run, in order.
-    investigate("a:tim\r", &["Timeline all processes"]);
-    investigate("fkind:process_start\r", &["services.exe (1812) started"]);
+    investigate("r", &["Timeline all processes", "services.exe (1812) started"]);
+    investigate("R\r", &["write to folder:"]);
+}
+
+#[test]
+fn an_intrusion_on_linux_is_found_with_keys_only() {
+    let mut terminal = Terminal::start(&["--no-case", "--demo", "linux"].map(str::to_owned), "xterm-256color");
+    if !terminal.shows("0 Processes") {
+        return assert!(terminal.text().contains("no demo image"), "{}", terminal.text());
+    }
+    assert!(terminal.shows("kworker/u4:2"));
+    let mut investigate = |keys: &str, found: &[&str]| {
+        terminal.keys(keys);
+        found.iter().for_each(|text| assert!(terminal.shows(text), "{keys:?}: {text:?}:\n{}", terminal.text()));
+    };
+    // What was injected where, and is it in another process?
+    investigate("fcron\r", &["1/1 of"]);
+    investigate("\r", &["Bytes · region 0x7efe690e1000 of cron 139"]);
+    investigate("=", &["in physical memory", "cron"]);
+    // What the process behind the gravest finding talks to.
+    investigate("1\x1bosock\r", &["Sockets kworker/u4:2 174", "203.0.113.77:443"]);
+    // Which module is hidden, and what it hooks.
+    investigate("1fmodule\r", &["+75 hidden module", "+0 hooks: kprobe callback", "+0 hooks: netfilter callback"]);
+    // Which process is hidden, and who saw it.
+    investigate("0fhidden\r", &["missing from the list", "seen by pid hash"]);
+    // What was typed and run, in order.
+    investigate("rG", &["Timeline all processes", "curl -sT .d.tgz", "rm -f /var/log/nginx/access.log"]);
     investigate("R\r", &["write to folder:"]);
 }
 

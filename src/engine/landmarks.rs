@@ -88,7 +88,7 @@ impl Session {
         }
         let (distance, rows, row) = nearest?;
         let table = rows.table();
-        let what = if table.name == "pstree" { "process" } else { table.name.trim_end_matches('s') }.replace('_', " ");
+        let what = table.singular();
         let said = ["name", "path", "tid", "process", "pid"].iter().filter_map(|name| {
             let cell = rows.cell(row, table.column(name)?);
             (!cell.is_null()).then(|| cell.to_string()).filter(|text| !text.is_empty())

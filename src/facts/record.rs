@@ -80,6 +80,18 @@ impl Table {
     pub fn column(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)
     }
+    /// What one of its rows is called.
+    pub fn singular(&self) -> String {
+        let name = match self.name {
+            "processes" | "pstree" => "process".to_owned(),
+            "suspicious" => "region".to_owned(),
+            name => match name.strip_suffix("ies") {
+                Some(stem) => format!("{stem}y"),
+                None => name.strip_suffix('s').unwrap_or(name).to_owned(),
+            },
+        };
+        name.replace('_', " ")
+    }
 }
 
 /// A row of some table.

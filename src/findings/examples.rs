@@ -473,6 +473,7 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::reads_passwords, holding("lsass.exe", 0x10, MARA), holding("lsass.exe", 0x10, SYSTEM)),
         (&rules::writes_to_process, holding("notepad.exe", 0x20, MARA), holding("notepad.exe", 0x10, MARA)),
         (&rules::hidden_module, kernel("hidden", Known::Value("kernel".to_owned())), kernel("loaded", Known::Value("phantom".to_owned()))),
+        (&rules::hooks, kernel("hidden", Known::Value("phantom".to_owned())), kernel("hidden", Known::Value("kernel".to_owned()))),
         (&rules::hook, kernel("hidden", Known::Value("phantom".to_owned())), kernel("hidden", Known::Unreadable(ReadError::File(0)))),
         (&rules::overriding_program, loaded(Known::Value(true)), loaded(Known::Value(false))),
         (&rules::unsigned_module, logged("x: loading out-of-tree module taints kernel."), logged("x: loaded")),

@@ -34,6 +34,8 @@ const SYSTEM_PROCESS: u32 = 4;
 /// Nanoseconds by which the kernel's first processes may be older than it: they are made before the clock is set.
 const CLOCK_SLACK: i128 = 60_000_000_000;
 const LEAST_EARLY: usize = 3;
+/// A module that hooks more than this is not told hook by hook.
+const MOST_HOOKS: usize = 12;
 /// Where the files of drivers are: below the folders of Windows and of installed programs.
 const DRIVER_FOLDERS: [&str; 5] =
     ["\\systemroot\\", "\\windows\\", "\\program files\\", "\\program files (x86)\\", "\\programdata\\microsoft\\windows defender\\"];
@@ -177,7 +179,9 @@ pub fn of_linux(linux: &Linux, tables: &impl Tables, processes: &Answer<Process>
     each(tables, Scope::Machine, out, |calls: &Answer<SystemCall>| {
         for row in calls.iter() {
             if let ("hooked", Some(function)) = (row.state, row.function.value()) {
-                list.hook(format!("system call {} of {}", row.index, row.table), *function, &row.module, &SystemCall::TABLE, row.address);
+                let name = row.name.value().map(|name| format!(" ({name})")).unwrap_or_default();
+                let what = format!("system call {}{name} of {}", row.index, row.table);
+                list.hook(what, *function, &row.module, &SystemCall::TABLE, row.address);
             }
         }
     });
@@ -533,7 +537,25 @@ impl List {
     fn hook(&mut self, what: String, target: VirtAddr, module: &Known<String>, table: &Table, at: VirtAddr) {
         let mut case = Case::default();
         case.add(&rules::hook, format!("leads to {target}, in {}", module.value().map_or("no module", String::as_str)));
+        if let Some(module) = module.value() {
+            self.hooks(module, &what);
+        }
         self.add(Subject::Hook, None, format!("{what}: {}", rules::hook.meaning), case, table, at);
+    }
+
+    /// Says with a hidden module what it hooks, so that nobody has to gather it.
+    fn hooks(&mut self, module: &str, what: &str) {
+        let begins = format!("module {module}: ");
+        let of = |finding: &&mut Finding| finding.kind == Subject::Module && finding.subject.starts_with(&begins);
+        let Some(finding) = self.findings.iter_mut().find(of) else { return };
+        let detail = match finding.indicators.iter().filter(|indicator| indicator.rule.id == rules::hooks.id).count() {
+            MOST_HOOKS.. => return,
+            count if count + 1 == MOST_HOOKS => "more than these; each is a finding of its own".to_owned(),
+            _ => what.to_owned(),
+        };
+        let mut case = Case { indicators: std::mem::take(&mut finding.indicators) };
+        case.add(&rules::hooks, detail);
+        finding.indicators = case.indicators;
     }
 
     /// Handles to processes that give power over them, held by what is no part of the system.
@@ -585,7 +607,9 @@ impl List {
             }
         }
         for (pid, name, at, case) in shells {
-            let subject = format!("{name} {pid}: {} commands of a kind that intruders type", case.indicators.len());
+            let count = case.indicators.len();
+            let subject =
+                format!("{name} {pid}: {count} {} of a kind that intruders type", if count == 1 { "command" } else { "commands" });
             self.add(Subject::Commands, Some((pid, name)), subject, case, &ShellHistory::TABLE, at);
         }
     }

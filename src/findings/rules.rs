@@ -112,6 +112,7 @@ rules! {
     reads_passwords 45 ["T1003.001"] "may read the memory of lsass.exe, and is no part of the system", "look at what the process ran";
     writes_to_process 20 ["T1055"] "may write into another process or start threads in it", "look at the other process's regions";
     hidden_module 75 ["T1014"] "at work in the kernel, but missing from the list of modules", "dump it; look for what it hooks";
+    hooks 0 "the kernel calls it, though it does not list it", "disassemble where it leads";
     driver_folder 20 ["T1543.003"] "loaded into the kernel from a folder where no drivers are kept", "dump it; it may be the tool that wrote the image";
     clock_set 10 ["T1070.006"] "processes that began before the system: the clock was set back", "do not trust the order of times across that moment";
     hook 60 ["T1014"] "the kernel calls code that lies in no module it lists", "disassemble the target; dump the module it lies in";

@@ -50,7 +50,7 @@ pub fn write_report(session: &Session, contents: &Contents, folder: &Path, watch
     let [markdown, html] = &pages;
     write(markdown, |file| material.tell(&mut Markdown(file)))?;
     write(html, |file| material.tell(&mut Html(file)))?;
-    Ok(format!("report.md and report.html written to {}{}", folder.display(), material.caveat()))
+    Ok(format!("report written to {}: report.md, report.html{}", folder.display(), material.caveat()))
 }
 
 fn write(path: &PathBuf, tell: impl FnOnce(BufWriter<File>) -> io::Result<()>) -> Result<(), Error> {

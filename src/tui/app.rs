@@ -432,11 +432,15 @@ impl App {
             Slot::Table(table) => {
                 if let Some(view) = self.tables.get_mut(table).filter(|view| view.asked == Some(scope)) {
                     let (hunt, state, found) = (view.hunt.is_some(), rows.state(), rows.len());
+                    let alone = found == 1 && state == State::Complete && view.hunt.as_ref().is_some_and(|hunt| hunt.elsewhere);
                     view.load(rows);
                     let missed = view.missed();
                     if hunt && state != State::Running {
                         let cancelled = if state == State::Cancelled { ", cancelled" } else { "" };
                         self.search_ends(&format!("{}{cancelled}", counted(found, "hit", "hits")));
+                        if alone {
+                            self.notice = Some((Role::Text, "these bytes are nowhere else in memory".to_owned()));
+                        }
                     }
                     self.arrange(table);
                     missed.into_iter().for_each(|why| self.warn(why));
@@ -944,8 +948,14 @@ impl App {
             _ => Some("all processes".to_owned()),
         };
         let mut parts: Vec<(Role, String)> = owner.into_iter().chain(total).map(|part| (Role::Text, part)).collect();
-        if view.hidden > 0 && view.stale.is_none() {
-            parts.push((Role::Danger, format!("{} hidden", view.hidden)));
+        let whole = view.rows.as_ref().is_some_and(|rows| rows.state() == crate::facts::State::Complete && !rows.is_empty());
+        match view.hidden {
+            _ if view.stale.is_some() => (),
+            0 if whole && matches!(view.entry.table.name, "modules" | "drivers" | "processes") => {
+                parts.push((Role::Dim, "none hidden".to_owned()));
+            }
+            0 => (),
+            hidden => parts.push((Role::Danger, format!("{hidden} hidden"))),
         }
         let dot = (Role::Text, self.look.symbols.dot.to_owned());
         parts.into_iter().flat_map(|part| [dot.clone(), part]).skip(1).collect()

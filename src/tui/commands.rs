@@ -184,12 +184,14 @@ pub static COMMANDS: &[Command] = &[
     command!(VIEWS "report" [char('R')] ("report", 8) "write a report as Markdown and HTML: findings, notes, tables, audit trail" => |app, _| app.ask_report()),
     command!(VIEWS "audit" [char('A')] ("", 0) "what was done with the image, with times: to read, or to export" => |app, _| app.ask_audit()),
     command!(VIEWS "goto" [char('g')] ("go to", 45) "go to an address (0x...+n, p:0x... physical, +n from here), symbol, driver, library, PID or process name; g again goes to the top" => |app, _| app.ask_goto()),
-    command!(VIEWS "command" [char(':')] ("command", 12) "a command or a table by its name, or by what resembles it" => |app, _| app.ask_command()),
+    command!(VIEWS "command" [char(':')] ("command", 61) "a command or a table by its name, or by what resembles it" => |app, _| app.ask_command()),
     command!(VIEWS "search-memory" "TEXT" [char('S')] ("memory", 44) "search physical memory, this process or the kernel for text, hex:4d5a90?? or re:EXPRESSION; hits with their owners are a table"
         => |app: &mut App, typed: &str| app.ask_hunt(Aim::Pattern, typed)),
     command!(VIEWS "yara" "PATH" [] ("", 0) "search memory with YARA rules, of a file or a folder" => |app: &mut App, typed: &str| app.ask_hunt(Aim::Rules, typed)),
     command!(VIEWS "strings-memory" "TEXT" [] ("", 0) "all strings of memory in ASCII and UTF-16 with their owners, or those that contain a text"
         => |app: &mut App, typed: &str| app.ask_hunt(Aim::Strings, typed)),
+    command!(VIEWS "ran" [char('r')] ("what ran", 28) "what was run, in order: programs started and commands typed, of the whole machine"
+        => |app, _| app.show_what_ran()),
     command!(VIEWS "zoom" [char('z')] ("zoom", 25) "give the pane the whole screen, or take it back" => |app, _| app.zoom()),
     command!(VIEWS "tutor" "STEP" [char('T')] ("", 0) "a guided tour: begin it, put it away, go on; a number goes to that step" => |app: &mut App, typed: &str| app.tutor(typed)),
     command!(ALL "tutor-next" [char('>')] ("", 0) "the next step of the tour" => |app, _| app.skip_step()),

@@ -31,13 +31,20 @@ pub struct Hunt {
     pub place: String,
     /// Letters match in either case.
     pub fold: bool,
+    /// Whether one asks where else some bytes are.
+    pub elsewhere: bool,
     /// The text of each rule, by its file and its name, once the rules have been read.
     texts: OnceLock<HashMap<(String, String), String>>,
 }
 
 impl Hunt {
     pub fn new(what: What, ground: impl Into<Ground>, place: String, fold: bool) -> Self {
-        Self { what, ground: ground.into(), place, fold, texts: OnceLock::new() }
+        Self { what, ground: ground.into(), place, fold, elsewhere: false, texts: OnceLock::new() }
+    }
+
+    /// The same, of bytes that are known to be in one place.
+    pub fn elsewhere(self) -> Self {
+        Self { elsewhere: true, ..self }
     }
 
     /// Compiles the patterns or rules: not for the thread that draws.
@@ -75,7 +82,7 @@ impl Hunt {
         match &self.what {
             What::Pattern(pattern) => format!("\"{pattern}\""),
             What::Rules(path) => format!("rules of {}", path.display()),
-            What::Strings(part) if part.is_empty() => format!("strings of {LEAST_STRING} letters or more"),
+            What::Strings(part) if part.is_empty() => format!("strings of {LEAST_STRING}+ letters"),
             What::Strings(part) => format!("strings with \"{part}\""),
         }
     }

@@ -822,6 +822,33 @@ fn a_finding_leads_to_what_it_is_about() {
     assert_eq!(desk.process().1, "bash");
     desk.keys("1 f listens").shows("1/1 of 3");
     desk.keys("Esc Down Enter").shows("modules has no row at 0xffff8a3b00000010");
+    // An address that is typed there is one of the row's process.
+    desk.keys("Esc Up Up g 0x7f7d3e58a010 Enter").shows("0x7f7d3e58a010 of bash 812");
+}
+
+#[test]
+fn what_was_run_is_one_key_away() {
+    let mut desk = Desk::with(110, 24, &UNICODE, &[FINDINGS, "timeline", "sockets"]);
+    desk.keys("r").shows("Timeline all processes").shows("filter: kind:/process_start");
+    desk.keys("Esc").hides("filter:");
+}
+
+#[test]
+fn a_record_has_the_columns_of_its_system() {
+    let rows = answer(vec![TreeProcess { session: Known::Value(1), uid: Known::Value(1000), ..TreeProcess::default() }], &[]);
+    let look = Look::new(&UNICODE, &Theme::default());
+    for (os, here, not_here) in [(Origin::Windows, "session", "uid"), (Origin::Linux, "uid", "session")] {
+        let names: Vec<String> = super::panes::record(rows.as_ref(), 0, os, &look).into_iter().map(|(name, ..)| name).collect();
+        assert!(names.iter().any(|name| name == here) && !names.iter().any(|name| name == not_here), "{os:?}: {names:?}");
+    }
+}
+
+#[test]
+fn a_finding_of_a_function_leads_to_it_among_those_of_its_driver() {
+    let function = |function| drivers::DriverFunction { function, driver_address: VirtAddr(0x10), ..Default::default() };
+    let rows = answer(vec![function("IRP_MJ_CREATE"), function("IRP_MJ_READ")], &[]);
+    let seek = super::panes::table::Seek::Function(0x10, "IRP_MJ_READ of \\Driver\\Disk: hooked".into());
+    assert_eq!(seek.row_of(rows.as_ref()), Some(1));
 }
 
 #[test]
@@ -944,9 +971,9 @@ fn rows_are_written_to_a_new_file_and_never_over_one() {
 #[test]
 fn values_and_rows_are_copied_harmlessly() {
     let mut desk = desk();
-    desk.keys("f curl Enter y command Enter").shows("asked the terminal to copy curl");
+    desk.keys("f curl Enter y command Enter").shows("sent to the clipboard: curl");
     assert_eq!(desk.copied, "curl http://203.0.113.77/\\x1b[31m");
-    desk.keys("Y").shows("copy the row");
+    desk.keys("Y").shows("clipboard: the row");
     assert!(desk.copied.contains("pid: 900\t") && !desk.copied.contains('\x1b'), "{}", desk.copied);
 }
 
@@ -1295,7 +1322,7 @@ fn columns_of_the_tree_are_chosen() {
 #[test]
 fn selected_bytes_are_copied_and_written() {
     let mut desk = desk();
-    desk.keys("f bash Enter Enter 2 Enter y yara Enter").shows("asked the terminal to copy 2 bytes");
+    desk.keys("f bash Enter Enter 2 Enter y yara Enter").shows("sent to the clipboard: 2 bytes");
     assert_eq!(desk.copied, "{ 7f ?? }");
     assert_eq!(desk.taken.as_ref().unwrap().length(), 2 * 4096, "without a selection it is the region");
     desk.keys("l V l l j").shows("19 bytes selected");
@@ -1472,5 +1499,9 @@ fn fields_of_an_event_go_by_their_names() {
     let fields = event::Fields(vec![("TargetImage".into(), event::Value::Text("lsass.exe".into()))]);
     let rows = answer(vec![Event { data: fields, ..Event::default() }], &[]);
     let look = Look::new(&UNICODE, &Theme::default());
-    assert!(super::panes::record(rows.as_ref(), 0, &look).iter().any(|(name, value, _)| name == "TargetImage" && value == "lsass.exe"));
+    assert!(
+        super::panes::record(rows.as_ref(), 0, Origin::Windows, &look)
+            .iter()
+            .any(|(name, value, _)| name == "TargetImage" && value == "lsass.exe")
+    );
 }

@@ -44,6 +44,15 @@ impl App {
         self.warn(format!("the processes could not be judged: {why}"));
     }
 
+    /// The timeline of the machine, but only of what somebody began.
+    pub fn show_what_ran(&mut self) {
+        self.seek("timeline", None, None);
+        let Some(view) = self.table().filter(|view| view.entry.table.name == "timeline") else { return };
+        view.filter = "kind:/process_start|shell_command/".to_owned();
+        let table = self.active;
+        self.arrange(table);
+    }
+
     /// To a row of a table: of the process, where the table is one of processes.
     pub(super) fn seek(&mut self, table: &str, row: Option<Seek>, process: Option<(Option<VirtAddr>, Option<u32>)>) {
         let Some(index) = self.tables.iter().position(|view| view.entry.table.name == table) else {

@@ -76,7 +76,7 @@ impl App {
         match self.selected_bytes().or_else(|| lines.into_iter().find_map(telling)) {
             Some(pattern) => {
                 let place = "physical memory".to_owned();
-                self.hunt(Arc::new(Hunt::new(What::Pattern(pattern), Space::Physical, place, false)));
+                self.hunt(Arc::new(Hunt::new(What::Pattern(pattern), Space::Physical, place, false).elsewhere()));
             }
             None => self.warn("no bytes in sight that say something: go to some, or select them".to_owned()),
         }
@@ -92,7 +92,7 @@ impl App {
             Aim::Strings => What::Strings(typed.to_owned()),
         };
         let process =
-            self.tree.current().and_then(|process| Some((*process.address.value()?, format!("{} {}", process.name, process.pid))));
+            self.process_at_hand().and_then(|process| Some((*process.address.value()?, format!("{} {}", process.name, process.pid))));
         let mut places: Vec<(Ground, _, _)> =
             vec![(Space::Physical.into(), "physical memory".to_owned(), "all there is, and who maps what is found".to_owned())];
         places.extend(process.map(|(at, name): (VirtAddr, _)| {

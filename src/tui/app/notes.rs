@@ -245,10 +245,9 @@ fn label(rows: &dyn Rows, row: usize) -> String {
         "pstree" | "processes" => format!("{what} {owner}"),
         "findings" => what,
         "suspicious" | "regions" => format!("region {what} of {owner}"),
-        name => {
-            let name = name.trim_end_matches('s').replace('_', " ");
+        _ => {
             let of = if owner.is_empty() { String::new() } else { format!(" of {owner}") };
-            format!("{name} {what}{of}")
+            format!("{} {what}{of}", table.singular())
         }
     }
 }

@@ -193,7 +193,10 @@ impl App {
             .collect();
         all.extend(self.tables.iter().enumerate().map(|(table, view)| {
             let keys = if table < 9 { (table + 1).to_string() } else { String::new() };
-            let help = view.entry.table.doc.trim().to_owned();
+            // Who knows the table under another name finds it by that.
+            let others = view.entry.aliases.join(", ");
+            let doc = view.entry.table.doc.trim();
+            let help = if others.is_empty() { doc.to_owned() } else { format!("{doc} ({others})") };
             (Item { name: view.title.to_lowercase(), keys, help }, Choice::Table(table))
         }));
         self.choose(":", all, 0);

@@ -64,7 +64,7 @@ impl App {
             Ok(Took::Text(text, what)) => {
                 self.copy(text);
                 if let Some((Role::Text, said)) = &mut self.notice {
-                    *said = format!("asked the terminal to copy {what}");
+                    *said = format!("sent to the clipboard: {what}");
                 }
             }
             Err(why) => self.warn(why),

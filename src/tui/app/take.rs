@@ -116,7 +116,7 @@ impl App {
             return self.warn(format!("{} bytes are more than a terminal copies; e exports", text.len()));
         }
         let what = if text.contains('\t') { "the row".to_owned() } else { self.look.clean(&text) };
-        self.notice = Some((Role::Text, format!("asked the terminal to copy {what}")));
+        self.notice = Some((Role::Text, format!("sent to the clipboard: {what}")));
         self.effects.push(Effect::Copy(text));
     }
 }

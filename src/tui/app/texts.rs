@@ -46,10 +46,10 @@ impl App {
 
     pub fn record(&mut self) {
         let found = match self.pane() {
-            Pane::Tree => self.tree.current_row().map(|(rows, row)| (record(rows, row, &self.look), "process".to_owned())),
+            Pane::Tree => self.tree.current_row().map(|(rows, row)| (record(rows, row, self.os(), &self.look), "process".to_owned())),
             _ => self.tables.get(self.active).and_then(|view| {
                 let (rows, row) = (view.rows.as_ref()?, view.selected()?);
-                let mut lines = record(rows.as_ref(), row, &self.look);
+                let mut lines = record(rows.as_ref(), row, view.os, &self.look);
                 let rule = view.hunt.as_ref().and_then(|hunt| hunt.rule(rows.as_ref(), row)).into_iter().flat_map(str::lines);
                 lines.extend(rule.enumerate().map(|(number, line)| {
                     (if number == 0 { "text of the rule".to_owned() } else { String::new() }, line.to_owned(), Role::Text)

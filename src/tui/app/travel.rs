@@ -3,7 +3,7 @@
 use super::{App, Choice, Effect, Focus, Seek};
 use crate::address::VirtAddr;
 use crate::engine::{Hit, Space, Stretch};
-use crate::facts::{Located, Scope};
+use crate::facts::{Located, Scope, TreeProcess};
 use crate::tui::commands::Pane;
 use crate::tui::panes::bytes::{Base, BytesView, Fields, Mode, Target, could_be_pointer};
 use crate::tui::panes::link::{self, Link, Named, Place, Reads, Where};
@@ -140,14 +140,15 @@ impl App {
 
     // Links.
 
-    fn os(&self) -> crate::facts::Origin {
+    pub(super) fn os(&self) -> crate::facts::Origin {
         self.info.as_ref().map_or(crate::facts::Origin::Linux, |info| info.os)
     }
     fn links(&self) -> Vec<Named> {
         match self.pane() {
             Pane::Tree => {
-                let tables: Vec<&'static str> =
+                let mut tables: Vec<&'static str> =
                     self.tables.iter().filter(|view| !view.machine_only).map(|view| view.entry.table.name).collect();
+                foremost(&mut tables);
                 self.tree.current().map(|process| link::of_process(process, &tables, self.os())).unwrap_or_default()
             }
             _ => self.tables.get(self.active).map(|view| view.links()).unwrap_or_default(),
@@ -161,9 +162,14 @@ impl App {
         });
         let Some((process, (address, pid))) = of.and_then(|of| Some((self.tree.find(of.0, of.1)?, of))) else { return Vec::new() };
         let says = format!("of {} {}", process.name, process.pid);
-        let tables = self.tables.iter().filter(|view| !view.machine_only && view.hunt.is_none()).map(|view| view.entry.table.name);
+        let mut tables: Vec<&'static str> =
+            self.tables.iter().filter(|view| !view.machine_only && view.hunt.is_none()).map(|view| view.entry.table.name).collect();
+        foremost(&mut tables);
         let to = |table: &'static str| Link::Row { table, seek: Seek::Address(0), process: Some((address, pid)) };
-        tables.map(|table| Named { name: table.replace('_', " "), says: says.clone(), link: to(table), object: false }).collect()
+        tables
+            .into_iter()
+            .map(|table| Named { name: table.replace('_', " "), says: says.clone(), link: to(table), object: false })
+            .collect()
     }
     /// All that the row leads to, to choose from.
     pub fn ask_links(&mut self) {
@@ -365,11 +371,25 @@ impl App {
         }
     }
 
+    /// The process that one is at: that of the bytes or of the row, else the one that the tree stands on.
+    pub(super) fn process_at_hand(&self) -> Option<&TreeProcess> {
+        let of_row = |named: Named| match named.link {
+            Link::Process { address, pid } if named.name == "process" => self.tree.find(address, pid),
+            _ => None,
+        };
+        let here = match (self.pane(), self.bytes.as_ref().map(|view| view.space)) {
+            (Pane::Table, _) => self.links().into_iter().find_map(of_row),
+            (Pane::Bytes, Some(Space::Process(address))) => self.tree.find(Some(address), None),
+            _ => None,
+        };
+        here.or_else(|| self.tree.current())
+    }
+
     fn go_to_address(&mut self, at: u64, reads: Reads) {
         let space = match self.bytes.as_ref().map(|view| view.space) {
             _ if VirtAddr(at).is_kernel() => Space::Kernel,
             Some(space @ (Space::Process(_) | Space::Physical)) => space,
-            _ => match self.tree.current().and_then(|process| process.address.value()) {
+            _ => match self.process_at_hand().and_then(|process| process.address.value()) {
                 Some(address) => Space::Process(*address),
                 None => Space::Kernel,
             },
@@ -484,4 +504,9 @@ impl App {
             Err(why) => self.warn(why),
         }
     }
+}
+
+/// What one asks of a process first stands first: whom it talks to, and what it did.
+fn foremost(tables: &mut [&'static str]) {
+    tables.sort_by_key(|table| ["connections", "sockets", "timeline"].iter().position(|first| first == table).unwrap_or(usize::MAX));
 }

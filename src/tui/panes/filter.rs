@@ -33,6 +33,8 @@ struct Term {
 
 enum Test {
     Holds(String),
+    /// Rights; those of memory that is copied when it is written to (`rwxc`) are others.
+    Allows(String),
     Is(String),
     Matches(Regex),
     Resembles(Box<SkimMatcherV2>, String),
@@ -151,7 +153,11 @@ fn compared<'a>(name: &str, (sign, holds): Operator, value: &'a str, columns: &[
         }
         _ if sign == ":" => {
             let (test, behind) = pattern(value)?;
-            Ok((test.unwrap_or(Test::Holds(String::new())), behind))
+            let rights = columns.iter().all(|field| field.name == "protection");
+            Ok(match test {
+                Some(Test::Holds(wanted)) if rights => (Test::Allows(wanted), behind),
+                test => (test.unwrap_or(Test::Holds(String::new())), behind),
+            })
         }
         _ => Ok((Test::Is(text.to_lowercase()), behind)),
     }
@@ -210,6 +216,10 @@ impl Test {
         }
         match self {
             Self::Holds(wanted) => contains(cell, kind, wanted),
+            Self::Allows(wanted) => {
+                let copied = |text: &str| text.contains('c');
+                contains(cell, kind, wanted) && (copied(wanted) || !copied(&cell.to_string()))
+            }
             Self::Is(wanted) => match cell {
                 Cell::List(items) => items.iter().any(|item| self.admits(item, Kind::Text)),
                 cell => in_words(cell).to_lowercase() == *wanted,
@@ -312,6 +322,15 @@ mod tests {
     }
     fn error(filter: &str) -> String {
         Filter::parse(filter, &fields()).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn memory_that_is_copied_when_written_has_rights_of_its_own() {
+        let rights = [Field { name: "protection", kind: Kind::Text, column: 0 }];
+        let admits =
+            |filter: &str, text: &'static str| Filter::parse(filter, &rights).unwrap().admits(&rights, &|_| Cell::Text(text.into()));
+        assert!(admits("prot:rwx", "rwx") && admits("prot:rwx", "rwxp") && !admits("prot:rwx", "rwxc"));
+        assert!(admits("prot:rwxc", "rwxc") && admits("prot:r", "r-x"));
     }
 
     #[test]

@@ -181,7 +181,8 @@ impl Row<'_> {
                 named("bytes", what, Link::Bytes(place))
             }
             "threads" => {
-                let at = self.number("start_address").filter(|at| *at != 0)?;
+                // What the program asked to run says more than where every thread of Windows starts.
+                let at = ["win32_start_address", "start_address"].into_iter().find_map(|name| self.number(name).filter(|at| *at != 0))?;
                 let what = format!("start of thread {}", self.text("tid")?);
                 named("code", what.clone(), self.place((0, u64::MAX, at), what, Reads::Code)?)
             }
@@ -225,7 +226,7 @@ impl Row<'_> {
     fn related(&self) -> Vec<Named> {
         let to = |name: &str, table: &'static str, seek: Seek| {
             let says = match &seek {
-                Seek::Address(at) => format!("at {at:#x}"),
+                Seek::Address(at) | Seek::Function(at, _) => format!("at {at:#x}"),
                 Seek::Record(number, _) => number.map_or_else(String::new, |number| format!("record {number}")),
                 Seek::Object(_) | Seek::Again(_) => "noted row".to_owned(),
             };
@@ -266,6 +267,10 @@ impl Row<'_> {
                 let what = format!("region {address:#x}");
                 ("bytes", self.place((0, u64::MAX, address), what, Reads::Bytes)?)
             }
+            "driver_functions" => {
+                let seek = Seek::Function(address, self.text("subject").unwrap_or_default());
+                ("row", Link::Row { table, seek, process })
+            }
             _ => ("row", Link::Row { table, seek: Seek::Address(address), process }),
         };
         let says = if name == "process" { self.owner() } else { format!("{} {address:#x}", table.replace('_', " ")) };
@@ -290,13 +295,15 @@ impl Row<'_> {
             }
             (_, Kind::Address) => {
                 let table = self.table();
-                let object = matches!(column.name, "address" | "object");
+                let code = matches!((table, column.name), ("driver_functions", "address") | (_, "function"));
+                let object = !code && matches!(column.name, "address" | "object");
                 let structure = match (table, column.name) {
                     ("handles", "object") => self.text("type").and_then(|kind| Session::structure_of_object(&kind)),
                     (table, column) => Session::structure_of(self.os, table, column),
                 };
-                let about = if object { table.trim_end_matches('s').replace('_', " ") } else { name.clone() };
-                let link = self.place((0, u64::MAX, value), format!("{about} {value:#x}"), reads(structure))?;
+                let about = if object { self.rows.table().singular() } else { name.clone() };
+                let link =
+                    self.place((0, u64::MAX, value), format!("{about} {value:#x}"), if code { Reads::Code } else { reads(structure) })?;
                 let name = if object { "object".to_owned() } else { name };
                 Some(Named { name, says: format!("{value:#x}"), link, object })
             }

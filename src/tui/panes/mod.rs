@@ -14,7 +14,7 @@ use super::text::Cut;
 use super::theme::{Look, Role};
 use super::widgets::put;
 use crate::facts::text::size;
-use crate::facts::{Cell, Rows, Time};
+use crate::facts::{Cell, Origin, Rows, Time};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::widgets::{Block, Widget};
@@ -83,6 +83,8 @@ pub fn signs(items: &[Cell]) -> String {
 pub fn value(cell: &Cell, column: &str, look: &Look) -> String {
     match cell {
         Cell::Number(bytes) if column == "size" => u64::try_from(*bytes).map_or_else(|_| bytes.to_string(), size),
+        // The methods that found it are the program's own words.
+        Cell::List(_) if column == "sources" => words(cell, look).replace('_', " "),
         cell => words(cell, look),
     }
 }
@@ -128,12 +130,9 @@ pub fn role_of(cell: &Cell, column: &str) -> Role {
 }
 
 /// All of a row, whole: the name of each column and what it holds, then the problems one by one.
-pub fn record(rows: &dyn Rows, row: usize, look: &Look) -> Vec<(String, String, Role)> {
+pub fn record(rows: &dyn Rows, row: usize, os: Origin, look: &Look) -> Vec<(String, String, Role)> {
     let mut lines = Vec::new();
-    for (index, column) in rows.table().columns.iter().enumerate() {
-        if matches!(column.serves, crate::facts::Serves::Windows) {
-            continue;
-        }
+    for (index, column) in rows.table().columns.iter().enumerate().filter(|(_, column)| column.serves.includes(os)) {
         let cell = rows.cell(row, index);
         let name = column.name.replace('_', " ");
         match &cell {
@@ -152,7 +151,7 @@ pub fn record(rows: &dyn Rows, row: usize, look: &Look) -> Vec<(String, String, 
             Cell::Number(bytes) if column.name == "size" => {
                 lines.push((name, format!("{bytes} ({})", value(&cell, column.name, look)), Role::Text));
             }
-            cell => lines.push((name, words(cell, look), role_of(cell, column.name))),
+            cell => lines.push((name, value(cell, column.name, look), role_of(cell, column.name))),
         }
     }
     lines

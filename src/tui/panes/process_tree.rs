@@ -813,9 +813,10 @@ impl ProcessTree {
         let kernel = count(&|it| it.kernel_thread.value() == Some(&true));
         let mut title = vec![(Role::Header, " Processes".to_owned()), (Role::Text, format!(" {}", grouped(self.nodes.len() - kernel)))];
         let hidden = count(&|it| it.state == ProcessState::Hidden);
-        if hidden > 0 {
+        let whole = self.answer.is_some() && !self.is_loading();
+        if hidden > 0 || whole {
             title.push((Role::Text, dot.to_owned()));
-            title.push((Role::Danger, format!("{hidden} hidden")));
+            title.push(if hidden > 0 { (Role::Danger, format!("{hidden} hidden")) } else { (Role::Dim, "none hidden".to_owned()) });
         }
         for (state, word) in [(ProcessState::Exited, "exited"), (ProcessState::Zombie, "zombie")] {
             let found = count(&|it| it.state == state);
@@ -1114,7 +1115,10 @@ impl ProcessTree {
         parts.push(("parent", self.parent_in_words(process), Role::Text));
         let hidden = process.state == ProcessState::Hidden;
         let role = if hidden { Role::Danger } else { Role::Text };
-        let seen = [("state", state_in_words(process.state).to_owned(), role), ("seen by", process.sources.join(", "), Role::Text)];
+        let seen = [
+            ("state", state_in_words(process.state).to_owned(), role),
+            ("seen by", process.sources.join(", ").replace('_', " "), Role::Text),
+        ];
         // Of a hidden process it is what one wants to know, and a small screen has room for little.
         let at = if hidden { 0 } else { parts.len() };
         parts.splice(at..at, seen);
@@ -1125,7 +1129,7 @@ impl ProcessTree {
         parts.extend(known("started", process.create_time.value().map(|time| moment(*time))));
         parts.extend(known("ended", process.exit_time.value().map(|time| moment(*time))));
         parts.extend(known("session", process.session.value().map(ToString::to_string)));
-        parts.extend(known("user", self.user(process).cloned()));
+        parts.extend(known("user", self.user(process).map(|user| user.trim_start_matches("user ").to_owned())));
         parts.extend(known("uid", process.uid.value().map(ToString::to_string)));
         parts.extend(known("threads", process.threads.value().filter(|_| !short).map(ToString::to_string)));
         parts.extend(known("object", process.address.value().map(ToString::to_string)));

@@ -82,9 +82,10 @@ fn shows(table: &str) -> Option<&'static [Show]> {
         show("tid", "TID", 8),
         show("name", "NAME", 7),
         show("state", "STATE", 6),
-        show("start_address", "STARTS AT", 5),
-        show("win32_start_module", "RUNS IN", 3),
+        show("win32_start_address", "RUNS", 6),
+        show("win32_start_module", "RUNS IN", 5),
         show("create_time", "STARTED", 4),
+        show("start_address", "STARTS AT", 3),
     ];
     const OPEN_FILES: &[Show] = &[
         show("fd", "FD", 8),
@@ -151,9 +152,9 @@ fn shows(table: &str) -> Option<&'static [Show]> {
         with("local_address", "local_port", "LOCAL", 8),
         with("remote_address", "remote_port", "REMOTE", 8),
         show("evidence", "EVIDENCE", 8),
-        show("state", "STATE", 6),
-        show("count", "LOGGED", 7),
-        show("last_seen", "LAST SEEN", 5),
+        show("state", "STATE", 7),
+        show("count", "LOGGED", 5),
+        show("last_seen", "LAST SEEN", 6),
         show("would_be_logged", "WOULD BE LOGGED", 2),
     ];
     const TIMELINE: &[Show] = &[
@@ -254,7 +255,7 @@ struct Column {
 fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
     let make = |index: usize, joined: Option<usize>, header: String, priority: u8| {
         let column = table.columns.get(index).filter(|column| column.serves.includes(os))?;
-        let cut = if matches!(column.name, "path" | "file") { Cut::Start } else { Cut::End };
+        let cut = if matches!(column.name, "path" | "file" | "win32_start_module") { Cut::Start } else { Cut::End };
         let kind = column.kind;
         let long =
             matches!(column.name, "path" | "file" | "command_line" | "command" | "indicators" | "subject" | "value" | "text" | "options");
@@ -293,6 +294,8 @@ fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
 pub enum Seek {
     /// The row that this address stands in.
     Address(u64),
+    /// The row of this address that a finding is about: it names the function first.
+    Function(u64, String),
     /// The number of a record, where it has one, and the line that it is told in: numbers are those of one log.
     Record(Option<u64>, String),
     Object(Object),
@@ -301,9 +304,10 @@ pub enum Seek {
 }
 
 impl Seek {
-    fn row_of(&self, rows: &dyn Rows) -> Option<usize> {
+    pub fn row_of(&self, rows: &dyn Rows) -> Option<usize> {
         match self {
             Self::Address(at) => row_of(rows, *at),
+            Self::Function(at, subject) => function_of(rows, *at, subject).or_else(|| row_of(rows, *at)),
             Self::Record(number, line) => record_of(rows, *number, line),
             Self::Object(object) | Self::Again(object) => object.row_in(rows),
         }
@@ -313,7 +317,7 @@ impl Seek {
 /// A table in its pane.
 pub struct TableView {
     pub entry: &'static Entry,
-    os: Origin,
+    pub os: Origin,
     pub title: String,
     /// Whether the machine as a whole is its only subject.
     pub machine_only: bool,
@@ -356,6 +360,7 @@ pub struct TableView {
     placed: Vec<(usize, u16, u16)>,
 }
 
+const ALL_PROCESSES: &str = "a shows those of the whole machine";
 /// Rows that are looked at for the widths; the rows in the window are looked at in any case.
 const SAMPLE: usize = 500;
 const WIDEST: u16 = 200;
@@ -363,8 +368,15 @@ const WIDEST: u16 = 200;
 impl TableView {
     pub fn new(entry: &'static Entry, os: Origin) -> Self {
         let name = entry.table.name;
-        let mut title: String = if name == "processes" { "process list".into() } else { name.replace('_', " ") };
-        if let Some(first) = title.get_mut(..1) {
+        let mut title: String = match name {
+            "processes" => "Process list".into(),
+            "sids" => "SIDs".into(),
+            "apcs" => "APCs".into(),
+            "ssdt" => "SSDT".into(),
+            "ebpf_programs" => "eBPF programs".into(),
+            name => name.replace('_', " "),
+        };
+        if let Some(first) = title.get_mut(..1).filter(|_| name != "ebpf_programs") {
             first.make_ascii_uppercase();
         }
         let scoped = entry.table.column("pid").is_some() && !matches!(name, "processes" | "shell_history" | "findings");
@@ -451,7 +463,7 @@ impl TableView {
         let whole = self.rows.as_ref().is_some_and(|rows| rows.state() != State::Running);
         let title = self.title.to_lowercase();
         match self.seek.take_if(|_| whole)? {
-            Seek::Address(at) => Some(format!("{title} has no row at {at:#x}")),
+            Seek::Address(at) | Seek::Function(at, _) => Some(format!("{title} has no row at {at:#x}")),
             Seek::Record(Some(number), _) => Some(format!("{title} has no row of record {number}")),
             Seek::Record(None, line) => Some(format!("{title} has no row that says {line:?}")),
             Seek::Object(_) => Some(format!("{title} does not have the noted row any more")),
@@ -694,7 +706,11 @@ impl TableView {
         }
         if !rows.is_empty() {
             let (term, total) = (self.filter.trim(), rows.len());
-            return vec![(Role::Text, format!("0 of {} match \"{term}\"", grouped(total))), (Role::Dim, "Esc clears the filter".into())];
+            let all = if self.one_process() { format!("; {ALL_PROCESSES}") } else { String::new() };
+            return vec![
+                (Role::Text, format!("0 of {} match \"{term}\"", grouped(total))),
+                (Role::Dim, format!("Esc clears the filter{all}")),
+            ];
         }
         if rows.state() == State::Running {
             return vec![self.waiting()];
@@ -710,6 +726,9 @@ impl TableView {
         }
         if rows.state() == State::Cancelled {
             lines = vec![(Role::Warning, "cancelled before the first row was found".into())];
+        }
+        if self.one_process() {
+            lines.push((Role::Dim, ALL_PROCESSES.into()));
         }
         lines.extend(rows.notes().iter().map(|note| (Role::Warning, note.clone())));
         lines
@@ -788,7 +807,7 @@ impl TableView {
             });
             shown.is_some_and(|(shown, _, width)| self.columns.get(*shown).is_some_and(|column| column.widest <= *width))
         };
-        let mut parts = record(rows.as_ref(), row, look);
+        let mut parts = record(rows.as_ref(), row, self.os, look);
         let mut area = noted(area, buffer, self.sign(row), look);
         if self.gives_reasons() {
             area = reasons(area, buffer, &mut parts, look);
@@ -796,16 +815,18 @@ impl TableView {
         if let Some(rule) = self.hunt.as_ref().and_then(|hunt| hunt.rule(rows.as_ref(), row)) {
             area = written(area, buffer, rule, look);
         }
+        // What there is none of is told by the record.
+        parts.retain(|(_, value, _)| value != look.symbols.dash && !value.is_empty());
         if area.height < 4 || self.gives_reasons() {
             // What is not to be seen in the table comes first where there is little room.
             let columns = rows.table().columns;
             let in_sight = |name: &String| columns.iter().any(|column| column.name.replace('_', " ") == *name && whole(column.name));
             let said = |name: &str| self.one_process() && matches!(name, "pid" | "process");
             let seldom = |name: &str| name == "process address";
-            parts.retain(|(name, value, _)| !in_sight(name) && !said(name) && !seldom(name) && value != look.symbols.dash);
+            parts.retain(|(name, ..)| !in_sight(name) && !said(name) && !seldom(name));
             // Where a record comes from says less than what it says.
             let origin = |name: &str| matches!(name, "provider" | "record id" | "computer" | "channel" | "version" | "user id" | "source");
-            parts.sort_by_key(|(name, _, role)| (*role != Role::Warning, name != "indicators", origin(name)));
+            parts.sort_by_key(|(name, _, role)| (*role != Role::Warning, name != "subject", origin(name)));
         }
         flow(area, buffer, &parts, look);
     }
@@ -902,8 +923,12 @@ fn address(text: &str, port: Option<i128>) -> String {
 /// The subject of a finding without the process that it begins with, which columns of their own tell.
 fn without_owner<'a>(rows: &dyn Rows, row: usize, subject: &'a str) -> &'a str {
     let told = |name| rows.table().column(name).map(|column| rows.cell(row, column).to_string());
-    let owner = told("process").zip(told("pid")).map(|(process, pid)| format!("{process} {pid}"));
-    let rest = owner.and_then(|owner| subject.strip_prefix(owner.as_str()));
+    // The kernel may keep another name of a process than the one that its program has, or less of it.
+    let owner = told("process").zip(told("pid")).map(|(process, pid)| [format!("{process} {pid}"), format!(" {pid}")]);
+    let rest = owner.and_then(|[whole, pid]| {
+        let other = || subject.split_once(&*pid).filter(|(name, rest)| !name.contains(": ") && rest.starts_with([':', ',']));
+        subject.strip_prefix(&*whole).or_else(|| Some(other()?.1))
+    });
     rest.map_or(subject, |rest| rest.trim_start_matches([',', ':', ' ']))
 }
 
@@ -937,6 +962,16 @@ fn row_of(rows: &dyn Rows, at: u64) -> Option<usize> {
         (0..columns.len()).filter(|index| columns.get(*index).is_some_and(|it| it.kind == Kind::Address)).collect();
     addresses.sort_by_key(|index| columns.get(*index).is_none_or(|column| column.name != "address"));
     addresses.iter().find_map(|column| (0..rows.len()).find(|row| rows.cell(*row, *column) == Cell::Hex(at)))
+}
+
+/// Of the functions of a driver, which all have its address, the one that a text begins with.
+fn function_of(rows: &dyn Rows, at: u64, subject: &str) -> Option<usize> {
+    let column = |name: &str| rows.table().column(name);
+    let (driver, function) = (column("driver_address")?, column("function")?);
+    (0..rows.len()).find(|row| {
+        let named = || matches!(rows.cell(*row, function), Cell::Text(name) if subject.starts_with(&format!("{name} of ")));
+        rows.cell(*row, driver) == Cell::Hex(at) && named()
+    })
 }
 
 /// The view as the widget wants it.

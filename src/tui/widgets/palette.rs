@@ -15,7 +15,7 @@ pub struct Item {
 
 /// Draws as many choices as there is room for, the selected one always among them, upwards from the bottom of the area.
 pub fn draw(items: &[&Item], selected: usize, area: Rect, buffer: &mut Buffer, look: &Look) {
-    let most = (area.height / 2).max(10);
+    let most = (area.height * 2 / 3).max(10);
     let height = u16::try_from(items.len()).unwrap_or(most).min(most).min(area.height);
     let first = (selected + 1).saturating_sub(usize::from(height));
     let widest = |width: fn(&Item) -> usize| u16::try_from(items.iter().map(|item| width(item)).max().unwrap_or(0)).unwrap_or(u16::MAX);
@@ -35,6 +35,14 @@ pub fn draw(items: &[&Item], selected: usize, area: Rect, buffer: &mut Buffer, l
         put(buffer, x, row.y, &look.fit(&item.keys, usize::from(keys), Cut::End), room(x), look.style(Role::Key));
         let x = x.saturating_add(keys + 2);
         put(buffer, x, row.y, &look.fit(&item.help, usize::from(room(x)), Cut::End), room(x), look.style(Role::Text));
+        // What there is no room for is counted, where the list goes on.
+        let (above, below) = (first, items.len() - first - usize::from(height));
+        let beyond = [(line == 0, above, "above"), (line + 1 == usize::from(height), below, "below")];
+        if let Some((_, rest, where_)) = beyond.into_iter().find(|(edge, rest, _)| *edge && *rest > 0) {
+            let more = format!(" {rest} more {where_} ");
+            let wide = u16::try_from(more.len()).unwrap_or(0);
+            put(buffer, row.right().saturating_sub(wide), row.y, &more, wide, look.style(Role::Dim));
+        }
         if index == selected {
             buffer.set_style(row, look.style(Role::Selected));
         }
