@@ -30,6 +30,10 @@ pub struct Exhibit {
     pub changes: Vec<Change>,
     /// Such pages that differ from the file in nothing but breakpoints of the kernel's own.
     pub probed: Vec<VirtAddr>,
+    /// Such pages that differ in nothing but what the file has the loader fill in.
+    pub relocated: Vec<VirtAddr>,
+    /// Who traces the process, in words, if all changes are breakpoints.
+    pub debugger: Option<String>,
     /// The first place where the process's own copy of the headers differs from the file's.
     pub header: Option<Change>,
     /// Pages that can be run, of parts that the file marks as data: the first, and the name of its part; and how many.
@@ -60,8 +64,8 @@ pub enum Behind {
     /// Memory of the process alone.
     #[default]
     Nothing,
-    /// A file; whether it is the program itself, and whether it has been deleted or never had a name in a file system.
-    File { program: bool, deleted: bool, anonymous: bool },
+    /// A file; whether it is the program itself, whether it has been deleted and another has its name now, and whether it never had one.
+    File { program: bool, deleted: bool, replaced: bool, anonymous: bool },
     /// What was made as the image of a program, without a file.
     Nowhere,
 }

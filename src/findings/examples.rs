@@ -45,7 +45,7 @@ fn private(change: impl FnOnce(&mut Exhibit)) -> Ids {
 /// Code mapped from a file.
 fn mapped(change: impl FnOnce(&mut Exhibit)) -> Ids {
     let protection = Protection { read: true, execute: true, ..Protection::default() };
-    let behind = Behind::File { program: true, deleted: false, anonymous: false };
+    let behind = Behind::File { program: true, deleted: false, replaced: false, anonymous: false };
     judged(Exhibit { end: START.offset(0x1fff), protection, behind, file: text("/usr/bin/web"), pages: 2, ..Exhibit::default() }, change)
 }
 
@@ -273,7 +273,19 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
     };
     let entropy = |bits| private(|it| it.entropy = Some((bits, START)));
     let nops = [vec![0x90; 16], vec![0x48, 0x31, 0xf6, 0x0f, 0x05]].concat();
-    let deleted = |deleted, anonymous| mapped(|it| it.behind = Behind::File { program: true, deleted, anonymous });
+    let deleted = |deleted, anonymous| mapped(|it| it.behind = Behind::File { program: true, deleted, replaced: false, anonymous });
+    let replaced = |changes: &[Change]| {
+        mapped(|it| {
+            it.behind = Behind::File { program: true, deleted: true, replaced: true, anonymous: false };
+            it.changes.extend_from_slice(changes);
+        })
+    };
+    let debugged = |debugger: Option<&str>| {
+        mapped(|it| {
+            it.changes.push(Change { is: vec![0xcc], ..change.clone() });
+            it.debugger = debugger.map(str::to_owned);
+        })
+    };
     let hidden = |state| {
         let process = Process { state, ..process(8, "x", "/usr/bin/x", "") };
         holds(&process, LinuxHeld::default())
@@ -324,6 +336,8 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::rewritten_code, mapped(|it| it.changes.push(change.clone())), mapped(|it| it.copies.push(START))),
         (&rules::private_code_pages, mapped(|it| it.copies.push(START)), mapped(|_| ())),
         (&rules::probed, mapped(|it| it.probed.push(START)), mapped(|it| it.copies.push(START))),
+        (&rules::relocated, mapped(|it| it.relocated.push(START)), mapped(|it| it.copies.push(START))),
+        (&rules::debugger, debugged(Some("process 9")), debugged(None)),
         (&rules::thread_start, private(|it| it.threads.push((9, START))), private(|_| ())),
         (&rules::queued_call, way(Way::Apc), way(Way::Import)),
         (&rules::import_hook, way(Way::Import), way(Way::Detour)),
@@ -341,6 +355,7 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::no_file, mapped(|it| it.behind = Behind::Nowhere), mapped(|_| ())),
         (&rules::memfd_executable, deleted(true, true), deleted(true, false)),
         (&rules::deleted_file, deleted(true, false), deleted(false, false)),
+        (&rules::replaced_file, replaced(&[]), replaced(std::slice::from_ref(&change))),
         (&rules::not_evaluable, private(|it| it.unread = 1), private(|_| ())),
         (&rules::hidden_process, hidden(ProcessState::Hidden), hidden(ProcessState::Running)),
         (&rules::nameless, program(" ", ""), program("x", "")),

@@ -42,6 +42,8 @@ rules! {
     mapped_executable 25 ["T1055"] "pages of a file that is mapped as data can be run", "dump the region and look at its code";
     private_code_pages 30 ["T1055"] "code pages of the process's own, though a file backs them", "compare them with the file";
     probed 5 "breakpoints in code that the kernel itself keeps (uprobes)", "see who set them: tools that trace do, and so may an intruder's";
+    relocated 5 "code in which the loader fills in addresses, as the file has it do (text relocations)", "nothing; old libraries are like this, and hand-written code";
+    debugger -20 "all that differs is breakpoints, and a debugger holds the process", "see who runs the debugger: whoever has it can change the process at will";
     thread_start 25 ["T1055"] "a thread began in it", "look at the thread's stack and at what the code calls";
     queued_call 30 ["T1055.004"] "a call queued to a thread (APC) leads into it", "see which process queued it; disassemble it where the call leads";
     import_hook 30 ["T1056.004"] "a library calls it in the place of a function it imports", "disassemble it where the import leads";
@@ -53,6 +55,7 @@ rules! {
     no_file 60 ["T1055.013"] "the image of a program that has no file", "dump the region: there is nothing on the disk";
     memfd_executable 50 ["T1620"] "code run from a file that never had a name", "dump the region; see who made the file";
     deleted_file 45 ["T1070.004"] "code run from a file that has been deleted", "dump the region: the file is gone from the disk";
+    replaced_file -20 "another file has its name now, as after an update", "compare the two: an intruder can put back what he took";
     not_evaluable 0 "pages that the image does not hold", "give the page file, if there is one";
 
     hidden_process 80 ["T1014"] "alive, but missing from the list that the system itself shows", "see which methods found it; look for the driver that hid it";

@@ -23,6 +23,7 @@ mod pages;
 mod path;
 mod perf_maps;
 mod rbtree;
+mod relocations;
 mod shell_history;
 mod sockets;
 mod syscalls;
