@@ -9,6 +9,7 @@ use crate::facts::drivers::Callback;
 use crate::facts::linux::{BpfProgram, CachedFile, Capabilities, LogRecord, OpenFile, ShellHistory};
 use crate::facts::windows::{Apc, Handle, Privilege, Program, Service};
 use crate::facts::*;
+use crate::linux::PROC_ENTRIES;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -239,6 +240,11 @@ fn kernel(state: &'static str, callback_in: Known<String>) -> Ids {
     })
 }
 
+/// A place in a list that leads into a module which hides nothing.
+fn table(kind: &'static str, list: &'static str, module: &str) -> Ids {
+    listed(Vec::new(), |found, _| found.callbacks(&answer([Callback { kind, list, module: text(module), ..Callback::default() }])))
+}
+
 fn loaded(overrides: Known<bool>) -> Ids {
     listed(Vec::new(), |list, _| list.programs(&answer([BpfProgram { overrides, ..BpfProgram::default() }])))
 }
@@ -402,6 +408,7 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::remote_service, service("PSEXESVC.exe", ""), service("spoolsv.exe", "")),
         (&rules::temporary_program, program("x", "/dev/shm/x"), program("x", "/usr/bin/x")),
         (&rules::kernel_lookalike, worker(false), worker(true)),
+        (&rules::masked_name, program("sshd", "/opt/miner"), program("sshd", "/usr/sbin/sshd-session (deleted)")),
         (&rules::deleted_program, program("x", "/usr/bin/x (deleted)"), program("x", "/usr/bin/x")),
         (&rules::memfd_program, program("x", "/memfd:x (deleted)"), program("x", "/usr/bin/x (deleted)")),
         (&rules::preloaded, variable("LD_PRELOAD"), variable("LD_LIBRARY_PATH")),
@@ -418,6 +425,7 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::writes_to_process, holding("notepad.exe", 0x20, MARA), holding("notepad.exe", 0x10, MARA)),
         (&rules::hidden_module, kernel("hidden", Known::Value("kernel".to_owned())), kernel("loaded", Known::Value("phantom".to_owned()))),
         (&rules::hook, kernel("hidden", Known::Value("phantom".to_owned())), kernel("hidden", Known::Unreadable(ReadError::File(0)))),
+        (&rules::diverted, table("operations", "tcp4_seq_ops", "nfs"), table("operations", PROC_ENTRIES, "nfs")),
         (&rules::overriding_program, loaded(Known::Value(true)), loaded(Known::Value(false))),
         (&rules::unsigned_module, logged("x: loading out-of-tree module taints kernel."), logged("x: loaded")),
         (&rules::commands, typed("insmod /tmp/x.ko"), typed("lsmod")),
@@ -433,4 +441,6 @@ fn each_rule_applies_where_it_must_and_nowhere_else() {
         assert!(!silent.contains(&rule.id), "{} applies where it must not: {silent:?}", rule.id);
     }
     assert!(kernel("loaded", Known::Absent).contains(&"hook"), "code of no module is a hook too");
+    assert_eq!(table("kprobe", "kprobe_table", "nfs"), Ids::new(), "what a module registers is no hook");
+    assert_eq!(table("interrupt", "idt_table", "kernel"), Ids::new());
 }
