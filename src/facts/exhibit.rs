@@ -30,6 +30,8 @@ pub struct Exhibit {
     pub changes: Vec<Change>,
     /// Such pages that differ from the file in nothing but breakpoints of the kernel's own.
     pub probed: Vec<VirtAddr>,
+    /// Such pages that do not differ from the file, though something wrote to them.
+    pub restored: Vec<VirtAddr>,
     /// Such pages that differ in nothing but what the file has the loader fill in.
     pub relocated: Vec<VirtAddr>,
     /// Who traces the process, in words, if all changes are breakpoints.

@@ -342,6 +342,7 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::rewritten_code, mapped(|it| it.changes.push(change.clone())), mapped(|it| it.copies.push(START))),
         (&rules::private_code_pages, mapped(|it| it.copies.push(START)), mapped(|_| ())),
         (&rules::probed, mapped(|it| it.probed.push(START)), mapped(|it| it.copies.push(START))),
+        (&rules::restored, mapped(|it| it.restored.push(START)), mapped(|it| it.copies.push(START))),
         (&rules::relocated, mapped(|it| it.relocated.push(START)), mapped(|it| it.copies.push(START))),
         (&rules::debugger, debugged(Some("process 9")), debugged(None)),
         (&rules::thread_start, private(|it| it.threads.push((9, START))), private(|_| ())),

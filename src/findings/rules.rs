@@ -42,6 +42,7 @@ rules! {
     mapped_executable 25 ["T1055"] "pages of a file that is mapped as data can be run", "dump the region and look at its code";
     private_code_pages 30 ["T1055"] "code pages of the process's own, though a file backs them", "compare them with the file";
     probed 5 "breakpoints in code that the kernel itself keeps (uprobes)", "see who set them: tools that trace do, and so may an intruder's";
+    restored 5 "code pages of the process's own that are as the file has them", "nothing, as a rule: probes and breakpoints that were taken away leave them, and so do hooks";
     relocated 5 "code in which the loader fills in addresses, as the file has it do (text relocations)", "nothing; old libraries are like this, and hand-written code";
     debugger -20 "all that differs is breakpoints, and a debugger holds the process", "see who runs the debugger: whoever has it can change the process at will";
     thread_start 25 ["T1055"] "a thread began in it", "look at the thread's stack and at what the code calls";

@@ -374,6 +374,9 @@ fn judge_file(exhibit: &Exhibit, case: &mut Case) {
     if let Some(at) = exhibit.probed.first() {
         case.add(&rules::probed, format!("{} of its pages differ from the file by them alone, the first at {at}", exhibit.probed.len()));
     }
+    if let Some(at) = exhibit.restored.first() {
+        case.add(&rules::restored, format!("{} of its pages were written and are as before, the first at {at}", exhibit.restored.len()));
+    }
     if let Some(at) = exhibit.relocated.first() {
         case.add(
             &rules::relocated,

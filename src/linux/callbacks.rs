@@ -470,7 +470,9 @@ impl<'a> Walk<'a, '_> {
                 self.line_discipline("tty_ldiscs", place, &context.object("tty_ldisc_ops", at)?, "registered")?;
             }
         }
-        for driver in self.members(context.list(context.symbol("tty_drivers")?, "tty_driver", "tty_drivers"))? {
+        let drivers = self.members(context.list(context.symbol("tty_drivers")?, "tty_driver", "tty_drivers"))?;
+        let mut seen = HashSet::new();
+        for driver in &drivers {
             let ttys = driver.pointer("ttys")?;
             // A driver of pseudo terminals keeps none itself.
             for index in (0..driver.uint("num")?.min(MOST_TTYS)).take_while(|_| !ttys.is_null()) {
@@ -480,15 +482,28 @@ impl<'a> Walk<'a, '_> {
                     continue;
                 }
                 let tty = context.object("tty_struct", at)?;
-                if tty.pointer("driver")? == driver.address
-                    && let Some(discipline) = tty.follow("ldisc")?
-                {
-                    let operations = discipline.follow_some("ops")?;
-                    self.line_discipline("tty_drivers", tty.address, &operations, &tty.text("name")?)?;
+                if tty.pointer("driver")? == driver.address && seen.insert(at) {
+                    self.terminal(&tty)?;
+                }
+            }
+        }
+        // Pseudo terminals, by the processes that they control, each with its other end.
+        for task in self.linux.tasks(Scope::Machine, &std::sync::Arc::clone(self.out.watch())) {
+            self.step()?;
+            let Ok(Some(tty)) = task.object.follow_some("signal").and_then(|signal| signal.follow("tty")) else { continue };
+            for tty in [Some(tty.clone()), tty.follow("link").unwrap_or_default()].into_iter().flatten() {
+                let driver = tty.pointer("driver").unwrap_or_default();
+                if drivers.iter().any(|known| known.address == driver) && seen.insert(tty.address) {
+                    self.terminal(&tty)?;
                 }
             }
         }
         Ok(())
+    }
+
+    fn terminal(&mut self, tty: &Object<'_>) -> Result<(), ReadError> {
+        let Some(discipline) = tty.follow("ldisc")? else { return Ok(()) };
+        self.line_discipline("tty_drivers", tty.address, &discipline.follow_some("ops")?, &tty.text("name")?)
     }
 
     /// What is called when someone reads below /proc: each entry has its own operations, or a function that shows it.

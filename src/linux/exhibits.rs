@@ -163,7 +163,10 @@ impl Linux {
             }
             let index = first.ok().map(|first| first.wrapping_add((at.0 - mapping.start.0) / PAGE_SIZE));
             let pages = index.and_then(|index| Some((index.wrapping_mul(PAGE_SIZE), self.both(file, index, leaf)?)));
-            let Some((page, (mut was, is))) = pages.filter(|(_, (was, is))| was != is) else { return exhibit.copies.push(at) };
+            let Some((page, (mut was, is))) = pages else { return exhibit.copies.push(at) };
+            if was == is {
+                return exhibit.restored.push(at);
+            }
             // What the kernel and the loader have written is not held against anyone, and does not hide what else was written.
             let probes = self.uprobes(watch);
             let probed = uprobes::allow(&mut was, &is, |place| probes.contains(&(inode, page.wrapping_add(place as u64))));
