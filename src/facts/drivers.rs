@@ -89,7 +89,8 @@ record! {
     Callback = "callbacks" {
         /// On Windows process, thread, image, registry, object, bugcheck, bugcheck_reason, nmi, shutdown, last_chance_shutdown,
         /// file_system, logon_session, pnp, io_priority, thread_exit; on Linux interrupt, ftrace, kprobe, tracepoint, netfilter, packet,
-        /// notifier, operations, line_discipline.
+        /// notifier, operations, line_discipline; and, where they are not the kernel's own, more operations (of entries below /proc),
+        /// thread, perf_event.
         kind: &'static str,
         /// What is called.
         function: VirtAddr,

@@ -34,6 +34,12 @@ pub struct Exhibit {
     pub alone: u64,
     /// Such pages that differ from the file in nothing but breakpoints of the kernel's own.
     pub probed: Vec<VirtAddr>,
+    /// Such pages that do not differ from the file, though something wrote to them.
+    pub restored: Vec<VirtAddr>,
+    /// Such pages that differ in nothing but what the file has the loader fill in.
+    pub relocated: Vec<VirtAddr>,
+    /// Who traces the process, in words, if all changes are breakpoints.
+    pub debugger: Option<String>,
     /// The first place where the process's own copy of the headers differs from the file's.
     pub header: Option<Change>,
     /// What its sections are aligned to where they share pages, so that all of it can be written and run, its headers too.
@@ -68,8 +74,8 @@ pub enum Behind {
     /// Memory of the process alone.
     #[default]
     Nothing,
-    /// A file; whether it is the program itself, and whether it has been deleted or never had a name in a file system.
-    File { program: bool, deleted: bool, anonymous: bool },
+    /// A file; whether it is the program itself, whether it has been deleted and another has its name now, and whether it never had one.
+    File { program: bool, deleted: bool, replaced: bool, anonymous: bool },
     /// What was made as the image of a program, without a file.
     Nowhere,
 }

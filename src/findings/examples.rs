@@ -9,6 +9,7 @@ use crate::facts::drivers::Callback;
 use crate::facts::linux::{BpfProgram, CachedFile, Capabilities, LogRecord, OpenFile, ShellHistory};
 use crate::facts::windows::{Apc, Handle, Privilege, Program, Service};
 use crate::facts::*;
+use crate::linux::PROC_ENTRIES;
 use crate::windows::Detections;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ fn private(change: impl FnOnce(&mut Exhibit)) -> Ids {
 /// Code mapped from a file.
 fn mapped(change: impl FnOnce(&mut Exhibit)) -> Ids {
     let protection = Protection { read: true, execute: true, ..Protection::default() };
-    let behind = Behind::File { program: true, deleted: false, anonymous: false };
+    let behind = Behind::File { program: true, deleted: false, replaced: false, anonymous: false };
     judged(Exhibit { end: START.offset(0x1fff), protection, behind, file: text("/usr/bin/web"), pages: 2, ..Exhibit::default() }, change)
 }
 
@@ -294,6 +295,11 @@ fn kernel(state: &'static str, callback_in: Known<String>) -> Ids {
     })
 }
 
+/// A place in a list that leads into a module which hides nothing.
+fn table(kind: &'static str, list: &'static str, module: &str) -> Ids {
+    listed(Vec::new(), |found, _| found.callbacks(&answer([Callback { kind, list, module: text(module), ..Callback::default() }])))
+}
+
 fn loaded(overrides: Known<bool>) -> Ids {
     listed(Vec::new(), |list, _| list.programs(&answer([BpfProgram { overrides, ..BpfProgram::default() }])))
 }
@@ -328,7 +334,19 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
     };
     let entropy = |bits| private(|it| it.entropy = Some((bits, START)));
     let nops = [vec![0x90; 16], vec![0x48, 0x31, 0xf6, 0x0f, 0x05]].concat();
-    let deleted = |deleted, anonymous| mapped(|it| it.behind = Behind::File { program: true, deleted, anonymous });
+    let deleted = |deleted, anonymous| mapped(|it| it.behind = Behind::File { program: true, deleted, replaced: false, anonymous });
+    let replaced = |changes: &[Change]| {
+        mapped(|it| {
+            it.behind = Behind::File { program: true, deleted: true, replaced: true, anonymous: false };
+            it.changes.extend_from_slice(changes);
+        })
+    };
+    let debugged = |debugger: Option<&str>| {
+        mapped(|it| {
+            it.changes.push(Change { is: vec![0xcc], ..change.clone() });
+            it.debugger = debugger.map(str::to_owned);
+        })
+    };
     let hidden = |state| {
         let process = Process { state, ..process(8, "x", "/usr/bin/x", "") };
         holds(&process, LinuxHeld::default())
@@ -390,6 +408,9 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::shared_pages, mapped(|it| it.flat = Some(0x200)), mapped(|_| ())),
         (&rules::wrong_size, mapped(|it| it.claimed = Some(0x1000_0000)), mapped(|_| ())),
         (&rules::probed, mapped(|it| it.probed.push(START)), mapped(|it| it.copies.push(START))),
+        (&rules::restored, mapped(|it| it.restored.push(START)), mapped(|it| it.copies.push(START))),
+        (&rules::relocated, mapped(|it| it.relocated.push(START)), mapped(|it| it.copies.push(START))),
+        (&rules::debugger, debugged(Some("process 9")), debugged(None)),
         (&rules::thread_start, private(|it| it.threads.push((9, START))), private(|_| ())),
         (&rules::queued_call, way(Way::Apc), way(Way::Import)),
         (&rules::import_hook, way(Way::Import), way(Way::Detour)),
@@ -407,6 +428,7 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::no_file, mapped(|it| it.behind = Behind::Nowhere), mapped(|_| ())),
         (&rules::memfd_executable, deleted(true, true), deleted(true, false)),
         (&rules::deleted_file, deleted(true, false), deleted(false, false)),
+        (&rules::replaced_file, replaced(&[]), replaced(std::slice::from_ref(&change))),
         (&rules::not_evaluable, private(|it| it.unread = 1), private(|_| ())),
         (&rules::hidden_process, hidden(ProcessState::Hidden), hidden(ProcessState::Running)),
         (&rules::nameless, program(" ", ""), program("x", "")),
@@ -458,6 +480,7 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::remote_service, service("PSEXESVC.exe", ""), service("spoolsv.exe", "")),
         (&rules::temporary_program, program("x", "/dev/shm/x"), program("x", "/usr/bin/x")),
         (&rules::kernel_lookalike, worker(false), worker(true)),
+        (&rules::masked_name, program("sshd", "/opt/miner"), program("sshd", "/usr/sbin/sshd-session (deleted)")),
         (&rules::deleted_program, program("x", "/usr/bin/x (deleted)"), program("x", "/usr/bin/x")),
         (&rules::memfd_program, program("x", "/memfd:x (deleted)"), program("x", "/usr/bin/x (deleted)")),
         (&rules::preloaded, variable("LD_PRELOAD"), variable("LD_LIBRARY_PATH")),
@@ -475,6 +498,7 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::hidden_module, kernel("hidden", Known::Value("kernel".to_owned())), kernel("loaded", Known::Value("phantom".to_owned()))),
         (&rules::hooks, kernel("hidden", Known::Value("phantom".to_owned())), kernel("hidden", Known::Value("kernel".to_owned()))),
         (&rules::hook, kernel("hidden", Known::Value("phantom".to_owned())), kernel("hidden", Known::Unreadable(ReadError::File(0)))),
+        (&rules::diverted, table("operations", "tcp4_seq_ops", "nfs"), table("operations", PROC_ENTRIES, "nfs")),
         (&rules::overriding_program, loaded(Known::Value(true)), loaded(Known::Value(false))),
         (&rules::unsigned_module, logged("x: loading out-of-tree module taints kernel."), logged("x: loaded")),
         (&rules::commands, typed("insmod /tmp/x.ko"), typed("lsmod")),
@@ -491,4 +515,6 @@ fn each_rule_applies_where_it_must_and_nowhere_else() {
     }
     assert!(!loads("\\Users\\mara\\x.dll", -1).contains(&"library_thread"), "loaded before the thread began");
     assert!(kernel("loaded", Known::Absent).contains(&"hook"), "code of no module is a hook too");
+    assert_eq!(table("kprobe", "kprobe_table", "nfs"), Ids::new(), "what a module registers is no hook");
+    assert_eq!(table("interrupt", "idt_table", "kernel"), Ids::new());
 }

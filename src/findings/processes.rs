@@ -105,6 +105,35 @@ const REMOTE_SERVICES: &[&str] = &["psexesvc.exe", "paexec.exe", "remcomsvc.exe"
 /// Where anyone can write.
 const TEMPORARY: &[&str] = &["\\windows\\temp\\", "\\appdata\\local\\temp\\", "\\users\\public\\", "\\$recycle.bin\\"];
 const TEMPORARY_UNIX: &[&str] = &["/tmp/", "/var/tmp/", "/dev/shm/", "/run/shm/"];
+/// Programs of the system that run all the time, as the kernel names them: 15 letters.
+const DAEMONS: [&str; 22] = [
+    "sshd",
+    "systemd",
+    "systemd-journal",
+    "systemd-logind",
+    "systemd-udevd",
+    "systemd-resolve",
+    "systemd-network",
+    "systemd-timesyn",
+    "dbus-daemon",
+    "dbus-broker",
+    "cron",
+    "crond",
+    "atd",
+    "agetty",
+    "rsyslogd",
+    "auditd",
+    "polkitd",
+    "NetworkManager",
+    "dhclient",
+    "chronyd",
+    "ntpd",
+    "irqbalance",
+];
+/// Programs that run under the names of what they stand in for: tools in one file (systemd-udevd is udevadm), and what runs scripts and
+/// other machines' programs, by the beginning of its name.
+const MANIFOLD: [&str; 8] = ["busybox", "toybox", "udevadm", "sh", "bash", "dash", "zsh", "ksh"];
+const INTERPRETERS: [&str; 4] = ["python", "perl", "ruby", "qemu-"];
 /// How kernel threads are named.
 const KERNEL_NAMES: &[&str] = &["kworker/", "ksoftirqd/", "kthreadd", "migration/", "rcu_", "kswapd", "[k", "jbd2/", "scsi_eh_"];
 
@@ -410,6 +439,9 @@ pub fn judge_linux(suspect: &Suspect<'_>, case: &mut Case) {
         case.add(&rules::kernel_lookalike, format!("calls itself {line}, and is {}", process.path.cell()));
     }
     let Some(path) = process.path.value() else { return };
+    if kernel == Some(false) && is_masked_daemon(name, path) {
+        case.add(&rules::masked_name, format!("{name} runs {path}"));
+    }
     if path.starts_with("/memfd:") {
         case.add(&rules::memfd_program, format!("runs from {path}"));
     } else if path.ends_with(" (deleted)") {
@@ -418,6 +450,13 @@ pub fn judge_linux(suspect: &Suspect<'_>, case: &mut Case) {
     if TEMPORARY_UNIX.iter().any(|folder| path.starts_with(folder)) {
         case.add(&rules::temporary_program, format!("runs from {path}"));
     }
+}
+
+/// Whether a process has the name of a system program that its file has not, even in part; programs that go by many names aside.
+fn is_masked_daemon(name: &str, path: &str) -> bool {
+    let file = path.trim_end_matches(" (deleted)").rsplit('/').next().unwrap_or_default();
+    let manifold = MANIFOLD.contains(&file) || INTERPRETERS.iter().any(|program| file.starts_with(program));
+    DAEMONS.contains(&name) && !file.starts_with(name) && !manifold && !file.is_empty()
 }
 
 /// Whether a command line looks as tools show threads of the kernel, which have none.

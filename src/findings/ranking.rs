@@ -14,7 +14,7 @@ use crate::facts::{
     Answer, Finding, Known, Library, Module, Process, ProcessState, Record, Reference, Rows, Scope, Sink, Socket, State, Subject,
     Suspicious, Table, Tables, Thread, ToCell, Variable, Verdict,
 };
-use crate::linux::{Linux, PRELOADS};
+use crate::linux::{KERNEL, Linux, PRELOADS, PROC_ENTRIES};
 use crate::windows::{Detections, Windows};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
@@ -181,7 +181,7 @@ pub fn of_linux(linux: &Linux, tables: &impl Tables, processes: &Answer<Process>
             if let ("hooked", Some(function)) = (row.state, row.function.value()) {
                 let name = row.name.value().map(|name| format!(" ({name})")).unwrap_or_default();
                 let what = format!("system call {}{name} of {}", row.index, row.table);
-                list.hook(what, *function, &row.module, &SystemCall::TABLE, row.address);
+                list.own_table(what, *function, &row.module, &SystemCall::TABLE, row.address);
             }
         }
     });
@@ -516,10 +516,28 @@ impl List {
     }
 
     pub(super) fn callbacks(&mut self, callbacks: &Answer<Callback>) {
-        for row in callbacks.iter().filter(|row| self.strange(&row.module)).collect::<Vec<_>>() {
+        for row in callbacks.iter() {
             let detail = row.detail.value().map(|detail| format!(" ({detail})")).unwrap_or_default();
-            let what = format!("{} callback in {}{detail}", row.kind.replace('_', " "), row.list);
-            self.hook(what, row.function, &row.module, &Callback::TABLE, row.address);
+            let what = || format!("{} callback in {}{detail}", row.kind.replace('_', " "), row.list);
+            // Modules have entries of their own below /proc; what else they are to be called by they register.
+            if matches!(row.kind, "interrupt" | "operations") && row.list != PROC_ENTRIES {
+                self.own_table(what(), row.function, &row.module, &Callback::TABLE, row.address);
+            } else if self.strange(&row.module) {
+                self.hook(what(), row.function, &row.module, &Callback::TABLE, row.address);
+            }
+        }
+    }
+
+    /// A place in a table of the kernel's own, which leads to its own functions.
+    fn own_table(&mut self, what: String, target: VirtAddr, module: &Known<String>, table: &Table, at: VirtAddr) {
+        match module {
+            module if self.strange(module) => self.hook(what, target, module, table, at),
+            Known::Value(module) if module != KERNEL => {
+                let mut case = Case::default();
+                case.add(&rules::diverted, format!("leads to {target}, in {module}"));
+                self.add(Subject::Hook, None, format!("{what}: {}", rules::diverted.meaning), case, table, at);
+            }
+            _ => (),
         }
     }
 

@@ -47,6 +47,9 @@ rules! {
         "dump it; see who made the file";
     wrong_size 25 ["T1027"] "headers that claim another size than the one the kernel mapped", "dump the region whole, not by its headers";
     probed 5 "breakpoints in code that the kernel itself keeps (uprobes)", "see who set them: tools that trace do, and so may an intruder's";
+    restored 5 "code pages of the process's own that are as the file has them", "nothing, as a rule: probes and breakpoints that were taken away leave them, and so do hooks";
+    relocated 5 "code in which the loader fills in addresses, as the file has it do (text relocations)", "nothing; old libraries are like this, and hand-written code";
+    debugger -20 "all that differs is breakpoints, and a debugger holds the process", "see who runs the debugger: whoever has it can change the process at will";
     thread_start 25 ["T1055"] "a thread began in it", "look at the thread's stack and at what the code calls";
     queued_call 30 ["T1055.004"] "a call queued to a thread (APC) leads into it", "see which process queued it; disassemble it where the call leads";
     import_hook 30 ["T1056.004"] "a library calls it in the place of a function it imports", "disassemble it where the import leads";
@@ -58,6 +61,7 @@ rules! {
     no_file 60 ["T1055.013"] "the image of a program that has no file", "dump the region: there is nothing on the disk";
     memfd_executable 50 ["T1620"] "code run from a file that never had a name", "dump the region; see who made the file";
     deleted_file 45 ["T1070.004"] "code run from a file that has been deleted", "dump the region: the file is gone from the disk";
+    replaced_file -20 "another file has its name now, as after an update", "compare the two: an intruder can put back what he took";
     not_evaluable 0 "pages that the image does not hold", "give the page file, if there is one";
 
     hidden_process 80 ["T1014"] "alive, but missing from the list that the system itself shows", "see which methods found it; look for the driver that hid it";
@@ -96,6 +100,7 @@ rules! {
     remote_service 30 ["T1569.002"] "a service through which another machine runs commands", "look at its children and at logons";
     temporary_program 30 ["T1036"] "run from a folder that anyone can write to", "dump the executable";
     kernel_lookalike 60 ["T1036.004"] "named like a kernel thread, with memory of its own", "dump the executable";
+    masked_name 30 ["T1036.005"] "calls itself by the name of a system program, and runs another file", "dump the executable";
     deleted_program 45 ["T1070.004"] "the program's file has been deleted", "dump the executable: it is gone from the disk";
     memfd_program 55 ["T1620"] "a program without a file", "dump the executable";
     preloaded 40 ["T1574.006"] "a library forced into the process by LD_PRELOAD", "dump the library";
@@ -116,6 +121,7 @@ rules! {
     driver_folder 20 ["T1543.003"] "loaded into the kernel from a folder where no drivers are kept", "dump it; it may be the tool that wrote the image";
     clock_set 10 ["T1070.006"] "processes that began before the system: the clock was set back", "do not trust the order of times across that moment";
     hook 60 ["T1014"] "the kernel calls code that lies in no module it lists", "disassemble the target; dump the module it lies in";
+    diverted 45 ["T1014"] "a table of the kernel's own leads into a module", "see whose module it is; disassemble the target";
     overriding_program 30 ["T1014"] "an eBPF program that may change what functions of the kernel return", "see who loaded it, and when";
     unsigned_module 20 ["T1547.006"] "the kernel says that it does not know who made a module", "dump the module";
     commands 25 ["T1059.004"] "commands of a kind that intruders type", "read the whole history in order";

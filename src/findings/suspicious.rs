@@ -119,14 +119,18 @@ pub(super) fn judge(exhibit: Exhibit) -> Option<Suspicious> {
             case.add(&rules::no_file, "its section was made as an image, and keeps no file");
             judge_file(&exhibit, &mut case);
         }
-        Behind::File { program, deleted, anonymous } => {
+        Behind::File { program, deleted, replaced, anonymous } => {
             judge_file(&exhibit, &mut case);
             let what = if program { "the program" } else { "code" };
             let path = exhibit.file.value().map_or("a file", String::as_str);
             if anonymous {
                 case.add(&rules::memfd_executable, format!("{what} was run from an anonymous memory file, {path}"));
             } else if deleted {
+                let alone = case.indicators.iter().all(|indicator| indicator.rule.points <= rules::probed.points);
                 case.add(&rules::deleted_file, format!("{what} was run from {path}, which has been deleted"));
+                if replaced && alone {
+                    case.add(&rules::replaced_file, "there is a file of that name in the same folder, and nothing else speaks against it");
+                }
             }
         }
     }
@@ -355,6 +359,9 @@ fn judge_file(exhibit: &Exhibit, case: &mut Case) {
         {
             case.add(&rules::installed_hook, format!("the jump leads into {file}"));
         }
+        if let Some(debugger) = &exhibit.debugger {
+            case.add(&rules::debugger, format!("{debugger} traces it"));
+        }
         if let Some((change, (name, _))) = silent.and_then(|change| Some((change, change.function.as_ref()?))) {
             case.add(&rules::silenced, format!("{name} at {} begins with {is}", change.at));
         }
@@ -374,6 +381,15 @@ fn judge_file(exhibit: &Exhibit, case: &mut Case) {
     }
     if let Some(at) = exhibit.probed.first() {
         case.add(&rules::probed, format!("{} of its pages differ from the file by them alone, the first at {at}", exhibit.probed.len()));
+    }
+    if let Some(at) = exhibit.restored.first() {
+        case.add(&rules::restored, format!("{} of its pages were written and are as before, the first at {at}", exhibit.restored.len()));
+    }
+    if let Some(at) = exhibit.relocated.first() {
+        case.add(
+            &rules::relocated,
+            format!("{} of its pages differ from the file by it alone, the first at {at}", exhibit.relocated.len()),
+        );
     }
     if let Some(change) = &exhibit.header {
         let (was, is) = (hex(&change.was), hex(&change.is));
@@ -453,7 +469,7 @@ pub(super) mod tests {
 
     fn file(deleted: bool) -> Exhibit {
         let protection = Protection { read: true, execute: true, ..Protection::default() };
-        let behind = Behind::File { program: true, deleted, anonymous: false };
+        let behind = Behind::File { program: true, deleted, replaced: false, anonymous: false };
         Exhibit { protection, behind, file: Known::Value("/usr/bin/web".to_owned()), ..private(Vec::new()) }
     }
 

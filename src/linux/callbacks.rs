@@ -1,7 +1,7 @@
 //! Callbacks: the places where the kernel lets others have a part in what it does, or looks up what to call.
 
-use super::Linux;
-use super::code::Code;
+use super::code::{Code, KERNEL};
+use super::{Linux, rbtree, xarray};
 use crate::address::VirtAddr;
 use crate::facts::drivers::Callback;
 use crate::facts::{Known, ReadError, Scope, Sink};
@@ -26,6 +26,13 @@ const MOST_NAMES: usize = 8;
 const MOST_NET_HOOKS: u64 = 1024;
 /// Minor devices of a tty driver.
 const MOST_TTYS: u64 = 1 << 12;
+/// Entries of one folder below /proc, folders below each other, and processors (CONFIG_NR_CPUS of distributions is 8192).
+const MOST_ENTRIES: usize = 1 << 18;
+const MOST_LEVELS: usize = 32;
+const MOST_PROCESSORS: u64 = 8192;
+/// umode_t (include/uapi/linux/stat.h).
+const S_IFMT: u64 = 0o170_000;
+const S_IFDIR: u64 = 0o040_000;
 
 /// Chains of notifiers, and the structure at the head of each.
 const NOTIFIERS: [(&str, &str); 19] = [
@@ -76,6 +83,12 @@ const SEQUENCE: &str = "seq_operations";
 const MEMBERS: [&str; 12] =
     ["open", "read", "read_iter", "iterate", "iterate_shared", "llseek", "start", "next", "show", "stop", "lookup", "getattr"];
 
+/// Where the entries below /proc begin.
+pub const PROC_ENTRIES: &str = "proc_root";
+/// What the operations of an entry below /proc hold.
+const ENTRY_MEMBERS: [&str; 9] =
+    ["proc_open", "proc_read", "proc_read_iter", "proc_write", "proc_lseek", "proc_release", "proc_poll", "proc_ioctl", "proc_mmap"];
+
 /// Hooks of packet filters: member of netns_nf, and what its elements are for (include/uapi/linux/netfilter*.h).
 const FILTERS: [(&str, &str, &[&str]); 4] = [
     ("hooks_ipv4", "IPv4", &["prerouting", "input", "forward", "output", "postrouting"]),
@@ -85,7 +98,7 @@ const FILTERS: [(&str, &str, &[&str]); 4] = [
 ];
 
 type Walker = fn(&mut Walk<'_, '_>) -> Result<(), ReadError>;
-const WALKERS: [(&str, Walker); 9] = [
+const WALKERS: [(&str, Walker); 12] = [
     ("interrupt gates", |walk| walk.gates()),
     ("traced functions", |walk| walk.ftrace()),
     ("kprobes", |walk| walk.kprobes()),
@@ -95,6 +108,9 @@ const WALKERS: [(&str, Walker); 9] = [
     ("notifiers", |walk| walk.notifiers()),
     ("file operations", |walk| walk.operations()),
     ("line disciplines", |walk| walk.line_disciplines()),
+    ("entries of /proc", |walk| walk.entries()),
+    ("kernel threads", |walk| walk.threads()),
+    ("performance events", |walk| walk.events()),
 ];
 
 pub fn callbacks(linux: &Linux, _: Scope, out: &mut Sink<Callback>) {
@@ -252,7 +268,23 @@ impl<'a> Walk<'a, '_> {
     }
 
     fn kernel(&self, at: VirtAddr) -> bool {
-        self.code.as_ref().is_ok_and(|code| code.owner(at).value().is_some_and(|owner| owner == super::code::KERNEL))
+        self.code.as_ref().is_ok_and(|code| code.owner(at).value().is_some_and(|owner| owner == KERNEL))
+    }
+
+    /// Adds what is not the kernel's own: for lists of which nearly everything is.
+    fn add_foreign(&mut self, kind: &'static str, list: &'static str, at: VirtAddr, function: VirtAddr, detail: String) {
+        let foreign = self.code.as_ref().is_ok_and(|code| match code.owner(function) {
+            Known::Value(owner) => owner != KERNEL,
+            // What a damaged pointer leads to is no code.
+            _ => self.is_code(function),
+        });
+        if foreign {
+            self.add(kind, list, at, function, Known::Value(detail));
+        }
+    }
+
+    fn is_code(&self, at: VirtAddr) -> bool {
+        at.is_kernel() && self.context.space.resident(at, at.offset(1)).1.is_some_and(|rights| rights.execute)
     }
 
     fn kprobes(&mut self) -> Result<(), ReadError> {
@@ -438,7 +470,9 @@ impl<'a> Walk<'a, '_> {
                 self.line_discipline("tty_ldiscs", place, &context.object("tty_ldisc_ops", at)?, "registered")?;
             }
         }
-        for driver in self.members(context.list(context.symbol("tty_drivers")?, "tty_driver", "tty_drivers"))? {
+        let drivers = self.members(context.list(context.symbol("tty_drivers")?, "tty_driver", "tty_drivers"))?;
+        let mut seen = HashSet::new();
+        for driver in &drivers {
             let ttys = driver.pointer("ttys")?;
             // A driver of pseudo terminals keeps none itself.
             for index in (0..driver.uint("num")?.min(MOST_TTYS)).take_while(|_| !ttys.is_null()) {
@@ -448,12 +482,160 @@ impl<'a> Walk<'a, '_> {
                     continue;
                 }
                 let tty = context.object("tty_struct", at)?;
-                if tty.pointer("driver")? == driver.address
-                    && let Some(discipline) = tty.follow("ldisc")?
-                {
-                    let operations = discipline.follow_some("ops")?;
-                    self.line_discipline("tty_drivers", tty.address, &operations, &tty.text("name")?)?;
+                if tty.pointer("driver")? == driver.address && seen.insert(at) {
+                    self.terminal(&tty)?;
                 }
+            }
+        }
+        // Pseudo terminals, by the processes that they control, each with its other end.
+        for task in self.linux.tasks(Scope::Machine, &std::sync::Arc::clone(self.out.watch())) {
+            self.step()?;
+            let Ok(Some(tty)) = task.object.follow_some("signal").and_then(|signal| signal.follow("tty")) else { continue };
+            for tty in [Some(tty.clone()), tty.follow("link").unwrap_or_default()].into_iter().flatten() {
+                let driver = tty.pointer("driver").unwrap_or_default();
+                if drivers.iter().any(|known| known.address == driver) && seen.insert(tty.address) {
+                    self.terminal(&tty)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn terminal(&mut self, tty: &Object<'_>) -> Result<(), ReadError> {
+        let Some(discipline) = tty.follow("ldisc")? else { return Ok(()) };
+        self.line_discipline("tty_drivers", tty.address, &discipline.follow_some("ops")?, &tty.text("name")?)
+    }
+
+    /// What is called when someone reads below /proc: each entry has its own operations, or a function that shows it.
+    fn entries(&mut self) -> Result<(), ReadError> {
+        let context = self.context;
+        let mut waiting = vec![(context.global(PROC_ENTRIES, "proc_dir_entry")?, "/proc".to_owned(), String::new(), MOST_LEVELS)];
+        for namespace in self.namespaces()? {
+            let number = namespace.inner("ns").and_then(|common| common.uint("inum"))?;
+            let net = namespace.follow("proc_net")?;
+            waiting.extend(net.map(|net| (net, "/proc/net".to_owned(), format!(", namespace {number}"), MOST_LEVELS)));
+        }
+        let mut seen = HashSet::new();
+        // Of those the table of operations tells already.
+        let mut tables: HashSet<_> = OPERATIONS.into_iter().filter_map(|(table, _)| context.symbol(table).ok()).collect();
+        while let Some((entry, path, place, levels)) = waiting.pop() {
+            self.step()?;
+            if !seen.insert(entry.address) {
+                continue;
+            }
+            if let Err(why) = self.entry(&entry, &format!("{path}{place}"), &mut tables) {
+                self.out.note(format!("{path}: {why}"));
+            }
+            if levels == 0 {
+                continue;
+            }
+            let (nodes, broken) = rbtree::nodes(context, entry.inner("subdir")?.pointer("rb_node")?, MOST_ENTRIES);
+            if let Some(why) = broken {
+                self.out.note(format!("what is below {path} could be read only in part: {why}"));
+            }
+            for node in nodes {
+                let below = context.container("proc_dir_entry", "subdir_node", node)?;
+                let name = context.space.text(below.pointer("name")?, 256)?;
+                waiting.push((below, format!("{path}/{name}"), place.clone(), levels - 1));
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: &Object<'a>, path: &str, tables: &mut HashSet<VirtAddr>) -> Result<(), ReadError> {
+        // Before 5.6 all entries had the operations of files.
+        let own = if entry.has("proc_ops") { "proc_ops" } else { "proc_fops" };
+        let folder = entry.uint("mode")? & S_IFMT == S_IFDIR;
+        let (structure, members) = match own {
+            "proc_ops" if !folder => ("proc_ops", &ENTRY_MEMBERS[..]),
+            _ => (FILE, &MEMBERS[..]),
+        };
+        let mut own = vec![(entry.pointer(own)?, structure, members), (entry.pointer("proc_iops")?, INODE, &MEMBERS[..])];
+        if !folder {
+            // One word for either: a function, or a table of them.
+            let shown = entry.pointer("seq_ops")?;
+            if self.is_code(shown) {
+                self.add_foreign("operations", PROC_ENTRIES, entry.address, shown, format!("show of {path}"));
+            } else {
+                own.push((shown, SEQUENCE, &MEMBERS[..]));
+            }
+            self.add_foreign("operations", PROC_ENTRIES, entry.address, entry.pointer("write")?, format!("write of {path}"));
+        }
+        for (table, structure, members) in own {
+            // Entries share tables.
+            if !table.is_kernel() || !tables.insert(table) {
+                continue;
+            }
+            let operations = self.context.object(structure, table)?;
+            for member in members.iter().copied().filter(|member| operations.has(member)) {
+                let word = member.trim_start_matches("proc_");
+                let (at, function) = (operations.at(member)?, operations.pointer(member)?);
+                self.add_foreign("operations", PROC_ENTRIES, at, function, format!("{word} of {path}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the kernel's threads run, where that is not the kernel's own.
+    fn threads(&mut self) -> Result<(), ReadError> {
+        for task in self.linux.tasks(Scope::Machine, &std::sync::Arc::clone(self.out.watch())) {
+            self.step()?;
+            if let Ok(Some(thread)) = self.linux.kthread(&task.object) {
+                let function = thread.pointer("threadfn")?;
+                self.add_foreign("thread", "init_task", task.object.address, function, format!("{} {}", task.name, task.pid));
+            }
+        }
+        Ok(())
+    }
+
+    /// What is called when a counter of the processor or of the kernel overflows, or an address is touched (hardware breakpoints).
+    fn events(&mut self) -> Result<(), ReadError> {
+        const LIST: &str = "perf_cpu_context";
+        let context = self.context;
+        let offsets = context.symbol("__per_cpu_offset")?;
+        let processors = context.space.uint(context.symbol("nr_cpu_ids")?, 4)?.min(MOST_PROCESSORS);
+        // One for each processor since 6.2; before, each unit has its own.
+        let mut bases = Vec::new();
+        if context.profile.layout("perf_cpu_context")?.field("ctx").is_ok()
+            && let Ok(one) = context.symbol(LIST)
+        {
+            bases.push(one);
+        } else {
+            let units = xarray::indexed(&context.global("pmu_idr", "idr")?.inner("idr_rt")?, MOST_ENTRIES)?;
+            for (_, unit) in units {
+                let unit = context.object("pmu", unit)?;
+                bases.extend(unit.pointer("pmu_cpu_context").ok().filter(|base| !base.is_null()));
+            }
+        }
+        bases.sort_unstable();
+        bases.dedup();
+        let mut lists = Vec::new();
+        for processor in 0..processors {
+            let offset = context.space.uint(offsets.offset(processor * 8), 8)?;
+            for base in &bases {
+                let events = context.object("perf_cpu_context", VirtAddr(base.0.wrapping_add(offset)))?.inner("ctx")?;
+                lists.push((events, format!("processor {processor}")));
+            }
+        }
+        for task in self.linux.tasks(Scope::Machine, &std::sync::Arc::clone(self.out.watch())) {
+            let count = task.object.array("perf_event_ctxp").map_or(1, |(count, _)| count.clamp(1, 2));
+            for index in 0..u64::from(count) {
+                let events = context.space.pointer(task.object.at("perf_event_ctxp")?.offset(index * 8))?;
+                if events.is_kernel() {
+                    lists.push((context.object("perf_event_context", events)?, format!("{} {}", task.name, task.pid)));
+                }
+            }
+        }
+        for (events, of) in lists {
+            // That of a processor which is not there was never set up.
+            if events.inner("event_list")?.pointer("next")?.is_null() {
+                continue;
+            }
+            for event in self.members(events.list("event_list", "perf_event", "event_entry")?)? {
+                let unit = event.follow("pmu")?.map(|unit| context.space.text(unit.pointer("name")?, 64)).transpose()?;
+                let detail = format!("{} of {of}", unit.as_deref().unwrap_or("an event"));
+                let function = event.pointer("overflow_handler")?;
+                self.add_foreign("perf_event", LIST, event.address, function, detail);
             }
         }
         Ok(())

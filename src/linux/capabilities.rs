@@ -45,7 +45,7 @@ fn seccomp(task: &Object<'_>) -> Result<&'static str, ReadError> {
 }
 
 /// While a task is traced, the tracer stands where its parent was, and has it on its list.
-fn tracer(task: &Object<'_>) -> Result<Option<u32>, ReadError> {
+pub(super) fn tracer(task: &Object<'_>) -> Result<Option<u32>, ReadError> {
     if task.uint("ptrace")? == 0 {
         return Ok(None);
     }

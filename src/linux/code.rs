@@ -7,7 +7,7 @@ use crate::symbols::Context;
 use std::ops::Range;
 use std::sync::Arc;
 
-pub(super) const KERNEL: &str = "kernel";
+pub const KERNEL: &str = "kernel";
 
 pub(super) struct Code {
     kernel: Range<VirtAddr>,

@@ -1,14 +1,17 @@
 //! Executable regions with what is needed to judge them: content of private ones, differences of mapped ones from their files.
 
-use super::maps::{self, Mapping};
+use super::maps::Mapping;
 use super::tasks::Task;
-use super::{Linux, entrances, path, uprobes};
+use super::{Linux, capabilities, entrances, maps, path, relocations, uprobes};
 use crate::address::{PAGE_SIZE, VirtAddr};
-use crate::facts::{Behind, Change, Exhibit, Known, Protection, ReadError, Record, Scope, Sink, Watch};
+use crate::facts::{Behind, Change, Detour, Entrance, Exhibit, Known, Protection, ReadError, Record, Scope, Sink, Watch, Way};
 use crate::paging::{AddressSpace, Leaf};
 use crate::symbols::Object;
+use std::cell::OnceCell;
 use std::sync::Arc;
 
+/// What a debugger writes over the first byte of an instruction (int3).
+const BREAKPOINT: u8 = 0xcc;
 /// Bytes kept of a region's start.
 const HEAD: usize = 64;
 /// Pages of one region that are looked into.
@@ -49,15 +52,27 @@ fn of_task<T: Record>(
         }
         let (_, rights) = space.resident(mapping.start, mapping.end);
         if mapping.protection.execute || rights.is_some_and(|rights| rights.execute) {
-            let exhibit = linux.exhibit(task, &space, mapping, rights, program, out.watch());
+            let mut exhibit = linux.exhibit(task, &space, mapping, rights, program, out.watch());
+            for change in &mut exhibit.changes {
+                change.detour = detour(&space, &mappings, change.at);
+            }
             exhibits.push(Exhibit { images: Arc::clone(&images), program: runs.clone(), ..exhibit });
         }
     }
     let range = |exhibit: &Exhibit| exhibit.start..exhibit.end.offset(1);
     let private = |exhibit: &&mut Exhibit| exhibit.behind == Behind::Nothing && !exhibit.content.is_empty();
     let regions: Vec<_> = exhibits.iter_mut().filter(private).map(|exhibit| range(exhibit)).collect();
+    let changes = exhibits.iter().flat_map(|exhibit| exhibit.changes.iter().map(move |change| (exhibit, change)));
+    let detours: Vec<_> = changes
+        .filter_map(|(exhibit, change)| {
+            let file = exhibit.file.value().map_or("a file", String::as_str);
+            let from = format!("the code of {file} at {} jumps there", change.at);
+            Some(Entrance { way: Way::Detour, from, to: change.detour.as_ref()?.to })
+        })
+        .collect();
     if !regions.is_empty() {
-        let ways = entrances::of_task(task, &space, &regions);
+        let mut ways = entrances::of_task(task, &space, &regions);
+        ways.extend(detours);
         let lists = linux.perf_maps(out.watch());
         for exhibit in exhibits.iter_mut().filter(private) {
             let region = range(exhibit);
@@ -68,6 +83,14 @@ fn of_task<T: Record>(
     }
     exhibits.into_iter().for_each(|exhibit| show(exhibit, out));
     Ok(())
+}
+
+/// Where rewritten code jumps, in the end, and the file there.
+fn detour(space: &AddressSpace, mappings: &[Mapping<'_>], at: VirtAddr) -> Option<Detour> {
+    let mapping = |at: VirtAddr| maps::at(mappings, at);
+    let to = space.detour(at, |at| mapping(at).map(|mapping| mapping.file.is_some()))?;
+    let file = mapping(to)?.file.as_ref().map(|file| path::of_file(file).map(path::FilePath::shown));
+    Some(Detour { to, file: file.transpose().into() })
 }
 
 impl Linux {
@@ -102,9 +125,11 @@ impl Linux {
                     let text = path.as_ref().map_or("", |path| path.text.as_str());
                     // Shared memory without a name of its own is no program that somebody deleted.
                     let shared = text.starts_with("/dev/zero") || text.starts_with("/SYSV");
+                    let deleted = path.as_ref().is_some_and(|path| path.deleted) && !shared;
                     Behind::File {
                         program: file.pointer("f_inode").ok().is_some_and(|inode| Some(inode) == program),
-                        deleted: path.as_ref().is_some_and(|path| path.deleted) && !shared,
+                        deleted,
+                        replaced: deleted && path::is_replaced(file).unwrap_or(false),
                         anonymous: text.starts_with("/memfd:"),
                     }
                 }
@@ -114,30 +139,54 @@ impl Linux {
         };
         match &mapping.file {
             None => (exhibit.content, exhibit.pages, exhibit.unread) = space.content(mapping.start, mapping.end, MOST_PAGES),
-            Some(file) => self.gather_changes(space, mapping, file, &mut exhibit, watch),
+            Some(file) => self.gather_changes(task, space, mapping, file, &mut exhibit, watch),
         }
         exhibit
     }
 
-    fn gather_changes(&self, space: &AddressSpace, mapping: &Mapping<'_>, file: &Object<'_>, exhibit: &mut Exhibit, watch: &Watch) {
+    fn gather_changes(
+        &self,
+        task: &Task<'_>,
+        space: &AddressSpace,
+        mapping: &Mapping<'_>,
+        file: &Object<'_>,
+        exhibit: &mut Exhibit,
+        watch: &Watch,
+    ) {
         let (inode, first) = (file.pointer("f_inode").unwrap_or_default(), mapping.object.uint("vm_pgoff"));
+        let filled_in: OnceCell<Option<relocations::Relocations>> = OnceCell::new();
+        let mut breakpoints = true;
         space.mapped(mapping.start, mapping.end, &mut |at, leaf, length| {
             exhibit.pages += length / PAGE_SIZE;
             if exhibit.pages > MOST_PAGES || !self.is_anonymous(leaf).unwrap_or(false) {
                 return;
             }
             let index = first.ok().map(|first| first.wrapping_add((at.0 - mapping.start.0) / PAGE_SIZE));
-            let pages = index.and_then(|index| Some((index, self.both(file, index, leaf)?)));
-            let probed = pages.as_ref().is_some_and(|(index, (was, is))| {
-                let probes = self.uprobes(watch);
-                uprobes::explain(was, is, |place| probes.contains(&(inode, index.wrapping_mul(PAGE_SIZE).wrapping_add(place as u64))))
-            });
-            if probed {
+            let pages = index.and_then(|index| Some((index.wrapping_mul(PAGE_SIZE), self.both(file, index, leaf)?)));
+            let Some((page, (mut was, is))) = pages else { return exhibit.copies.push(at) };
+            if was == is {
+                return exhibit.restored.push(at);
+            }
+            // What the kernel and the loader have written is not held against anyone, and does not hide what else was written.
+            let probes = self.uprobes(watch);
+            let probed = uprobes::allow(&mut was, &is, |place| probes.contains(&(inode, page.wrapping_add(place as u64))));
+            if was != is
+                && let Some(places) = filled_in.get_or_init(|| self.relocations(file))
+                && places.allow(page, &mut was, &is)
+                && was == is
+            {
+                return exhibit.relocated.push(at);
+            }
+            if probed && was == is {
                 return exhibit.probed.push(at);
             }
+            breakpoints &= was.iter().zip(&is).all(|(was, is)| was == is || *is == BREAKPOINT);
             exhibit.copies.push(at);
-            exhibit.changes.extend(pages.and_then(|(_, (was, is))| Change::first(at, &was, &is)));
+            exhibit.changes.extend(Change::first(at, &was, &is));
         });
+        if breakpoints && !exhibit.changes.is_empty() {
+            exhibit.debugger = capabilities::tracer(&task.object).ok().flatten().map(|pid| format!("process {pid}"));
+        }
     }
 
     /// A mapping that the kernel itself made, such as the vDSO.

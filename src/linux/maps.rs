@@ -74,6 +74,12 @@ pub fn mappings<'a>(mm: &Object<'a>, watch: &Watch) -> (Vec<Mapping<'a>>, Vec<Re
     (mappings, trouble)
 }
 
+/// The region of an address, of those in the order of their addresses.
+pub fn at<'r, 'a>(mappings: &'r [Mapping<'a>], at: VirtAddr) -> Option<&'r Mapping<'a>> {
+    let before = mappings.partition_point(|mapping| mapping.start <= at).checked_sub(1);
+    before.and_then(|index| mappings.get(index)).filter(|mapping| at < mapping.end)
+}
+
 /// The linked list of kernels before 6.1.
 fn list(mm: &Object<'_>, watch: &Watch, trouble: &mut Vec<ReadError>) -> Result<Vec<VirtAddr>, ReadError> {
     let mut found = Vec::new();

@@ -23,6 +23,7 @@ mod pages;
 mod path;
 mod perf_maps;
 mod rbtree;
+mod relocations;
 mod shell_history;
 mod sockets;
 mod syscalls;
@@ -31,8 +32,9 @@ mod uprobes;
 mod xarray;
 
 pub use bpf::bpf_programs;
-pub use callbacks::callbacks;
+pub use callbacks::{PROC_ENTRIES, callbacks};
 pub use capabilities::capabilities;
+pub use code::KERNEL;
 pub use environment::environment;
 pub use exhibits::exhibits;
 pub use files::open_files;

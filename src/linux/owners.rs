@@ -1,6 +1,6 @@
 //! Who maps a frame: the way back from physical memory.
 
-use super::maps::{Naming, mappings};
+use super::maps::{self, Naming, mappings};
 use super::tasks::Task;
 use super::{Linux, path};
 use crate::address::{PhysAddr, VirtAddr};
@@ -59,8 +59,7 @@ impl Linux {
         let (mappings, _) = mappings(&mm, watch);
         let naming = Naming::new(self, &mm, &mappings);
         for (frame, page, protection) in found {
-            let before = mappings.partition_point(|mapping| mapping.start <= page).checked_sub(1);
-            let mapping = before.and_then(|index| mappings.get(index)).filter(|mapping| page < mapping.end);
+            let mapping = maps::at(&mappings, page);
             let file = mapping.and_then(|mapping| mapping.file.as_ref());
             let owner = Owner {
                 process: Some((task.pid, task.name.clone(), task.object.address)),

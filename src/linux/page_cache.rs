@@ -12,9 +12,8 @@ const MOST_INODES: usize = 1 << 22;
 const MOST_PAGES: usize = 1 << 22;
 /// Mounts of one file system that are looked at for one that leads to a file.
 const MOST_MOUNTS: usize = 64;
-/// What makes up its files when they are read has no pages of them, and most of the inodes (include/uapi/linux/magic.h): proc, sysfs,
-/// debugfs, tracefs, securityfs.
-const MADE_UP: [u64; 5] = [0x9fa0, 0x6265_6572, 0x6462_6720, 0x7472_6163, 0x7363_6673];
+/// Names of one file that are looked at.
+const MOST_NAMES: usize = 1 << 12;
 /// Lists the libraries that the loader of programs forces into all of them.
 pub const PRELOADS: &str = "/etc/ld.so.preload";
 
@@ -24,7 +23,8 @@ pub fn page_cache(linux: &Linux, scope: Scope, out: &mut Sink<CachedFile>) {
     walk(linux, None, out);
 }
 
-/// All files, or those that may have names that `wanted` picks.
+/// All files of which something is in memory, or those that may have names that `wanted` picks: whoever is to be told of such a file need
+/// not have pages of it. It can be a link to another, or lie where files have none, and does its work all the same.
 fn walk(linux: &Linux, wanted: Option<&dyn Fn(&str) -> bool>, out: &mut Sink<CachedFile>) {
     let context = linux.context();
     let head = match context.symbol("super_blocks") {
@@ -39,9 +39,6 @@ fn walk(linux: &Linux, wanted: Option<&dyn Fn(&str) -> bool>, out: &mut Sink<Cac
             Ok(file_system) => file_system,
             Err(why) => return out.cut(format!("the list of file systems is broken: {why}")),
         };
-        if wanted.is_some() && file_system.uint("s_magic").is_ok_and(|magic| MADE_UP.contains(&magic)) {
-            continue;
-        }
         let known = match Known::from(file_system.text("s_id")) {
             Known::Value(name) if name.is_empty() => Known::Absent,
             known => known,
@@ -50,7 +47,6 @@ fn walk(linux: &Linux, wanted: Option<&dyn Fn(&str) -> bool>, out: &mut Sink<Cac
             CachedFile { file_system: kind(&file_system).into(), device: known, super_block: file_system.address, ..CachedFile::default() };
         let mounts = places(&file_system, home);
         let roots: Vec<_> = mounts.iter().filter_map(root).collect();
-        let named = |inode: &Object<'_>| wanted.is_none_or(|wanted| may_be_named(inode, &roots, wanted).unwrap_or(false));
         let list = match file_system.list("s_inodes", "inode", "i_sb_list") {
             Ok(list) => list,
             Err(why) => return out.cut(format!("inodes cannot be found: {why}")),
@@ -64,7 +60,21 @@ fn walk(linux: &Linux, wanted: Option<&dyn Fn(&str) -> bool>, out: &mut Sink<Cac
             if inodes > MOST_INODES {
                 return out.cut(format!("more than {MOST_INODES} inodes are not looked at"));
             }
-            match inode.and_then(|inode| describe(&inode, &mounts, &named, &described)) {
+            let row = inode.and_then(|inode| {
+                if inode.pointer("i_sb")? != file_system.address {
+                    return Err(ReadError::Implausible("inode"));
+                }
+                let name = match wanted {
+                    Some(wanted) => match wanted_name(&inode, &roots, wanted) {
+                        Ok(Some(name)) => Ok(Some(name)),
+                        _ => return Ok(None),
+                    },
+                    None if inode.follow_some("i_mapping")?.uint("nrpages")? == 0 => return Ok(None),
+                    None => names(&inode).map(|names| names.into_iter().next()),
+                };
+                describe(&inode, name, &mounts, &described)
+            });
+            match row {
                 Ok(Some(row)) => {
                     rows += 1;
                     out.push(row);
@@ -189,7 +199,8 @@ impl Linux {
     /// The path of an inode, as the first process sees it, where it can see it.
     pub(super) fn inode_path(&self, inode: &Object<'_>) -> Result<Option<String>, ReadError> {
         let mounts = places(&inode.follow_some("i_sb")?, self.home());
-        Ok(path_of(inode, &mounts)?.map(path::FilePath::shown))
+        let first = names(inode)?.into_iter().next();
+        Ok(first.map(|name| path_of(inode, &name, &mounts)).transpose()?.flatten().map(path::FilePath::shown))
     }
 
     /// Where the first process sees files: paths are told as they are there.
@@ -233,35 +244,25 @@ fn places<'a>(file_system: &Object<'a>, home: VirtAddr) -> Vec<Object<'a>> {
     mounts
 }
 
-/// None for an inode that has nothing in memory, or no name that is wanted.
+/// By one of its names. None for an inode that leads to the pages of another.
 fn describe(
     inode: &Object<'_>,
+    name: Result<Option<Object<'_>>, ReadError>,
     mounts: &[Object<'_>],
-    named: &dyn Fn(&Object<'_>) -> bool,
     file_system: &CachedFile,
 ) -> Result<Option<CachedFile>, ReadError> {
-    if inode.pointer("i_sb")? != file_system.super_block {
-        return Err(ReadError::Implausible("inode"));
-    }
     let cache = inode.follow_some("i_mapping")?;
     // The inode of a device's node leads to the pages of the device, which has an inode of its own.
     if cache.pointer("host")? != inode.address {
         return Ok(None);
     }
-    let cached_pages = cache.uint("nrpages")?;
-    if cached_pages == 0 {
-        return Ok(None);
-    }
-    if !named(inode) {
-        return Ok(None);
-    }
-    let path = path_of(inode, mounts);
+    let path = name.and_then(|name| Ok(name.map(|name| path_of(inode, &name, mounts)).transpose()?.flatten()));
     Ok(Some(CachedFile {
         deleted: inode.uint("i_nlink") == Ok(0),
         path: path.map(|path| path.map(|path| path.text)).into(),
         inode: inode.uint("i_ino").into(),
         size: inode.uint("i_size").into(),
-        cached_pages,
+        cached_pages: cache.uint("nrpages")?,
         modify_time: time(inode, ["i_mtime", "__i_mtime"], ["i_mtime_sec", "i_mtime_nsec"]).into(),
         change_time: time(inode, ["i_ctime", "__i_ctime"], ["i_ctime_sec", "i_ctime_nsec"]).into(),
         access_time: time(inode, ["i_atime", "__i_atime"], ["i_atime_sec", "i_atime_nsec"]).into(),
@@ -284,39 +285,45 @@ fn time(inode: &Object<'_>, whole: [&'static str; 2], parts: [&'static str; 2]) 
     time.ok_or(ReadError::Implausible("time of an inode"))
 }
 
-fn first_name<'a>(inode: &Object<'a>) -> Result<Option<Object<'a>>, ReadError> {
+/// The names of an inode that the kernel keeps, those that were looked up last first.
+fn names<'a>(inode: &Object<'a>) -> Result<Vec<Object<'a>>, ReadError> {
     let context = inode.context();
-    let first = context.object("hlist_head", inode.at("i_dentry")?)?.pointer("first")?;
-    if first.is_null() {
-        return Ok(None);
-    }
     // The link was in a named union until it lost its name.
-    let names = context.profile.layout("dentry")?;
-    let member = if names.field("d_u").is_ok() { "d_u" } else { "d_alias" };
-    let dentry = context.container("dentry", member, first)?;
-    if dentry.pointer("d_inode")? != inode.address {
-        return Err(ReadError::Implausible("dentry"));
+    let layout = context.profile.layout("dentry")?;
+    let member = if layout.field("d_u").is_ok() { "d_u" } else { "d_alias" };
+    let mut at = context.object("hlist_head", inode.at("i_dentry")?)?.pointer("first")?;
+    let mut names = Vec::new();
+    while !at.is_null() && names.len() < MOST_NAMES {
+        let dentry = context.container("dentry", member, at)?;
+        if dentry.pointer("d_inode")? != inode.address {
+            return Err(ReadError::Implausible("dentry"));
+        }
+        names.push(dentry);
+        at = context.space.pointer(at)?;
     }
-    Ok(Some(dentry))
+    Ok(names)
 }
 
-/// Whether its path may end in a name that is wanted. A file that is itself mounted has that of the place.
-fn may_be_named(inode: &Object<'_>, mounted: &[VirtAddr], wanted: &dyn Fn(&str) -> bool) -> Result<bool, ReadError> {
-    let Some(dentry) = first_name(inode)? else { return Ok(false) };
-    Ok(mounted.contains(&dentry.address) || wanted(path::last(&path::name(&dentry)?)))
+/// The name for which a file is wanted, if its path may end in one. A file that is itself mounted has that of the place.
+fn wanted_name<'a>(inode: &Object<'a>, mounted: &[VirtAddr], wanted: &dyn Fn(&str) -> bool) -> Result<Option<Object<'a>>, ReadError> {
+    for name in names(inode)? {
+        if mounted.contains(&name.address) || wanted(path::last(&path::name(&name)?)) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
-/// By the first of its names, on the first mount that holds it; None where there is no name, or no mount.
-fn path_of(inode: &Object<'_>, mounts: &[Object<'_>]) -> Result<Option<path::FilePath>, ReadError> {
-    let Some(dentry) = first_name(inode)? else { return Ok(None) };
-    let above = path::above(&dentry)?;
+/// By one of its names, on the first mount that holds it; None where there is no mount.
+fn path_of(inode: &Object<'_>, dentry: &Object<'_>, mounts: &[Object<'_>]) -> Result<Option<path::FilePath>, ReadError> {
+    let above = path::above(dentry)?;
     if above.len() == 1 && dentry.address != inode.follow_some("i_sb")?.pointer("s_root")? {
-        return path::of_root(&dentry);
+        return path::of_root(dentry);
     }
     for mount in mounts {
         let mount = mount.inner("mnt")?;
         if above.contains(&mount.pointer("mnt_root")?) {
-            return path::of(&mount, &dentry).map(Some);
+            return path::of(&mount, dentry).map(Some);
         }
     }
     Ok(None)

@@ -7,6 +7,8 @@ use crate::symbols::Object;
 /// Names are at most 255 bytes and paths rarely deep; a loop of parents ends here.
 const MOST_PARTS: usize = 512;
 const MOST_NAME: usize = 255;
+/// Names of a directory that the kernel keeps.
+const MOST_ENTRIES: u32 = 1 << 18;
 
 /// The path of an open file.
 #[derive(Clone, Debug)]
@@ -108,6 +110,33 @@ pub fn above(dentry: &Object<'_>) -> Result<Vec<VirtAddr>, ReadError> {
         dentry = parent;
     }
     Err(ReadError::Implausible("dentry"))
+}
+
+/// Whether another file has the name of one that was deleted, as that of a program has when it was updated: the names that the kernel
+/// keeps of the directory tell.
+pub fn is_replaced(file: &Object<'_>) -> Result<bool, ReadError> {
+    let own = file.inner("f_path")?.follow_some("dentry")?;
+    let (hash, wanted) = (own.inner("d_name")?.uint("hash")?, name(&own)?);
+    let directory = own.follow_some("d_parent")?;
+    let context = own.context();
+    // A list of struct list_head until 6.8.
+    let lists = directory.has("d_subdirs");
+    let (first, link) = match lists {
+        true => (directory.inner("d_subdirs")?.pointer("next")?, "d_child"),
+        false => (directory.inner("d_children")?.pointer("first")?, "d_sib"),
+    };
+    let end = if lists { directory.at("d_subdirs")? } else { VirtAddr(0) };
+    let (mut at, mut steps) = (first, 0);
+    while at != end && at.is_kernel() && steps < MOST_ENTRIES {
+        let other = context.container("dentry", link, at)?;
+        let same = other.inner("d_name")?.uint("hash")? == hash && other.address != own.address && name(&other)? == wanted;
+        if same && !unhashed(&other)? && other.follow("d_inode")?.is_some() {
+            return Ok(true);
+        }
+        at = context.space.pointer(at)?;
+        steps += 1;
+    }
+    Ok(false)
 }
 
 /// Removed from its directory: no longer in the hash of names, though it is not a root.

@@ -371,7 +371,7 @@ impl Linux {
     }
 
     /// The kthread structure of a kernel thread.
-    fn kthread<'a>(&self, task: &Object<'a>) -> Result<Option<Object<'a>>, ReadError> {
+    pub(super) fn kthread<'a>(&self, task: &Object<'a>) -> Result<Option<Object<'a>>, ReadError> {
         if !is_kernel_thread(task)? {
             return Ok(None);
         }

@@ -30,26 +30,31 @@ impl Linux {
     }
 }
 
-/// Whether a page of code differs from its file in nothing but probes. `probe` says whether there is one at a place in the page.
-pub fn explain(was: &[u8], is: &[u8], probe: impl Fn(usize) -> bool) -> bool {
+/// Lets a page of a file have the probes that a process's copy of it has, so that what else differs remains. `probe` says whether there is
+/// one at a place in the page. Says whether there was any.
+pub fn allow(was: &mut [u8], is: &[u8], probe: impl Fn(usize) -> bool) -> bool {
     let mut found = false;
-    let mut end = 0;
-    for (at, (was, is)) in was.iter().zip(is).enumerate() {
-        if was == is || at < end {
-            continue;
+    for at in 0..was.len().min(is.len()) {
+        let length = match is.get(at) {
+            Some(&BREAKPOINT) => 1,
+            Some(&CALL) => LONGEST,
+            _ => continue,
+        };
+        let end = (at + length).min(is.len());
+        if was.get(at..end) != is.get(at..end)
+            && probe(at)
+            && let (Some(was), Some(is)) = (was.get_mut(at..end), is.get(at..end))
+        {
+            was.copy_from_slice(is);
+            found = true;
         }
-        if !matches!(*is, BREAKPOINT | CALL) || !probe(at) {
-            return false;
-        }
-        found = true;
-        end = at + if *is == CALL { LONGEST } else { 1 };
     }
     found
 }
 
 #[cfg(test)]
 mod tests {
-    use super::explain;
+    use super::allow;
 
     #[test]
     fn only_probes_at_their_places_explain_a_difference() {
@@ -59,11 +64,16 @@ mod tests {
             is[at..at + code.len()].copy_from_slice(code);
             is
         };
-        assert!(explain(&was, &with(0, &[0xcc]), |at| at == 0));
-        assert!(explain(&was, &with(4, &[0xe8, 1, 2, 3, 4]), |at| at == 4));
-        assert!(!explain(&was, &with(0, &[0xcc]), |at| at == 1), "a breakpoint elsewhere");
-        assert!(!explain(&was, &with(0, &[0xcc, 0x49]), |at| at == 0), "more than the breakpoint");
-        assert!(!explain(&was, &with(0, &[0xe9]), |at| at == 0), "a jump");
-        assert!(!explain(&was, &was, |_| true), "no difference");
+        let left = |is: &[u8], probe: usize| {
+            let mut was = was;
+            let found = allow(&mut was, is, |at| at == probe);
+            (found, was.iter().zip(is).position(|(was, is)| was != is))
+        };
+        assert_eq!(left(&with(0, &[0xcc]), 0), (true, None));
+        assert_eq!(left(&with(4, &[0xe8, 1, 2, 3, 4]), 4), (true, None));
+        assert_eq!(left(&with(0, &[0xcc]), 1), (false, Some(0)), "a breakpoint elsewhere");
+        assert_eq!(left(&with(0, &[0xcc, 0x49]), 0), (true, Some(1)), "more than the breakpoint");
+        assert_eq!(left(&with(0, &[0xe9]), 0), (false, Some(0)), "a jump");
+        assert_eq!(left(&was, 0), (false, None), "no difference");
     }
 }

@@ -1,10 +1,15 @@
-//! Calls as they stand in code: what a return address follows.
+//! Calls and jumps as they stand in code: what a return address follows, and where rewritten code leads.
 
 use super::AddressSpace;
 use crate::address::VirtAddr;
 
 /// Bytes of the longest near call without prefixes.
 const LONGEST_CALL: usize = 7;
+/// Bytes of code in which a jump is looked for, and jumps that lead to another jump.
+const JUMP: usize = 16;
+const MOST_HOPS: usize = 4;
+/// Programs live below it, even with five levels of page tables.
+const USER_END: VirtAddr = VirtAddr(1 << 56);
 
 impl AddressSpace {
     /// Whether the instruction before an address calls, so that a call would return there.
@@ -14,6 +19,53 @@ impl AddressSpace {
         self.read_available(VirtAddr(to.0.saturating_sub(LONGEST_CALL as u64)), &mut before, |_, _| ());
         ends_in_call(&before)
     }
+
+    /// Where rewritten code jumps, in the end: detours go by way of a piece of memory near the code. `mapped` says of an address whether
+    /// the image of a file is there; None where nothing is mapped.
+    pub fn detour(&self, at: VirtAddr, mapped: impl Fn(VirtAddr) -> Option<bool>) -> Option<VirtAddr> {
+        // Of a jump that was there before, only the distance has changed.
+        let first = self.jump(at).or_else(|| self.jump(VirtAddr(at.0.checked_sub(1)?)));
+        let mut to = first.filter(|to| mapped(*to).is_some())?;
+        for _ in 0..MOST_HOPS {
+            match self.jump(to).filter(|_| mapped(to) == Some(false)) {
+                Some(next) if mapped(next).is_some() => to = next,
+                _ => break,
+            }
+        }
+        Some(to)
+    }
+
+    /// Where the code at an address jumps at once.
+    fn jump(&self, at: VirtAddr) -> Option<VirtAddr> {
+        jump(&self.bytes(at).ok()?, at, |place| self.pointer(place).ok())
+    }
+}
+
+/// Where code jumps at once, by the forms that hooks are written in.
+fn jump(code: &[u8; JUMP], at: VirtAddr, pointer: impl Fn(VirtAddr) -> Option<VirtAddr>) -> Option<VirtAddr> {
+    let word = |from: usize| Some(i32::from_le_bytes(*code.get(from..)?.first_chunk()?));
+    let long = |from: usize| Some(VirtAddr(u64::from_le_bytes(*code.get(from..)?.first_chunk()?)));
+    let relative = |length: u64, distance: i32| at.offset(length).offset(i64::from(distance).cast_unsigned());
+    let to = match *code {
+        // jmp rel32
+        [0xe9, ..] => relative(5, word(1)?),
+        // jmp rel8
+        [0xeb, distance, ..] => relative(2, i32::from(distance.cast_signed())),
+        // jmp [rip+distance]
+        [0xff, 0x25, ..] => pointer(relative(6, word(2)?))?,
+        // mov rax, address; jmp rax | push rax, ret
+        [0x48, 0xb8, _, _, _, _, _, _, _, _, 0xff, 0xe0, ..] | [0x48, 0xb8, _, _, _, _, _, _, _, _, 0x50, 0xc3, ..] => long(2)?,
+        // mov r10 | r11, address; jmp r10 | r11
+        [0x49, 0xba, _, _, _, _, _, _, _, _, 0x41, 0xff, 0xe2, ..] | [0x49, 0xbb, _, _, _, _, _, _, _, _, 0x41, 0xff, 0xe3, ..] => long(2)?,
+        // push low; mov dword [rsp+4], high; ret
+        [0x68, _, _, _, _, 0xc7, 0x44, 0x24, 0x04, _, _, _, _, 0xc3, ..] => {
+            VirtAddr(u64::from(word(9)?.cast_unsigned()) << 32 | u64::from(word(1)?.cast_unsigned()))
+        }
+        // push address; ret
+        [0x68, _, _, _, _, 0xc3, ..] => VirtAddr(word(1)?.cast_unsigned().into()),
+        _ => return None,
+    };
+    (to < USER_END).then_some(to)
 }
 
 /// Whether code ends in a near call: to a distance (E8), or to where a register or memory says (FF /2).
@@ -41,7 +93,8 @@ fn ends_in_call(code: &[u8; LONGEST_CALL]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::ends_in_call;
+    use super::{JUMP, ends_in_call, jump};
+    use crate::address::VirtAddr;
 
     #[test]
     fn calls_are_told_from_other_code() {
@@ -64,5 +117,31 @@ mod tests {
         ] {
             assert!(!ends_in_call(&other), "{other:x?}");
         }
+    }
+
+    #[test]
+    fn the_forms_of_hooks_are_followed() {
+        const AT: u64 = 0x1000;
+        let to = |code: &[u8]| {
+            let mut bytes = [0; JUMP];
+            bytes[..code.len()].copy_from_slice(code);
+            let pointer = |at: VirtAddr| {
+                let from = usize::try_from(at.0.checked_sub(AT)?).ok()?;
+                Some(VirtAddr(u64::from_le_bytes(*bytes.get(from..)?.first_chunk()?)))
+            };
+            jump(&bytes, VirtAddr(AT), pointer).map(|to| to.0)
+        };
+        assert_eq!(to(&[0xe9, 0xfb, 0x0f, 0, 0]), Some(0x2000));
+        assert_eq!(to(&[0xe9, 0xfb, 0xff, 0xff, 0xff]), Some(0x1000));
+        assert_eq!(to(&[0xeb, 0xf9]), Some(0xffb));
+        assert_eq!(to(&[0xff, 0x25, 0, 0, 0, 0, 0, 0, 0x42, 0, 0, 0, 0, 0]), Some(0x42_0000));
+        assert_eq!(to(&[0x48, 0xb8, 0, 0, 0x42, 0, 0xfd, 0x7f, 0, 0, 0xff, 0xe0]), Some(0x7ffd_0042_0000));
+        assert_eq!(to(&[0x49, 0xbb, 0, 0, 0x42, 0, 0xfd, 0x7f, 0, 0, 0x41, 0xff, 0xe3]), Some(0x7ffd_0042_0000));
+        assert_eq!(to(&[0x68, 0, 0, 0x42, 0, 0xc7, 0x44, 0x24, 0x04, 0xfd, 0x7f, 0, 0, 0xc3]), Some(0x7ffd_0042_0000));
+        assert_eq!(to(&[0x68, 0, 0, 0x42, 0, 0xc3]), Some(0x42_0000));
+        // Code as compilers write it, a return, and a jump into the kernel.
+        assert_eq!(to(&[0x48, 0x89, 0x5c, 0x24, 0x08]), None);
+        assert_eq!(to(&[0xc3]), None);
+        assert_eq!(to(&[0x48, 0xb8, 0, 0, 0, 0, 0, 0xf8, 0xff, 0xff, 0xff, 0xe0]), None);
     }
 }

@@ -17,9 +17,6 @@ const TERMINATED: u64 = 4;
 /// Bytes of a stack that are read from its top down, and threads of a process whose stacks are.
 const MOST_STACK: u64 = 1 << 15;
 const MOST_STACKS: u64 = 1 << 12;
-/// Bytes of code in which a jump is looked for, and jumps that lead to another jump.
-const JUMP: usize = 16;
-const MOST_HOPS: usize = 4;
 
 /// The calls that wait for a process's threads, as far as they lead where `wanted` says. Such a call goes through a routine of ntdll,
 /// which is handed what the caller asked for.
@@ -171,84 +168,9 @@ pub fn imported(space: &AddressSpace, vads: &[Vad<'_>], watch: &Watch, wanted: i
     found
 }
 
-/// Where rewritten code jumps, in the end: detours go by way of a piece of memory near the code.
+/// Where rewritten code jumps, in the end, and the file there.
 pub fn detour(space: &AddressSpace, vads: &[Vad<'_>], at: VirtAddr) -> Option<Detour> {
-    let vad_of = |at: VirtAddr| vads::at(vads, at);
-    // Of a jump that was there before, only the distance has changed.
-    let mut to = jump(space, at).or_else(|| jump(space, VirtAddr(at.0.checked_sub(1)?))).filter(|to| vad_of(*to).is_some())?;
-    for _ in 0..MOST_HOPS {
-        match jump(space, to).filter(|_| vad_of(to).is_some_and(|vad| !vad.image)) {
-            Some(next) if vad_of(next).is_some() => to = next,
-            _ => break,
-        }
-    }
-    let file = vad_of(to).map(Vad::file_name).unwrap_or(Ok(None)).into();
+    let to = space.detour(at, |at| vads::at(vads, at).map(|vad| vad.image))?;
+    let file = vads::at(vads, to).map(Vad::file_name).unwrap_or(Ok(None)).into();
     Some(Detour { to, file })
-}
-
-/// Where the code at an address jumps at once, by the forms that hooks are written in.
-fn jump(space: &AddressSpace, at: VirtAddr) -> Option<VirtAddr> {
-    let code = space.bytes::<JUMP>(at).ok()?;
-    let word = |from: usize| Some(i32::from_le_bytes(*code.get(from..)?.first_chunk()?));
-    let long = |from: usize| Some(VirtAddr(u64::from_le_bytes(*code.get(from..)?.first_chunk()?)));
-    let relative = |length: u64, distance: i32| at.offset(length).offset(i64::from(distance).cast_unsigned());
-    let to = match code {
-        // jmp rel32
-        [0xe9, ..] => relative(5, word(1)?),
-        // jmp rel8
-        [0xeb, distance, ..] => relative(2, i32::from(distance.cast_signed())),
-        // jmp [rip+distance]
-        [0xff, 0x25, ..] => space.pointer(relative(6, word(2)?)).ok()?,
-        // mov rax, address; jmp rax | push rax, ret
-        [0x48, 0xb8, _, _, _, _, _, _, _, _, 0xff, 0xe0, ..] | [0x48, 0xb8, _, _, _, _, _, _, _, _, 0x50, 0xc3, ..] => long(2)?,
-        // mov r10 | r11, address; jmp r10 | r11
-        [0x49, 0xba, _, _, _, _, _, _, _, _, 0x41, 0xff, 0xe2, ..] | [0x49, 0xbb, _, _, _, _, _, _, _, _, 0x41, 0xff, 0xe3, ..] => long(2)?,
-        // push low; mov dword [rsp+4], high; ret
-        [0x68, _, _, _, _, 0xc7, 0x44, 0x24, 0x04, _, _, _, _, 0xc3, ..] => {
-            VirtAddr(u64::from(word(9)?.cast_unsigned()) << 32 | u64::from(word(1)?.cast_unsigned()))
-        }
-        // push address; ret
-        [0x68, _, _, _, _, 0xc3, ..] => VirtAddr(word(1)?.cast_unsigned().into()),
-        _ => return None,
-    };
-    (to < USER_END).then_some(to)
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::address::PhysAddr;
-    use crate::image::Image;
-    use crate::paging::Levels;
-    use crate::windows::pages::WindowsPages;
-    use std::sync::Arc;
-
-    fn flat(memory: Vec<u8>) -> AddressSpace {
-        let image = Arc::new(Image::open_bytes("flat", memory.leak()).unwrap());
-        AddressSpace::new(image, PhysAddr(0), Levels::None, Arc::new(WindowsPages::minimal()))
-    }
-
-    #[test]
-    fn the_forms_of_hooks_are_followed() {
-        const AT: u64 = 0x1000;
-        let to = |code: &[u8]| {
-            let mut memory = vec![0; 0x3000];
-            memory[AT as usize..][..code.len()].copy_from_slice(code);
-            memory[0] = 0xf3;
-            jump(&flat(memory), VirtAddr(AT)).map(|to| to.0)
-        };
-        assert_eq!(to(&[0xe9, 0xfb, 0x0f, 0, 0]), Some(0x2000));
-        assert_eq!(to(&[0xe9, 0xfb, 0xff, 0xff, 0xff]), Some(0x1000));
-        assert_eq!(to(&[0xeb, 0xf9]), Some(0xffb));
-        assert_eq!(to(&[0xff, 0x25, 0, 0, 0, 0, 0, 0, 0x42, 0, 0, 0, 0, 0]), Some(0x42_0000));
-        assert_eq!(to(&[0x48, 0xb8, 0, 0, 0x42, 0, 0xfd, 0x7f, 0, 0, 0xff, 0xe0]), Some(0x7ffd_0042_0000));
-        assert_eq!(to(&[0x49, 0xbb, 0, 0, 0x42, 0, 0xfd, 0x7f, 0, 0, 0x41, 0xff, 0xe3]), Some(0x7ffd_0042_0000));
-        assert_eq!(to(&[0x68, 0, 0, 0x42, 0, 0xc7, 0x44, 0x24, 0x04, 0xfd, 0x7f, 0, 0, 0xc3]), Some(0x7ffd_0042_0000));
-        assert_eq!(to(&[0x68, 0, 0, 0x42, 0, 0xc3]), Some(0x42_0000));
-        // Code as compilers write it, a return, and a jump into the kernel.
-        assert_eq!(to(&[0x48, 0x89, 0x5c, 0x24, 0x08]), None);
-        assert_eq!(to(&[0xc3]), None);
-        assert_eq!(to(&[0x48, 0xb8, 0, 0, 0, 0, 0, 0xf8, 0xff, 0xff, 0xff, 0xe0]), None);
-    }
 }

@@ -224,7 +224,7 @@ impl Windows {
             behind: match &file {
                 Ok(None) => Behind::Nothing,
                 _ if vad.has_no_file() => Behind::Nowhere,
-                _ => Behind::File { program: false, deleted: vad.is_deleted(), anonymous: false },
+                _ => Behind::File { program: false, deleted: vad.is_deleted(), replaced: false, anonymous: false },
             },
             as_data: !vad.image && file.as_ref().is_ok_and(Option::is_some) && page_rights.is_some_and(|rights| rights.execute),
             file: file.into(),
