@@ -278,6 +278,8 @@ pub struct App {
     scores: Option<&'static Entry>,
     /// The connection is slow.
     pub slow: bool,
+    /// Each byte of a frame goes over a network.
+    pub remote: bool,
     /// When the cursor moved last, while what follows from that waits, and for how long.
     moved: Option<Instant>,
     pub rest: Duration,
@@ -325,6 +327,7 @@ impl App {
             locating: None,
             scores: None,
             slow: false,
+            remote: false,
             moved: None,
             rest: resting::REST,
             serial: 0,
@@ -577,6 +580,7 @@ impl App {
         match event.kind {
             MouseEventKind::ScrollDown | MouseEventKind::ScrollUp => {
                 let rows = if event.kind == MouseEventKind::ScrollDown { 3 } else { -3 };
+                self.moved();
                 if let Some(overlay) = &mut self.overlay {
                     overlay.by(rows);
                 } else if over(self.places.tree) {
@@ -664,6 +668,7 @@ impl App {
         self.by_rows(pages.saturating_mul(rows));
     }
     pub fn jump(&mut self, bottom: bool) {
+        self.moved();
         match self.pane() {
             Pane::Bytes => {
                 if let Some(view) = &mut self.bytes {

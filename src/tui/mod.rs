@@ -80,6 +80,7 @@ pub fn run(name: &str, setup: Setup<'_>, open: impl FnOnce(&Watch) -> Result<Ses
     app.keymap = config.keymap;
     app.set_noise(config.noise);
     app.set_slow(setup.slow);
+    app.remote |= capabilities.remote;
     let opening = Task::start(move |watch| open(watch));
     let inputs = terminal::inputs()?;
     let mut explorer = Explorer {
@@ -134,7 +135,7 @@ impl Explorer {
             if early.is_none() && std::mem::take(&mut self.app.dirty) {
                 self.drawn = self.app.slow.then(Instant::now);
                 let app = &mut self.app;
-                screen.frame(|frame| screen::draw(app, frame)).map_err(|why| Error(format!("the terminal is gone: {why}")))?;
+                screen.frame(app.hurries(), |frame| screen::draw(app, frame)).map_err(|why| Error(format!("the terminal is gone: {why}")))?;
                 // A pane that now knows its size may want more of the image.
                 self.message(Message::Tick, screen);
             }

@@ -21,8 +21,8 @@ use ratatui::{Terminal, Viewport};
 use std::sync::Arc;
 use std::time::Instant;
 
-const UNICODE: Capabilities = Capabilities { depth: Depth::Ansi, charset: Charset::Unicode, plain_symbols: false };
-const PLAIN: Capabilities = Capabilities { depth: Depth::None, charset: Charset::Ascii, plain_symbols: true };
+const UNICODE: Capabilities = Capabilities { depth: Depth::Ansi, charset: Charset::Unicode, plain_symbols: false, remote: false };
+const PLAIN: Capabilities = Capabilities { depth: Depth::None, charset: Charset::Ascii, plain_symbols: true, remote: false };
 
 fn answer<T: Record + Clone>(rows: Vec<T>, notes: &[&str]) -> Arc<dyn Rows> {
     let mut sink = Sink::new(Arc::default());
@@ -1140,7 +1140,7 @@ fn a_million_rows_scroll_like_a_thousand() {
 fn cost(desk: &mut Desk, painter: &mut Painter, keys: &str) -> usize {
     desk.keys(keys);
     let app = &mut desk.app;
-    painter.paint(|frame| screen::draw(app, frame)).unwrap().len()
+    painter.paint(app.hurries(), |frame| screen::draw(app, frame)).unwrap().len()
 }
 
 #[test]
@@ -1227,7 +1227,7 @@ fn a_large_frame_is_bracketed() {
     let mut desk = desk();
     let mut painter = Painter::new(Viewport::Fixed(Rect::new(0, 0, 80, 24))).unwrap();
     let app = &mut desk.app;
-    let bytes = painter.paint(|frame| screen::draw(app, frame)).unwrap();
+    let bytes = painter.paint(app.hurries(), |frame| screen::draw(app, frame)).unwrap();
     assert!(bytes.starts_with(b"\x1b[?2026h") && bytes.ends_with(b"\x1b[?2026l"));
 }
 

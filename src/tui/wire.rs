@@ -1,5 +1,6 @@
 //! Drawings as few bytes: what a terminal is sent, for connections on which each byte costs.
 
+mod later;
 mod scroll;
 
 use ratatui::backend::{Backend, ClearType, WindowSize};
@@ -16,6 +17,8 @@ const WORTH_ERASING: usize = 10;
 const WORTH_ENDING: usize = 4;
 /// Bytes of a frame from which on it is tried whether lines have only moved.
 const WORTH_SCROLLING: usize = 250;
+/// Bytes of a frame that is not to be whole at once.
+const HASTY: usize = 1900;
 
 /// How the next letter will look.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -167,13 +170,17 @@ pub struct Wire {
     shown: bool,
     wanted: Option<Position>,
     placed: Option<Position>,
-    /// What stands on the screen, line by line, as far as anything was written there.
+    /// What stands on the screen and what should, line by line, as far as anything was written there.
     seen: Vec<Line>,
+    target: Vec<Line>,
+    /// The next frame is of a list on the move: what is large in it may follow later.
+    pub hasty: bool,
 }
 
 impl Default for Wire {
     fn default() -> Self {
-        Self { out: String::new(), pen: PLAIN, at: None, shown: false, wanted: None, placed: None, seen: Vec::new() }
+        let (seen, target) = (Vec::new(), Vec::new());
+        Self { out: String::new(), pen: PLAIN, at: None, shown: false, wanted: None, placed: None, seen, target, hasty: false }
     }
 }
 
@@ -243,6 +250,39 @@ impl Wire {
         std::mem::replace(&mut self.out, out)
     }
 
+    /// What turns the lines that are seen into those that are wanted, and the lines that are seen then.
+    fn change(&mut self, seen: &[Line], wanted: &[Line]) -> (String, Vec<Line>) {
+        let width = wanted.iter().map(Vec::len).max().unwrap_or(0);
+        let written = self.lines(seen, wanted, width);
+        if written.len() < WORTH_SCROLLING {
+            return (written, wanted.to_vec());
+        }
+        let scroll = scroll::find(seen, wanted, width).map(|scroll| {
+            let mut moved = seen.to_vec();
+            scroll.apply(&mut moved);
+            (scroll.sequence(), moved)
+        });
+        let scrolled = scroll.as_ref().map(|(sequence, moved)| format!("{sequence}{}", self.lines(moved, wanted, width)));
+        // Where other things stand beside a list, they move along, and to write them again may cost more.
+        let mut best = (shorter(written, scrolled), wanted.to_vec());
+        let columns = if self.hasty && best.0.len() > HASTY { later::columns(seen, wanted, width) } else { Vec::new() };
+        for from in columns {
+            let part = later::without(seen, seen, wanted, from, width);
+            best = (self.lines(seen, &part, width), part);
+            if let Some((sequence, moved)) = &scroll {
+                let part = later::without(moved, seen, wanted, from, width);
+                let scrolled = format!("{sequence}{}", self.lines(moved, &part, width));
+                if scrolled.len() <= best.0.len() {
+                    best = (scrolled, part);
+                }
+            }
+            if best.0.len() <= HASTY {
+                break;
+            }
+        }
+        best
+    }
+
     /// Writes what a line has to change.
     fn line(&mut self, y: u16, before: &[Slot], wanted: &[Slot], width: usize) {
         let mut x = 0;
@@ -291,6 +331,13 @@ impl Wire {
     }
 }
 
+fn shorter(one: String, other: Option<String>) -> String {
+    match other {
+        Some(other) if other.len() < one.len() => other,
+        _ => one,
+    }
+}
+
 impl Backend for Wire {
     type Error = io::Error;
 
@@ -298,14 +345,13 @@ impl Backend for Wire {
     where
         I: Iterator<Item = (u16, u16, &'a Cell)>,
     {
-        let mut wanted = self.seen.clone();
         for (x, y, cell) in content {
             let (x, y) = (usize::from(x), usize::from(y));
             let wide = crate::tui::text::width(cell.symbol()) > 1;
-            if wanted.len() <= y {
-                wanted.resize(y + 1, Line::new());
+            if self.target.len() <= y {
+                self.target.resize(y + 1, Line::new());
             }
-            let Some(line) = wanted.get_mut(y) else { continue };
+            let Some(line) = self.target.get_mut(y) else { continue };
             let end = x + 1 + usize::from(wide);
             if line.len() < end {
                 line.resize(end, NOTHING.clone());
@@ -313,18 +359,12 @@ impl Backend for Wire {
             line.get_mut(x).into_iter().for_each(|slot| *slot = Some(cell.clone()));
             line.get_mut(x + 1).filter(|_| wide).into_iter().for_each(|slot| *slot = None);
         }
-        let mut before = std::mem::replace(&mut self.seen, wanted.clone());
-        before.resize(wanted.len(), Line::new());
-        let width = wanted.iter().map(Vec::len).max().unwrap_or(0);
-        let written = self.lines(&before, &wanted, width);
-        let scroll = (written.len() >= WORTH_SCROLLING).then(|| scroll::find(&before, &wanted, width)).flatten();
-        let scrolled = scroll.map(|scroll| {
-            scroll.apply(&mut before);
-            scroll.sequence() + &self.lines(&before, &wanted, width)
-        });
-        // Where other things stand beside a list, they move along, and to write them again may cost more.
-        let shorter = scrolled.filter(|scrolled| scrolled.len() < written.len());
-        self.out.push_str(shorter.as_ref().unwrap_or(&written));
+        let target = std::mem::take(&mut self.target);
+        let mut seen = std::mem::take(&mut self.seen);
+        seen.resize(target.len(), Line::new());
+        let (written, shown) = self.change(&seen, &target);
+        self.out.push_str(&written);
+        (self.seen, self.target) = (shown, target);
         Ok(())
     }
 
@@ -350,6 +390,7 @@ impl Backend for Wire {
     }
     fn clear_region(&mut self, what: ClearType) -> io::Result<()> {
         self.seen.clear();
+        self.target.clear();
         self.out.push_str(match what {
             ClearType::All => "\x1b[2J",
             ClearType::AfterCursor => "\x1b[J",
