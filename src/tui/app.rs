@@ -348,7 +348,8 @@ impl App {
             Message::Mouse(event) => self.choosing(|app| app.mouse(event)),
             Message::Paste(text) => {
                 if self.prompt.is_some() {
-                    text.chars().filter(|c| !c.is_control()).for_each(|c| self.answer(|answer| answer.push(c)));
+                    let text = text.chars().filter(|c| !c.is_control()).take(questions::LONGEST);
+                    self.answer(|answer| answer.extend(text));
                 }
             }
             Message::Resize(width, height) => self.size = (width, height),

@@ -135,7 +135,9 @@ impl Explorer {
             if early.is_none() && std::mem::take(&mut self.app.dirty) {
                 self.drawn = self.app.slow.then(Instant::now);
                 let app = &mut self.app;
-                screen.frame(app.hurries(), |frame| screen::draw(app, frame)).map_err(|why| Error(format!("the terminal is gone: {why}")))?;
+                screen
+                    .frame(app.hurries(), |frame| screen::draw(app, frame))
+                    .map_err(|why| Error(format!("the terminal is gone: {why}")))?;
                 // A pane that now knows its size may want more of the image.
                 self.message(Message::Tick, screen);
             }

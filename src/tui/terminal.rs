@@ -87,6 +87,8 @@ const BEGIN_FRAME: &[u8] = b"\x1b[?2026h";
 const END_FRAME: &[u8] = b"\x1b[?2026l";
 /// What fits in a packet arrives in one piece anyway.
 const PACKET: usize = 1000;
+/// Bytes of a frame in haste.
+const HASTY: usize = 1900;
 static ENTERED: AtomicBool = AtomicBool::new(false);
 
 /// Gives the terminal back. Harmless when it has been given back already; errors are ignored, because after a hang-up every write
@@ -125,7 +127,7 @@ impl Painter {
 
     /// The bytes of one frame; none where the screen already shows it. In haste what is large may be left for the next frame.
     pub fn paint(&mut self, hasty: bool, draw: impl FnOnce(&mut Frame)) -> io::Result<Vec<u8>> {
-        self.terminal.backend_mut().hasty = hasty;
+        self.terminal.backend_mut().most = hasty.then_some(HASTY);
         self.terminal.draw(draw)?;
         let mut bytes = self.terminal.backend_mut().take();
         if bytes.len() > PACKET {

@@ -474,6 +474,7 @@ impl Desk {
                 "Down" => Some((KeyCode::Down, KeyModifiers::NONE)),
                 "PgDn" => Some((KeyCode::PageDown, KeyModifiers::NONE)),
                 "End" => Some((KeyCode::End, KeyModifiers::NONE)),
+                "Home" => Some((KeyCode::Home, KeyModifiers::NONE)),
                 "Right" => Some((KeyCode::Right, KeyModifiers::NONE)),
                 "Left" => Some((KeyCode::Left, KeyModifiers::NONE)),
                 "Space" => Some((KeyCode::Char(' '), KeyModifiers::NONE)),
@@ -1208,6 +1209,25 @@ fn moving_costs_little() {
             assert_eq!(cost(&mut desk, &mut painter, ""), 0, "nothing has changed");
         }
     }
+}
+
+#[test]
+fn over_a_network_the_last_columns_follow_when_the_cursor_rests() {
+    let mut desk = Desk::with(200, 60, &UNICODE, &[FINDINGS, "sockets", "regions"]);
+    desk.many = 5000;
+    let mut painter = Painter::new(Viewport::Fixed(Rect::new(0, 0, 200, 60))).unwrap();
+    let mut costs = |remote: bool| {
+        desk.app.remote = remote;
+        cost(&mut desk, &mut painter, "a 3 Home");
+        cost(&mut desk, &mut painter, "");
+        desk.app.rest = std::time::Duration::MAX;
+        let first = cost(&mut desk, &mut painter, "End");
+        desk.app.rest = std::time::Duration::ZERO;
+        (first, cost(&mut desk, &mut painter, ""))
+    };
+    let (local, remote) = (costs(false), costs(true));
+    println!("{local:?} {remote:?}");
+    assert!(local.0 > 2000 && remote.0 < 2000 && remote.1 > local.1, "{local:?} {remote:?}");
 }
 
 #[test]

@@ -17,8 +17,6 @@ const WORTH_ERASING: usize = 10;
 const WORTH_ENDING: usize = 4;
 /// Bytes of a frame from which on it is tried whether lines have only moved.
 const WORTH_SCROLLING: usize = 250;
-/// Bytes of a frame that is not to be whole at once.
-const HASTY: usize = 1900;
 
 /// How the next letter will look.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -173,14 +171,14 @@ pub struct Wire {
     /// What stands on the screen and what should, line by line, as far as anything was written there.
     seen: Vec<Line>,
     target: Vec<Line>,
-    /// The next frame is of a list on the move: what is large in it may follow later.
-    pub hasty: bool,
+    /// The most bytes of the next frame, where what is large in it may follow later.
+    pub most: Option<usize>,
 }
 
 impl Default for Wire {
     fn default() -> Self {
         let (seen, target) = (Vec::new(), Vec::new());
-        Self { out: String::new(), pen: PLAIN, at: None, shown: false, wanted: None, placed: None, seen, target, hasty: false }
+        Self { out: String::new(), pen: PLAIN, at: None, shown: false, wanted: None, placed: None, seen, target, most: None }
     }
 }
 
@@ -265,8 +263,8 @@ impl Wire {
         let scrolled = scroll.as_ref().map(|(sequence, moved)| format!("{sequence}{}", self.lines(moved, wanted, width)));
         // Where other things stand beside a list, they move along, and to write them again may cost more.
         let mut best = (shorter(written, scrolled), wanted.to_vec());
-        let columns = if self.hasty && best.0.len() > HASTY { later::columns(seen, wanted, width) } else { Vec::new() };
-        for from in columns {
+        let Some(most) = self.most.filter(|most| best.0.len() > *most) else { return best };
+        for from in later::columns(seen, wanted, width) {
             let part = later::without(seen, seen, wanted, from, width);
             best = (self.lines(seen, &part, width), part);
             if let Some((sequence, moved)) = &scroll {
@@ -276,7 +274,7 @@ impl Wire {
                     best = (scrolled, part);
                 }
             }
-            if best.0.len() <= HASTY {
+            if best.0.len() <= most {
                 break;
             }
         }
@@ -450,11 +448,11 @@ mod tests {
     proptest! {
         /// Whatever is drawn in whatever steps, a terminal shows what was drawn.
         #[test]
-        fn a_terminal_shows_what_was_drawn(frames in prop::collection::vec((cells(), 0usize..6), 1..5)) {
+        fn a_terminal_shows_what_was_drawn(frames in prop::collection::vec((cells(), 0usize..6, any::<bool>()), 1..5)) {
             let area = Rect::new(0, 0, 40, 6);
             let (mut wire, mut terminal) = (Wire::default(), vt100::Parser::new(6.try_into().unwrap(), 40.try_into().unwrap(), 0));
             let mut before = Buffer::empty(area);
-            for (frame, moved) in frames {
+            for (frame, moved, hasty) in frames {
                 let mut after = before.clone();
                 after.content.rotate_left(moved * 40);
                 for (x, y, letter, style) in frame {
@@ -469,7 +467,10 @@ mod tests {
                 }
                 // Long blanks are erased.
                 after.set_style(Rect::new(0, 3, 40, 1), Style::reset());
+                wire.most = hasty.then_some(150);
                 wire.draw(before.diff(&after).into_iter()).unwrap();
+                wire.most = None;
+                wire.draw(std::iter::empty()).unwrap();
                 terminal.process(&wire.take());
                 for position in area.positions() {
                     let (cell, seen) = (&after[position], terminal.screen().cell(position.y, position.x).unwrap());
@@ -517,6 +518,44 @@ mod tests {
                     (after[position].symbol(), after[position].fg == Color::Red && text != " "),
                     (text, seen.fgcolor() == vt100::Color::Idx(1) && text != " ")
                 );
+            }
+            before = after;
+        }
+    }
+
+    #[test]
+    fn a_list_on_the_move_shows_its_first_columns_and_nothing_old_beside_them() {
+        let area = Rect::new(0, 0, 200, 60);
+        let list = |top: u64| {
+            let mut buffer = Buffer::empty(area);
+            for y in 0..60u16 {
+                let row = (top + u64::from(y)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                buffer.set_string(0, y, format!("node {y}"), Style::reset());
+                buffer.set_string(
+                    80,
+                    y,
+                    format!("│{:>6}  {row:016x}  \\Device\\{}", top + u64::from(y), format!("{row:x}").repeat(5)),
+                    Style::reset(),
+                );
+                buffer.set_string(199, y, "│", Style::reset());
+            }
+            buffer
+        };
+        let (mut wire, mut terminal) = (Wire::default(), vt100::Parser::new(60.try_into().unwrap(), 200.try_into().unwrap(), 0));
+        let mut before = Buffer::empty(area);
+        for (top, hasty) in [(0, false), (28, true), (84, true), (85, true), (85, false), (1000, true), (1000, false)] {
+            let after = list(top);
+            wire.most = hasty.then_some(1900);
+            wire.draw(before.diff(&after).into_iter()).unwrap();
+            let bytes = wire.take();
+            assert!(!hasty || bytes.len() < 2000, "{top}: {}", bytes.len());
+            terminal.process(&bytes);
+            for (y, seen) in terminal.screen().rows(0, 200).enumerate() {
+                let wanted: String = (0..200).map(|x| after[(x, y as u16)].symbol()).collect();
+                let seen = format!("{seen:<200}");
+                assert!(seen == wanted || hasty, "{top}: {seen}");
+                let columns = seen.split("  ").map(str::trim).all(|column| wanted.contains(column));
+                assert!(columns && seen[..88] == wanted[..88] && seen.ends_with('│'), "{top}: {seen}");
             }
             before = after;
         }

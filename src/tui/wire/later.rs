@@ -35,10 +35,11 @@ fn changed(seen: &[Slot], wanted: &[Slot], from: usize, width: usize) -> Option<
 pub(super) fn columns(seen: &[Line], wanted: &[Line], width: usize) -> Vec<usize> {
     let lines: Vec<_> = seen.iter().zip(wanted).filter_map(|(seen, line)| Some((line, changed(seen, line, 0, width)?))).collect();
     let shared = |x: &usize| {
-        let (agree, begin) = lines.iter().filter(|(_, (start, end))| (start..end).contains(&x)).fold((0, false), |(agree, begin), (line, _)| {
-            let here = begins(line, *x);
-            (agree + usize::from(here), begin || (here && !empty(line, *x)))
-        });
+        let (agree, begin) =
+            lines.iter().filter(|(_, (start, end))| (start..end).contains(&x)).fold((0, false), |(agree, begin), (line, _)| {
+                let here = begins(line, *x);
+                (agree + usize::from(here), begin || (here && !empty(line, *x)))
+            });
         begin && agree * 8 >= lines.len() * 7
     };
     (0..width).rev().filter(shared).collect()
