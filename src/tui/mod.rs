@@ -46,8 +46,9 @@ use theme::Look;
 
 /// How long to wait for input while work goes on before looking at the work.
 const LOOK: Duration = Duration::from_millis(5);
-/// Quick answers are waited for before the frame that would only say that they are awaited.
-const GRACE: Duration = Duration::from_millis(25);
+/// Quick answers are waited for before the frame that would only say that they are awaited; with that frame a key still is answered in
+/// the time of one on a screen, 16 ms.
+const GRACE: Duration = Duration::from_millis(10);
 /// Frames that only report progress: not more often than this.
 const REPORT: Duration = Duration::from_millis(100);
 
