@@ -784,6 +784,10 @@ fn paste_answers_a_question_and_is_no_command() {
     desk.keys("g");
     desk.send(Message::Paste("0xffffffff81000000\n".into()));
     desk.keys("Enter").shows("ffffffff81000000");
+    desk.keys("0 f");
+    let began = Instant::now();
+    desk.send(Message::Paste("not there ".repeat(100_000)));
+    assert!(began.elapsed() < std::time::Duration::from_secs(1), "a long one costs no more than a short one");
 }
 
 #[test]
