@@ -6,6 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// How nice work is to whatever else runs.
+#[cfg(target_os = "linux")]
+const GIVING_WAY: i32 = 10;
+
 /// A result that will come.
 pub struct Task<T>(Arc<Slot<T>>);
 
@@ -20,7 +24,7 @@ impl<T: Send + 'static> Task<T> {
     pub fn start(work: impl FnOnce(&Arc<Watch>) -> T + Send + 'static) -> Self {
         let slot = Arc::new(Slot { started: Instant::now(), watch: Arc::default(), result: Mutex::new(None) });
         let inside = Arc::clone(&slot);
-        std::thread::spawn(move || {
+        behind(move || {
             let outcome = catch_unwind(AssertUnwindSafe(|| work(&inside.watch))).map_err(|panic| message(&*panic));
             *lock(&inside.result) = Some(outcome);
         });
@@ -110,7 +114,7 @@ impl Job {
     ) -> Arc<Self> {
         let started = Self::new(table, scope, Progress::Running(None));
         let job = Arc::clone(&started);
-        std::thread::spawn(move || {
+        behind(move || {
             let mut started = |feed| *lock(&job.state) = Progress::Running(Some(feed));
             let outcome = catch_unwind(AssertUnwindSafe(|| work(&job.watch, &mut started)));
             *lock(&job.state) = match outcome {
@@ -132,6 +136,16 @@ impl Session {
         let session = self.clone();
         Job::start(entry.table, scope, move |watch, started| session.run(entry, scope, watch, started))
     }
+}
+
+/// Works on a thread that gives way to the one that draws: a key is answered at once although all processors are busy.
+fn behind(work: impl FnOnce() + Send + 'static) {
+    std::thread::spawn(move || {
+        // On Linux this is the priority of the thread alone, and of those that it starts, those for all processors among them.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::process::setpriority_process(None, GIVING_WAY);
+        work();
+    });
 }
 
 fn message(panic: &(dyn std::any::Any + Send)) -> String {

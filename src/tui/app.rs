@@ -278,6 +278,8 @@ pub struct App {
     scores: Option<&'static Entry>,
     /// The connection is slow.
     pub slow: bool,
+    /// Each byte of a frame goes over a network.
+    pub remote: bool,
     /// When the cursor moved last, while what follows from that waits, and for how long.
     moved: Option<Instant>,
     pub rest: Duration,
@@ -325,6 +327,7 @@ impl App {
             locating: None,
             scores: None,
             slow: false,
+            remote: false,
             moved: None,
             rest: resting::REST,
             serial: 0,
@@ -345,7 +348,8 @@ impl App {
             Message::Mouse(event) => self.choosing(|app| app.mouse(event)),
             Message::Paste(text) => {
                 if self.prompt.is_some() {
-                    text.chars().filter(|c| !c.is_control()).for_each(|c| self.answer(|answer| answer.push(c)));
+                    let text = text.chars().filter(|c| !c.is_control()).take(questions::LONGEST);
+                    self.answer(|answer| answer.extend(text));
                 }
             }
             Message::Resize(width, height) => self.size = (width, height),
@@ -581,6 +585,7 @@ impl App {
         match event.kind {
             MouseEventKind::ScrollDown | MouseEventKind::ScrollUp => {
                 let rows = if event.kind == MouseEventKind::ScrollDown { 3 } else { -3 };
+                self.moved();
                 if let Some(overlay) = &mut self.overlay {
                     overlay.by(rows);
                 } else if over(self.places.tree) {
@@ -668,6 +673,7 @@ impl App {
         self.by_rows(pages.saturating_mul(rows));
     }
     pub fn jump(&mut self, bottom: bool) {
+        self.moved();
         match self.pane() {
             Pane::Bytes => {
                 if let Some(view) = &mut self.bytes {

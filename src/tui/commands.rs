@@ -140,7 +140,7 @@ pub static COMMANDS: &[Command] = &[
     command!(BYTES "select" [char('V')] ("select", 38) "begin a selection here, or drop it; moving stretches it" => |app, _| app.select_bytes()),
     command!(BYTES "copy-value" [char('y')] ("copy", 37) "copy the selected bytes, or the region's: as hex, YARA, C, Rust, Python, base64 or text" => |app, _| app.ask_copy_bytes()),
     command!(BYTES "export" [char('e')] ("write", 36) "write the selected bytes, or the region's, to a new file" => |app, _| app.ask_bytes_path()),
-    command!(BYTES "same-bytes" [char('=')] ("elsewhere", 72) "search all memory for the bytes from the cursor on, or the selected ones: which other processes have them?"
+    command!(BYTES "same-bytes" [char('=')] ("elsewhere", 67) "search all memory for the bytes from the cursor on, or the selected ones: which other processes have them?"
         => |app, _| app.same_bytes()),
     command!(BYTES "inspect" [char('v')] ("values", 62) "everything the bytes under the cursor can mean" => |app, _| app.inspect()),
     command!(BYTES "next-memory" [char('}')] ("", 0) "over the gap, to the next memory that is there" => |app, _| app.next_stretch(true)),
@@ -148,7 +148,7 @@ pub static COMMANDS: &[Command] = &[
     command!(VIEWS "next-view" [key(Tab)] ("views", 70) "next view: the tree, then each table" => |app, _| app.next_view(true)),
     command!(VIEWS "previous-view" [key(BackTab)] ("", 0) "previous view" => |app, _| app.next_view(false)),
     command!(VIEWS "view" [char('1'), char('2'), char('3'), char('4'), char('5'), char('6'), char('7'), char('8'), char('9')] ("", 0)
-        "the table of that number" => |app, key| app.view_of(key)),
+        "the table of that number; : finds the others by name" => |app, key| app.view_of(key)),
     command!(VIEWS "tree" [char('0')] ("", 0) "the process tree" => |app, _| app.focus_tree()),
     command!(VIEWS "help" [char('?'), key(F(1))] ("help", 100) "all keys, those of this pane first" => |app, _| app.help()),
     command!(LISTS "search" [char('/')] ("search", 60) "search as you type" => |app, _| app.ask_search()),

@@ -48,8 +48,9 @@ use theme::Look;
 
 /// How long to wait for input while work goes on before looking at the work.
 const LOOK: Duration = Duration::from_millis(5);
-/// Quick answers are waited for before the frame that would only say that they are awaited.
-const GRACE: Duration = Duration::from_millis(25);
+/// Quick answers are waited for before the frame that would only say that they are awaited; with that frame a key still is answered in
+/// the time of one on a screen, 16 ms.
+const GRACE: Duration = Duration::from_millis(10);
 /// Frames that only report progress: not more often than this.
 const REPORT: Duration = Duration::from_millis(100);
 
@@ -82,6 +83,7 @@ pub fn run(name: &str, setup: Setup<'_>, open: impl FnOnce(&Watch) -> Result<Ses
     app.keymap = config.keymap;
     app.set_noise(config.noise);
     app.set_slow(setup.slow);
+    app.remote |= capabilities.remote;
     let opening = Task::start(move |watch| open(watch));
     let inputs = terminal::inputs()?;
     let mut explorer = Explorer {
@@ -136,7 +138,9 @@ impl Explorer {
             if early.is_none() && std::mem::take(&mut self.app.dirty) {
                 self.drawn = self.app.slow.then(Instant::now);
                 let app = &mut self.app;
-                screen.frame(|frame| screen::draw(app, frame)).map_err(|why| Error(format!("the terminal is gone: {why}")))?;
+                screen
+                    .frame(app.hurries(), |frame| screen::draw(app, frame))
+                    .map_err(|why| Error(format!("the terminal is gone: {why}")))?;
                 // A pane that now knows its size may want more of the image.
                 self.message(Message::Tick, screen);
             }

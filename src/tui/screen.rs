@@ -193,7 +193,7 @@ fn draw_views(app: &mut App, area: Rect, buffer: &mut Buffer) {
         Focus::Tables => app.active + 1,
     };
     let widths: Vec<usize> = names.iter().map(|(_, name)| text::width(name) + 2).collect();
-    let room = usize::from(area.width.saturating_sub(4));
+    let room = usize::from(area.width.saturating_sub(10));
     // The window of names moves only when it must: it ends with the current one at the latest.
     let mut first = 0;
     while first < current && widths.iter().take(current + 1).skip(first).sum::<usize>() > room {
@@ -205,8 +205,13 @@ fn draw_views(app: &mut App, area: Rect, buffer: &mut Buffer) {
     }
     for (index, (view, name)) in names.iter().enumerate().skip(first) {
         let wide = text::width(name) as u16;
-        if x + wide + 2 > area.right() {
-            put(buffer, area.right() - 1, area.y, look.symbols.more_right, 1, look.style(Role::Dim));
+        // How many there are beyond the edge.
+        let left = names.len() - index;
+        let mark = if left > 1 { format!("+{left} {}", look.symbols.more_right) } else { look.symbols.more_right.to_owned() };
+        let mark_wide = if index + 1 < names.len() { text::width(&mark) as u16 } else { 0 };
+        if x + wide + mark_wide + 1 > area.right() {
+            let mark_x = area.right().saturating_sub(text::width(&mark) as u16);
+            put(buffer, mark_x, area.y, &mark, area.width, look.style(Role::Dim));
             break;
         }
         let in_sight = app.two_panes() && *view == Some(app.active);

@@ -28,6 +28,8 @@ pub struct Capabilities {
     pub charset: Charset,
     /// Frames, arrows and marks in ASCII; the Linux console has UTF-8 but not the characters.
     pub plain_symbols: bool,
+    /// A network is between us and the terminal.
+    pub remote: bool,
 }
 
 impl Capabilities {
@@ -50,7 +52,8 @@ impl Capabilities {
             _ => Depth::Ansi,
         };
         let plain_symbols = charset == Charset::Ascii || term == "linux" || term.starts_with("vt");
-        Ok(Self { depth, charset, plain_symbols })
+        let remote = set("SSH_CONNECTION").or(set("SSH_TTY")).is_some();
+        Ok(Self { depth, charset, plain_symbols, remote })
     }
 
     pub fn detect() -> Result<Self, Error> {
@@ -84,6 +87,8 @@ const BEGIN_FRAME: &[u8] = b"\x1b[?2026h";
 const END_FRAME: &[u8] = b"\x1b[?2026l";
 /// What fits in a packet arrives in one piece anyway.
 const PACKET: usize = 1000;
+/// Bytes of a frame in haste.
+const HASTY: usize = 1900;
 static ENTERED: AtomicBool = AtomicBool::new(false);
 
 /// Gives the terminal back. Harmless when it has been given back already; errors are ignored, because after a hang-up every write
@@ -120,8 +125,9 @@ impl Painter {
         Ok(Self { terminal: Terminal::with_options(Wire::default(), TerminalOptions { viewport })? })
     }
 
-    /// The bytes of one frame; none where the screen already shows it.
-    pub fn paint(&mut self, draw: impl FnOnce(&mut Frame)) -> io::Result<Vec<u8>> {
+    /// The bytes of one frame; none where the screen already shows it. In haste what is large may be left for the next frame.
+    pub fn paint(&mut self, hasty: bool, draw: impl FnOnce(&mut Frame)) -> io::Result<Vec<u8>> {
+        self.terminal.backend_mut().most = hasty.then_some(HASTY);
         self.terminal.draw(draw)?;
         let mut bytes = self.terminal.backend_mut().take();
         if bytes.len() > PACKET {
@@ -197,8 +203,8 @@ impl Screen {
         self.out.write_all(sequence(text, between).as_bytes())
     }
 
-    pub fn frame(&mut self, draw: impl FnOnce(&mut Frame)) -> io::Result<()> {
-        let bytes = self.painter.paint(draw)?;
+    pub fn frame(&mut self, hasty: bool, draw: impl FnOnce(&mut Frame)) -> io::Result<()> {
+        let bytes = self.painter.paint(hasty, draw)?;
         self.out.write_all(&bytes)
     }
 }
@@ -296,7 +302,8 @@ mod tests {
     #[test]
     fn capabilities_follow_the_environment() {
         let usual = of(&[("TERM", "xterm-256color"), ("LANG", "en_US.UTF-8")]).unwrap();
-        assert_eq!(usual, Capabilities { depth: Depth::Palette, charset: Charset::Unicode, plain_symbols: false });
+        assert_eq!(usual, Capabilities { depth: Depth::Palette, charset: Charset::Unicode, plain_symbols: false, remote: false });
+        assert!(of(&[("TERM", "xterm"), ("SSH_CONNECTION", "192.0.2.1 40000 192.0.2.2 22")]).unwrap().remote);
         assert_eq!(of(&[("TERM", "screen"), ("LANG", "de_DE.utf8")]).unwrap().depth, Depth::Ansi);
         assert_eq!(of(&[("TERM", "xterm"), ("COLORTERM", "truecolor")]).unwrap().depth, Depth::True);
         assert_eq!(of(&[("TERM", "xterm"), ("COLORTERM", "truecolor"), ("NO_COLOR", "1")]).unwrap().depth, Depth::None);
@@ -316,7 +323,7 @@ mod tests {
     #[ignore = "panics"]
     fn panic_on_the_screen() {
         let mut screen = Screen::enter().unwrap();
-        screen.frame(|frame| frame.render_widget("something", frame.area())).unwrap();
+        screen.frame(false, |frame| frame.render_widget("something", frame.area())).unwrap();
         let worker = std::thread::spawn(|| panic!("a worker's panic is its job's business"));
         assert!(worker.join().is_err());
         panic!("on purpose");

@@ -21,8 +21,8 @@ use ratatui::{Terminal, Viewport};
 use std::sync::Arc;
 use std::time::Instant;
 
-const UNICODE: Capabilities = Capabilities { depth: Depth::Ansi, charset: Charset::Unicode, plain_symbols: false };
-const PLAIN: Capabilities = Capabilities { depth: Depth::None, charset: Charset::Ascii, plain_symbols: true };
+const UNICODE: Capabilities = Capabilities { depth: Depth::Ansi, charset: Charset::Unicode, plain_symbols: false, remote: false };
+const PLAIN: Capabilities = Capabilities { depth: Depth::None, charset: Charset::Ascii, plain_symbols: true, remote: false };
 
 fn answer<T: Record + Clone>(rows: Vec<T>, notes: &[&str]) -> Arc<dyn Rows> {
     let mut sink = Sink::new(Arc::default());
@@ -474,6 +474,7 @@ impl Desk {
                 "Down" => Some((KeyCode::Down, KeyModifiers::NONE)),
                 "PgDn" => Some((KeyCode::PageDown, KeyModifiers::NONE)),
                 "End" => Some((KeyCode::End, KeyModifiers::NONE)),
+                "Home" => Some((KeyCode::Home, KeyModifiers::NONE)),
                 "Right" => Some((KeyCode::Right, KeyModifiers::NONE)),
                 "Left" => Some((KeyCode::Left, KeyModifiers::NONE)),
                 "Space" => Some((KeyCode::Char(' '), KeyModifiers::NONE)),
@@ -783,6 +784,10 @@ fn paste_answers_a_question_and_is_no_command() {
     desk.keys("g");
     desk.send(Message::Paste("0xffffffff81000000\n".into()));
     desk.keys("Enter").shows("ffffffff81000000");
+    desk.keys("0 f");
+    let began = Instant::now();
+    desk.send(Message::Paste("not there ".repeat(100_000)));
+    assert!(began.elapsed() < std::time::Duration::from_secs(1), "a long one costs no more than a short one");
 }
 
 #[test]
@@ -1167,7 +1172,7 @@ fn a_million_rows_scroll_like_a_thousand() {
 fn cost(desk: &mut Desk, painter: &mut Painter, keys: &str) -> usize {
     desk.keys(keys);
     let app = &mut desk.app;
-    painter.paint(|frame| screen::draw(app, frame)).unwrap().len()
+    painter.paint(app.hurries(), |frame| screen::draw(app, frame)).unwrap().len()
 }
 
 #[test]
@@ -1238,6 +1243,25 @@ fn moving_costs_little() {
 }
 
 #[test]
+fn over_a_network_the_last_columns_follow_when_the_cursor_rests() {
+    let mut desk = Desk::with(200, 60, &UNICODE, &[FINDINGS, "sockets", "regions"]);
+    desk.many = 5000;
+    let mut painter = Painter::new(Viewport::Fixed(Rect::new(0, 0, 200, 60))).unwrap();
+    let mut costs = |remote: bool| {
+        desk.app.remote = remote;
+        cost(&mut desk, &mut painter, "a 3 Home");
+        cost(&mut desk, &mut painter, "");
+        desk.app.rest = std::time::Duration::MAX;
+        let first = cost(&mut desk, &mut painter, "End");
+        desk.app.rest = std::time::Duration::ZERO;
+        (first, cost(&mut desk, &mut painter, ""))
+    };
+    let (local, remote) = (costs(false), costs(true));
+    println!("{local:?} {remote:?}");
+    assert!(local.0 > 2000 && remote.0 < 2000 && remote.1 > local.1, "{local:?} {remote:?}");
+}
+
+#[test]
 fn details_follow_when_the_cursor_rests() {
     let mut desk = Desk::with(160, 44, &UNICODE, &[FINDINGS, "sockets", "regions"]);
     desk.keys("0").shows("command /sbin/init");
@@ -1254,7 +1278,7 @@ fn a_large_frame_is_bracketed() {
     let mut desk = desk();
     let mut painter = Painter::new(Viewport::Fixed(Rect::new(0, 0, 80, 24))).unwrap();
     let app = &mut desk.app;
-    let bytes = painter.paint(|frame| screen::draw(app, frame)).unwrap();
+    let bytes = painter.paint(app.hurries(), |frame| screen::draw(app, frame)).unwrap();
     assert!(bytes.starts_with(b"\x1b[?2026h") && bytes.ends_with(b"\x1b[?2026l"));
 }
 

@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn no_colour_reaches_a_terminal_without() {
-        let plain = Capabilities { depth: Depth::None, charset: Charset::Ascii, plain_symbols: true };
+        let plain = Capabilities { depth: Depth::None, charset: Charset::Ascii, plain_symbols: true, remote: false };
         for (_, text) in Theme::SHIPPED {
             let look = Look::new(&plain, &read(text).unwrap());
             for (role, _) in Role::ALL {

@@ -1,5 +1,6 @@
 //! Drawings as few bytes: what a terminal is sent, for connections on which each byte costs.
 
+mod later;
 mod scroll;
 
 use ratatui::backend::{Backend, ClearType, WindowSize};
@@ -167,13 +168,17 @@ pub struct Wire {
     shown: bool,
     wanted: Option<Position>,
     placed: Option<Position>,
-    /// What stands on the screen, line by line, as far as anything was written there.
+    /// What stands on the screen and what should, line by line, as far as anything was written there.
     seen: Vec<Line>,
+    target: Vec<Line>,
+    /// The most bytes of the next frame, where what is large in it may follow later.
+    pub most: Option<usize>,
 }
 
 impl Default for Wire {
     fn default() -> Self {
-        Self { out: String::new(), pen: PLAIN, at: None, shown: false, wanted: None, placed: None, seen: Vec::new() }
+        let (seen, target) = (Vec::new(), Vec::new());
+        Self { out: String::new(), pen: PLAIN, at: None, shown: false, wanted: None, placed: None, seen, target, most: None }
     }
 }
 
@@ -243,6 +248,39 @@ impl Wire {
         std::mem::replace(&mut self.out, out)
     }
 
+    /// What turns the lines that are seen into those that are wanted, and the lines that are seen then.
+    fn change(&mut self, seen: &[Line], wanted: &[Line]) -> (String, Vec<Line>) {
+        let width = wanted.iter().map(Vec::len).max().unwrap_or(0);
+        let written = self.lines(seen, wanted, width);
+        if written.len() < WORTH_SCROLLING {
+            return (written, wanted.to_vec());
+        }
+        let scroll = scroll::find(seen, wanted, width).map(|scroll| {
+            let mut moved = seen.to_vec();
+            scroll.apply(&mut moved);
+            (scroll.sequence(), moved)
+        });
+        let scrolled = scroll.as_ref().map(|(sequence, moved)| format!("{sequence}{}", self.lines(moved, wanted, width)));
+        // Where other things stand beside a list, they move along, and to write them again may cost more.
+        let mut best = (shorter(written, scrolled), wanted.to_vec());
+        let Some(most) = self.most.filter(|most| best.0.len() > *most) else { return best };
+        for from in later::columns(seen, wanted, width) {
+            let part = later::without(seen, seen, wanted, from, width);
+            best = (self.lines(seen, &part, width), part);
+            if let Some((sequence, moved)) = &scroll {
+                let part = later::without(moved, seen, wanted, from, width);
+                let scrolled = format!("{sequence}{}", self.lines(moved, &part, width));
+                if scrolled.len() <= best.0.len() {
+                    best = (scrolled, part);
+                }
+            }
+            if best.0.len() <= most {
+                break;
+            }
+        }
+        best
+    }
+
     /// Writes what a line has to change.
     fn line(&mut self, y: u16, before: &[Slot], wanted: &[Slot], width: usize) {
         let mut x = 0;
@@ -291,6 +329,13 @@ impl Wire {
     }
 }
 
+fn shorter(one: String, other: Option<String>) -> String {
+    match other {
+        Some(other) if other.len() < one.len() => other,
+        _ => one,
+    }
+}
+
 impl Backend for Wire {
     type Error = io::Error;
 
@@ -298,14 +343,13 @@ impl Backend for Wire {
     where
         I: Iterator<Item = (u16, u16, &'a Cell)>,
     {
-        let mut wanted = self.seen.clone();
         for (x, y, cell) in content {
             let (x, y) = (usize::from(x), usize::from(y));
             let wide = crate::tui::text::width(cell.symbol()) > 1;
-            if wanted.len() <= y {
-                wanted.resize(y + 1, Line::new());
+            if self.target.len() <= y {
+                self.target.resize(y + 1, Line::new());
             }
-            let Some(line) = wanted.get_mut(y) else { continue };
+            let Some(line) = self.target.get_mut(y) else { continue };
             let end = x + 1 + usize::from(wide);
             if line.len() < end {
                 line.resize(end, NOTHING.clone());
@@ -313,18 +357,12 @@ impl Backend for Wire {
             line.get_mut(x).into_iter().for_each(|slot| *slot = Some(cell.clone()));
             line.get_mut(x + 1).filter(|_| wide).into_iter().for_each(|slot| *slot = None);
         }
-        let mut before = std::mem::replace(&mut self.seen, wanted.clone());
-        before.resize(wanted.len(), Line::new());
-        let width = wanted.iter().map(Vec::len).max().unwrap_or(0);
-        let written = self.lines(&before, &wanted, width);
-        let scroll = (written.len() >= WORTH_SCROLLING).then(|| scroll::find(&before, &wanted, width)).flatten();
-        let scrolled = scroll.map(|scroll| {
-            scroll.apply(&mut before);
-            scroll.sequence() + &self.lines(&before, &wanted, width)
-        });
-        // Where other things stand beside a list, they move along, and to write them again may cost more.
-        let shorter = scrolled.filter(|scrolled| scrolled.len() < written.len());
-        self.out.push_str(shorter.as_ref().unwrap_or(&written));
+        let target = std::mem::take(&mut self.target);
+        let mut seen = std::mem::take(&mut self.seen);
+        seen.resize(target.len(), Line::new());
+        let (written, shown) = self.change(&seen, &target);
+        self.out.push_str(&written);
+        (self.seen, self.target) = (shown, target);
         Ok(())
     }
 
@@ -350,6 +388,7 @@ impl Backend for Wire {
     }
     fn clear_region(&mut self, what: ClearType) -> io::Result<()> {
         self.seen.clear();
+        self.target.clear();
         self.out.push_str(match what {
             ClearType::All => "\x1b[2J",
             ClearType::AfterCursor => "\x1b[J",
@@ -409,11 +448,11 @@ mod tests {
     proptest! {
         /// Whatever is drawn in whatever steps, a terminal shows what was drawn.
         #[test]
-        fn a_terminal_shows_what_was_drawn(frames in prop::collection::vec((cells(), 0usize..6), 1..5)) {
+        fn a_terminal_shows_what_was_drawn(frames in prop::collection::vec((cells(), 0usize..6, any::<bool>()), 1..5)) {
             let area = Rect::new(0, 0, 40, 6);
             let (mut wire, mut terminal) = (Wire::default(), vt100::Parser::new(6.try_into().unwrap(), 40.try_into().unwrap(), 0));
             let mut before = Buffer::empty(area);
-            for (frame, moved) in frames {
+            for (frame, moved, hasty) in frames {
                 let mut after = before.clone();
                 after.content.rotate_left(moved * 40);
                 for (x, y, letter, style) in frame {
@@ -428,7 +467,10 @@ mod tests {
                 }
                 // Long blanks are erased.
                 after.set_style(Rect::new(0, 3, 40, 1), Style::reset());
+                wire.most = hasty.then_some(150);
                 wire.draw(before.diff(&after).into_iter()).unwrap();
+                wire.most = None;
+                wire.draw(std::iter::empty()).unwrap();
                 terminal.process(&wire.take());
                 for position in area.positions() {
                     let (cell, seen) = (&after[position], terminal.screen().cell(position.y, position.x).unwrap());
@@ -476,6 +518,44 @@ mod tests {
                     (after[position].symbol(), after[position].fg == Color::Red && text != " "),
                     (text, seen.fgcolor() == vt100::Color::Idx(1) && text != " ")
                 );
+            }
+            before = after;
+        }
+    }
+
+    #[test]
+    fn a_list_on_the_move_shows_its_first_columns_and_nothing_old_beside_them() {
+        let area = Rect::new(0, 0, 200, 60);
+        let list = |top: u64| {
+            let mut buffer = Buffer::empty(area);
+            for y in 0..60u16 {
+                let row = (top + u64::from(y)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                buffer.set_string(0, y, format!("node {y}"), Style::reset());
+                buffer.set_string(
+                    80,
+                    y,
+                    format!("│{:>6}  {row:016x}  \\Device\\{}", top + u64::from(y), format!("{row:x}").repeat(5)),
+                    Style::reset(),
+                );
+                buffer.set_string(199, y, "│", Style::reset());
+            }
+            buffer
+        };
+        let (mut wire, mut terminal) = (Wire::default(), vt100::Parser::new(60.try_into().unwrap(), 200.try_into().unwrap(), 0));
+        let mut before = Buffer::empty(area);
+        for (top, hasty) in [(0, false), (28, true), (84, true), (85, true), (85, false), (1000, true), (1000, false)] {
+            let after = list(top);
+            wire.most = hasty.then_some(1900);
+            wire.draw(before.diff(&after).into_iter()).unwrap();
+            let bytes = wire.take();
+            assert!(!hasty || bytes.len() < 2000, "{top}: {}", bytes.len());
+            terminal.process(&bytes);
+            for (y, seen) in terminal.screen().rows(0, 200).enumerate() {
+                let wanted: String = (0..200).map(|x| after[(x, y as u16)].symbol()).collect();
+                let seen = format!("{seen:<200}");
+                assert!(seen == wanted || hasty, "{top}: {seen}");
+                let columns = seen.split("  ").map(str::trim).all(|column| wanted.contains(column));
+                assert!(columns && seen[..88] == wanted[..88] && seen.ends_with('│'), "{top}: {seen}");
             }
             before = after;
         }

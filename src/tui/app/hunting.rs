@@ -5,7 +5,9 @@ use crate::address::VirtAddr;
 use crate::engine::{Ground, SIGHTINGS, Space};
 use crate::tui::export;
 use crate::tui::hunt::{Hunt, What};
+use crate::tui::panes::bytes::AHEAD;
 use crate::tui::panes::table::TableView;
+use crate::tui::theme::Role;
 use crate::tui::widgets::palette::Item;
 use std::sync::Arc;
 
@@ -66,19 +68,24 @@ impl App {
             let mut kinds = bytes.clone();
             kinds.sort_unstable();
             kinds.dedup();
-            (kinds.len() >= LEAST_KINDS).then(|| hex(&bytes))
+            (kinds.len() >= LEAST_KINDS).then(|| (at, hex(&bytes)))
         };
         // Files begin alike; the header that the first one of a PE leads to has its time and its sizes.
         let head = view.there(view.cursor, 0x40);
         let pe = head.strip_prefix(b"MZ").and_then(|head| head.get(0x3a..0x3e)?.try_into().ok()).map_or(0, u32::from_le_bytes);
         let first = if pe < 0x1000 { u64::from(pe) } else { 0 };
-        let lines = (first..first + 0x1000).step_by(16).filter_map(|step| view.cursor.checked_add(step));
-        match self.selected_bytes().or_else(|| lines.into_iter().find_map(telling)) {
-            Some(pattern) => {
+        let lines = (first..first + AHEAD).step_by(16).filter_map(|step| view.cursor.checked_add(step));
+        let cursor = view.cursor;
+        let selected = self.selected_bytes().map(|pattern| (cursor, pattern));
+        match selected.or_else(|| lines.into_iter().find_map(telling)) {
+            Some((at, pattern)) => {
+                if at - cursor >= 0x1000 {
+                    self.notice = Some((Role::Text, format!("looking for the bytes at {at:#x}; those before say nothing")));
+                }
                 let place = "physical memory".to_owned();
                 self.hunt(Arc::new(Hunt::new(What::Pattern(pattern), Space::Physical, place, false).elsewhere()));
             }
-            None => self.warn("no bytes in sight that say something: go to some, or select them".to_owned()),
+            None => self.warn("no bytes here or soon behind that say something: go to some, or select them".to_owned()),
         }
     }
 

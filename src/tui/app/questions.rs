@@ -45,6 +45,9 @@ pub struct Prompt {
     choice: usize,
 }
 
+/// Longer answers than any of ours are a mistake, or meant to cost time.
+pub(super) const LONGEST: usize = 500;
+
 impl App {
     pub fn prompt(&self) -> Option<(String, String, Option<String>)> {
         let prompt = self.prompt.as_ref()?;
@@ -104,9 +107,7 @@ impl App {
         }
     }
 
-    /// Longer questions than any of ours are a mistake, or meant to cost time.
     pub(super) fn answer(&mut self, change: impl FnOnce(&mut String)) {
-        const LONGEST: usize = 500;
         if let Some(prompt) = &mut self.prompt {
             change(&mut prompt.answer);
             (prompt.choice, prompt.hint) = (0, None);

@@ -1,7 +1,6 @@
 //! What follows from the cursor's place waits until the cursor rests there: a move is a few bytes and no work.
 
 use super::App;
-use crate::tui::commands::Pane;
 use std::time::{Duration, Instant};
 
 /// Shorter than a pause of somebody who reads, longer than between two keys of one that is held, or their way over a network.
@@ -11,15 +10,17 @@ const REST_SLOW: Duration = Duration::from_millis(500);
 impl App {
     /// On a slow link frames are gathered and nothing spins.
     pub fn set_slow(&mut self, slow: bool) {
-        self.slow = slow;
+        (self.slow, self.remote) = (slow, slow);
         self.rest = if slow { REST_SLOW } else { REST };
     }
 
     /// The cursor of a list has moved.
     pub(super) fn moved(&mut self) {
-        if matches!(self.pane(), Pane::Tree | Pane::Table) {
-            self.moved = Some(Instant::now());
-        }
+        self.moved = Some(Instant::now());
+    }
+    /// Whether a frame should rather come soon than be whole: over a network, while a list moves.
+    pub fn hurries(&self) -> bool {
+        self.remote && !self.settled()
     }
     pub fn settled(&self) -> bool {
         self.moved.is_none()

@@ -22,6 +22,9 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use std::collections::HashMap;
 
+/// Bytes from the cursor on that are here for whoever looks for some that say something.
+pub const AHEAD: u64 = 0x2000;
+
 /// A wanted piece of memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wish {
@@ -221,9 +224,9 @@ impl BytesView {
         {
             return None;
         }
-        // A page back and a page ahead come along.
+        // A page back and a page ahead come along, with what stands behind a header that was wiped.
         let start = low.saturating_sub(self.window()).max(self.first & !0xf);
-        let last = high.saturating_add(self.window()).min(self.last | 0xf);
+        let last = high.saturating_add(self.window().max(AHEAD)).min(self.last | 0xf);
         let length = usize::try_from(last.saturating_sub(start).saturating_add(1)).unwrap_or(usize::MAX).min(1 << 20);
         Some(Wish { space: self.space, start, length })
     }
@@ -729,7 +732,7 @@ mod tests {
 
     #[test]
     fn absent_is_not_zero() {
-        let mut view = view(0x1000, 0x2fff);
+        let mut view = view(0x1000, 0x4fff);
         let [Want::Bytes(wish)] = view.wants()[..] else { panic!("bytes are wanted first") };
         assert_eq!(view.wants(), [], "asked once");
         let missing = Err(ReadError::NotInImage(PhysAddr(0x9000)));
@@ -743,7 +746,7 @@ mod tests {
         assert_eq!(view.byte(0x1000), Byte::Value(0));
         assert_eq!(view.byte(0x1010), Byte::Missing);
         assert_eq!(view.byte(0x0fff), Byte::Outside);
-        assert_eq!(view.byte(0x2fff), Byte::Awaited);
+        assert_eq!(view.byte(0x4fff), Byte::Awaited);
         assert_eq!(Source::margin(&view, 0x1000, true, 20).as_deref(), Some("r-x pfn 0x5"));
     }
 
