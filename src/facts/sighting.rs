@@ -60,9 +60,10 @@ record! {
         process: Known<String>,
         /// Where that process, or else the kernel, has it.
         address: Known<VirtAddr>,
-        /// Kind of the region (private, mapped, image, stack, heap, ...); outside of all regions; kernel; page_cache, data_section, image_section or cache_map, which hold a file; page_cache also where it is part of a
+        /// Kind of the region (private, mapped, image, stack, heap, ...); outside of all regions; kernel; page_cache where it is part of a
         /// file that no process maps; direct_map where only the kernel's map of all memory leads to it. Where nothing maps it: free,
-        /// standby, modified, transition, bad or active as the frame database has it, unmapped where that is not known.
+        /// standby, modified, transition, bad or active as the frame database has it, unmapped where that is not known. Of files, what
+        /// holds them: page_cache, data_section, image_section, cache_map.
         kind: Known<&'static str>,
         /// Rights of the page.
         protection: Known<Protection>,
