@@ -554,7 +554,9 @@ impl<'a> Walk<'a, '_> {
         if !folder {
             // One word for either: a function, or a table of them.
             let shown = entry.pointer("seq_ops")?;
-            if self.is_code(shown) {
+            if shown.is_null() || tables.contains(&shown) || self.kernel(shown) {
+                // As nearly all are: nothing to tell.
+            } else if self.is_code(shown) {
                 self.add_foreign("operations", PROC_ENTRIES, entry.address, shown, format!("show of {path}"));
             } else {
                 own.push((shown, SEQUENCE, &MEMBERS[..]));
@@ -632,7 +634,9 @@ impl<'a> Walk<'a, '_> {
                 continue;
             }
             for event in self.members(events.list("event_list", "perf_event", "event_entry")?)? {
-                let unit = event.follow("pmu")?.map(|unit| context.space.text(unit.pointer("name")?, 64)).transpose()?;
+                // The clocks had no name before 6.2.
+                let name = event.follow_some("pmu")?.pointer("name")?;
+                let unit = (!name.is_null()).then(|| context.space.text(name, 64)).transpose()?;
                 let detail = format!("{} of {of}", unit.as_deref().unwrap_or("an event"));
                 let function = event.pointer("overflow_handler")?;
                 self.add_foreign("perf_event", LIST, event.address, function, detail);
