@@ -266,7 +266,7 @@ fn an_intrusion_on_linux_is_found_with_keys_only() {
         found.iter().for_each(|text| assert!(terminal.shows(text), "{keys:?}: {text:?}:\n{}", terminal.text()));
     };
     // What was injected where, and is it in another process?
-    investigate("fcron\r", &["1/1 of"]);
+    investigate("fprocess:cron\r", &["1/1 of"]);
     investigate("\r", &["Bytes · region 0x7efe690e1000 of cron 139"]);
     investigate("=", &["in physical memory", "cron"]);
     // What the process behind the gravest finding talks to.
@@ -277,7 +277,8 @@ fn an_intrusion_on_linux_is_found_with_keys_only() {
     // Which process is hidden, and who saw it.
     investigate("0fhidden\r", &["missing from the list", "seen by pid hash"]);
     // What was typed and run, in order.
-    investigate("rG", &["Timeline all processes", "curl -sT .d.tgz", "rm -f /var/log/nginx/access.log"]);
+    investigate("r", &["Timeline all processes", "init (1) started"]);
+    investigate("G", &["curl -sT .d.tgz", "rm -f /var/log/nginx/access.log"]);
     investigate("R\r", &["write to folder:"]);
 }
 
