@@ -266,17 +266,19 @@ fn an_intrusion_on_linux_is_found_with_keys_only() {
         found.iter().for_each(|text| assert!(terminal.shows(text), "{keys:?}: {text:?}:\n{}", terminal.text()));
     };
     // What was injected where, and is it in another process?
-    investigate("fcron\r", &["1/1 of"]);
+    investigate("fprocess:cron\r", &["1/1 of"]);
     investigate("\r", &["Bytes · region 0x7efe690e1000 of cron 139"]);
     investigate("=", &["in physical memory", "cron"]);
     // What the process behind the gravest finding talks to.
-    investigate("1\x1bosock\r", &["Sockets kworker/u4:2 174", "203.0.113.77:443"]);
+    investigate("1\x1b", &["/17"]);
+    investigate("ggosock\r", &["Sockets kworker/u4:2 174", "203.0.113.77:443"]);
     // Which module is hidden, and what it hooks.
     investigate("1fmodule\r", &["+75 hidden module", "+0 hooks: kprobe callback", "+0 hooks: netfilter callback"]);
     // Which process is hidden, and who saw it.
     investigate("0fhidden\r", &["missing from the list", "seen by pid hash"]);
     // What was typed and run, in order.
-    investigate("rG", &["Timeline all processes", "curl -sT .d.tgz", "rm -f /var/log/nginx/access.log"]);
+    investigate("r", &["Timeline all processes", "init (1) started"]);
+    investigate("G", &["curl -sT .d.tgz", "rm -f /var/log/nginx/access.log"]);
     investigate("R\r", &["write to folder:"]);
 }
 

@@ -229,11 +229,13 @@ impl App {
         let lower = typed.to_lowercase();
         let explained = self.heading() == ":" && lower.len() > 2;
         let score = |choice| {
-            let (item, _): &(Item, Choice) = choice;
+            let (item, leads): &(Item, Choice) = choice;
             // What begins with the letters is meant before what merely contains them, and that before what only speaks of them.
             let bonus = if item.name.starts_with(&lower) { 1000 } else { 0 };
             let named = matcher.fuzzy_match(&item.name, typed).map(|score| score + bonus);
-            let told = || (explained && item.help.to_lowercase().contains(&lower)).then_some(i64::MIN);
+            // Of those that speak of them a table is the thing itself.
+            let spoken = if matches!(leads, Choice::Table(_)) { i64::MIN + 1 } else { i64::MIN };
+            let told = || (explained && item.help.to_lowercase().contains(&lower)).then_some(spoken);
             Some((named.or_else(told)?, choice))
         };
         let mut scored: Vec<(i64, &(Item, Choice))> = prompt.choices.iter().filter_map(score).collect();
