@@ -51,7 +51,36 @@ struct Target {
 impl Windows {
     /// The used entries of a process's handle table, and what could not be read of it.
     pub(super) fn handle_entries(&self, process: &Object<'_>, watch: &Watch) -> Result<(Vec<Entry>, Vec<ReadError>), ReadError> {
-        let (pages, mut trouble) = self.handle_pages(process)?;
+        let Some(table) = process.follow("ObjectTable")? else { return Ok(Default::default()) };
+        // A table knows whose it is; System's, which holds the kernel's own handles, may say 0.
+        let (owner, own) = (table.uint("UniqueProcessId")? & 0xffff_ffff, process.uint("UniqueProcessId")?);
+        if owner != 0 && owner != own {
+            return Err(ReadError::Implausible("handle table"));
+        }
+        self.table_entries(&table, watch)
+    }
+
+    /// The processes in the table by which IDs are given out (PspCidTable): its entries lead to the objects themselves.
+    pub(super) fn processes_by_id(&self, watch: &Watch) -> Result<Vec<VirtAddr>, ReadError> {
+        let context = self.context();
+        let table = context.object("_HANDLE_TABLE", context.space.pointer(context.symbol("PspCidTable")?)?)?;
+        let (entries, _) = self.table_entries(&table, watch)?;
+        let process = |entry: &Entry| {
+            let process = context.object("_EPROCESS", entry.header).ok()?;
+            expect(&process.inner("Pcb").ok()?, PROCESS_OBJECT, "process").ok()?;
+            (process.uint("UniqueProcessId") == Ok(entry.handle)).then_some(process.address)
+        };
+        Ok(entries.iter().filter_map(process).collect())
+    }
+
+    /// The processes to which a process has handles.
+    pub(super) fn processes_held(&self, process: &Object<'_>, watch: &Watch) -> Result<Vec<VirtAddr>, ReadError> {
+        let (entries, _) = self.handle_entries(process, watch)?;
+        Ok(entries.iter().filter_map(|entry| self.object_of(entry.header, "Process").ok().flatten()).collect())
+    }
+
+    fn table_entries(&self, table: &Object<'_>, watch: &Watch) -> Result<(Vec<Entry>, Vec<ReadError>), ReadError> {
+        let (pages, mut trouble) = self.handle_pages(table)?;
         let stride = u64::from(self.profile.layout("_HANDLE_TABLE_ENTRY")?.size);
         let mut found = Vec::new();
         for (index, page) in pages {
@@ -78,15 +107,9 @@ impl Windows {
         Ok(None)
     }
 
-    /// The pages of a process's handle table that hold entries, each with its number, and what could not be read on the way.
-    fn handle_pages(&self, process: &Object<'_>) -> Result<Pages, ReadError> {
+    /// The pages of a handle table that hold entries, each with its number, and what could not be read on the way.
+    fn handle_pages(&self, table: &Object<'_>) -> Result<Pages, ReadError> {
         let context = self.context();
-        let Some(table) = process.follow("ObjectTable")? else { return Ok(Default::default()) };
-        // A table knows whose it is; System's, which holds the kernel's own handles, may say 0.
-        let (owner, own) = (table.uint("UniqueProcessId")? & 0xffff_ffff, process.uint("UniqueProcessId")?);
-        if owner != 0 && owner != own {
-            return Err(ReadError::Implausible("handle table"));
-        }
         let code = table.uint("TableCode")?;
         let (levels, stride) = (code & LEVEL, u64::from(self.profile.layout("_HANDLE_TABLE_ENTRY")?.size));
         if levels > MOST_LEVELS || stride == 0 || !VirtAddr(code).is_kernel() {
@@ -257,14 +280,16 @@ impl Windows {
         for task in self.tasks(scope, watch) {
             let Ok((entries, _)) = self.handle_entries(&task.object, watch) else { continue };
             for header in entries.into_iter().map(|entry| entry.header).filter(|header| seen.insert(*header)) {
-                let body = || -> Result<Option<VirtAddr>, ReadError> {
-                    let header = self.context().object("_OBJECT_HEADER", header)?;
-                    if self.type_name(&header)? == kind { header.at("Body").map(Some) } else { Ok(None) }
-                };
-                found.extend(body().ok().flatten());
+                found.extend(self.object_of(header, kind).ok().flatten());
             }
         }
         found
+    }
+
+    /// The object behind a header, if it is of a type.
+    fn object_of(&self, header: VirtAddr, kind: &str) -> Result<Option<VirtAddr>, ReadError> {
+        let header = self.context().object("_OBJECT_HEADER", header)?;
+        if self.type_name(&header)? == kind { header.at("Body").map(Some) } else { Ok(None) }
     }
 
     /// The objects of a type, each with what led to it. Pools belong to the machine, handles to a process.

@@ -19,7 +19,11 @@ const SOURCES: [&str; 6] = ["active_list", "pool_scan", "thread", "cid_table", "
 const ACTIVE_LIST: usize = 0;
 const POOL_SCAN: usize = 1;
 const THREAD: usize = 2;
+const CID_TABLE: usize = 3;
+const CSRSS_HANDLE: usize = 4;
 const SESSION_LIST: usize = 5;
+/// The Windows subsystem, which is told of every process that it serves.
+const SUBSYSTEM: &str = "csrss.exe";
 /// Not found by any of them, but pointed to.
 pub const UNSEEN: [bool; SOURCES.len()] = [false; SOURCES.len()];
 
@@ -96,6 +100,19 @@ impl Windows {
         let (listed, closed) = self.active_list();
         listed.iter().for_each(|address| mark(*address, ACTIVE_LIST));
         listed.iter().flat_map(|address| self.session_members(*address)).for_each(|address| mark(address, SESSION_LIST));
+        let own = Watch::default();
+        let watch = sweep.unwrap_or(&own);
+        match self.processes_by_id(watch) {
+            Ok(processes) => processes.into_iter().for_each(|address| mark(address, CID_TABLE)),
+            Err(why) => roster.notes.push(format!("processes were not looked for in the table of IDs (PspCidTable): {why}")),
+        }
+        // The Windows subsystem holds all that it knows open.
+        for address in &listed {
+            let Ok(process) = self.context().object("_EPROCESS", *address) else { continue };
+            if process.text("ImageFileName").is_ok_and(|name| name.eq_ignore_ascii_case(SUBSYSTEM)) {
+                self.processes_held(&process, watch).unwrap_or_default().into_iter().for_each(|address| mark(address, CSRSS_HANDLE));
+            }
+        }
         if let Some(watch) = sweep {
             match self.objects_by_tag(b"Proc", "Process", watch) {
                 Ok(processes) => processes.into_iter().for_each(|address| mark(address, POOL_SCAN)),
