@@ -5,7 +5,7 @@ mod windows_image;
 
 use kioku::engine::{Session, Space};
 use kioku::facts::windows::Handle;
-use kioku::facts::{Finding, Process, Region, Scope, Suspicious, Thread};
+use kioku::facts::{Finding, Process, ProcessState, Region, Scope, Suspicious, Thread};
 use windows_image::*;
 
 /// The rules that apply to a region of a process.
@@ -165,4 +165,22 @@ fn what_defender_logged_is_found() {
     assert_eq!(ids(&signs), ["detection", "not_evaluable"]);
     assert_eq!(signs[0].1, LINE);
     assert!(found(&WHOLE).is_empty());
+}
+
+#[test]
+fn a_process_whose_pool_blocks_have_lost_their_tags_is_known_by_its_id_and_to_the_subsystem() {
+    let hidden = process(7112);
+    let threads = WHOLE.rows::<Thread>(Scope::Machine).unwrap();
+    let threads = threads.iter().filter(|row| row.pid == 7112).map(|row| (row.address.0, *b"Thre"));
+    let mut image = Image::new();
+    for (object, tag) in threads.chain([(hidden, *b"Proc")]) {
+        // The tag stands in front of the object's headers.
+        let before = image.read(Space::Kernel, object - 0x100, 0x100);
+        let at = before.windows(4).rposition(|word| word == tag).unwrap();
+        image.write(Space::Kernel, object - 0x100 + at as u64, &[0; 4]);
+    }
+    let (session, _folder) = image.open();
+    let rows = session.rows::<Process>(Scope::Machine).unwrap();
+    let row = rows.iter().find(|row| row.pid == 7112).unwrap();
+    assert_eq!((row.sources.as_slice(), row.state), (&["cid_table", "csrss_handle", "session_list"][..], ProcessState::Hidden));
 }
