@@ -165,6 +165,11 @@ pub enum Effect {
     StopFinding,
     Export(Export),
     Take(Taking),
+    /// Write what memory holds of the file that an object leads to.
+    WriteFile {
+        object: VirtAddr,
+        folder: PathBuf,
+    },
     Report(Report),
     /// Note something in the case.
     Keep(Keep),
@@ -497,6 +502,7 @@ impl App {
                 if view.hunt.is_none() && view.asked != Some(scope) && (view.machine_only || !loading) {
                     view.asked = Some(scope);
                     view.failure = None;
+                    view.follows = false;
                     view.stale = view.rows.is_some().then(Instant::now);
                     let (slot, entry) = (Slot::Table(self.active), view.entry);
                     self.effects.push(Effect::Query { slot, entry, scope });
@@ -596,6 +602,7 @@ impl App {
                         None => {
                             if let Some(view) = self.tables.get_mut(self.active) {
                                 let shown = view.shown();
+                                view.follows = false;
                                 view.list.by(rows, shown);
                             }
                         }
@@ -638,6 +645,7 @@ impl App {
                 self.arrange(table);
             }
         } else if let Some(place) = view.place_at(y) {
+            view.follows = false;
             if view.list.cursor == place {
                 self.enter();
             } else {
@@ -657,6 +665,7 @@ impl App {
             Pane::Table => {
                 if let Some(view) = self.table() {
                     let shown = view.shown();
+                    view.follows = false;
                     view.list.by(rows, shown);
                 }
             }
@@ -681,6 +690,11 @@ impl App {
                 }
             }
             _ => self.by_rows(if bottom { isize::MAX } else { isize::MIN + 1 }),
+        }
+        if self.pane() == Pane::Table
+            && let Some(view) = self.table()
+        {
+            view.follows = bottom && view.awaits_rows();
         }
     }
     pub fn by_bytes(&mut self, bytes: i128) {

@@ -6,7 +6,7 @@ use super::export::{Export, Report};
 use super::hunt::Hunt;
 use super::panes::arrange::{Arranged, arrange};
 use super::panes::bytes::{Reading, Survey, Told, Want};
-use super::taking::Took;
+use super::taking::{Took, write_file};
 use super::work::{Id, Ongoing};
 use crate::address::VirtAddr;
 use crate::engine::{Entry, Hit, Job, Session, Space, Task};
@@ -121,6 +121,10 @@ impl Jobs {
             Effect::Take(taking) => {
                 let session = self.session.clone();
                 self.taking.push(Task::start(move |watch| taking.run(&session, watch)));
+            }
+            Effect::WriteFile { object, folder } => {
+                let session = self.session.clone();
+                self.taking.push(Task::start(move |watch| write_file(&session, object, &folder, watch)));
             }
             Effect::Report(Report { contents, folder, write }) => {
                 let session = self.session.clone();

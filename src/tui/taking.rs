@@ -2,12 +2,13 @@
 
 use super::clipboard::LONGEST;
 use super::text::counted;
-use crate::engine::{Session, Space};
+use crate::address::VirtAddr;
+use crate::engine::{Extent, Session, Space, Which};
 use crate::facts::Watch;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// More is a matter for `kioku dump` and `kioku read`.
@@ -176,6 +177,25 @@ impl Taking {
         });
         let missing = missing.map_err(|why| format!("{shown}: {why}; the file is incomplete"))?;
         Ok(format!("{} written to {shown}{}", counted(written, "byte", "bytes"), lacking(missing, true)))
+    }
+}
+
+/// Writes what memory holds of a file, as the command `dump --file` does; each source of its pages is a file of its own.
+pub fn write_file(session: &Session, object: VirtAddr, folder: &Path, watch: &Arc<Watch>) -> Result<Took, String> {
+    let dump = session.dump(Extent::CachedFile(Which::At(object)), folder, watch).map_err(|why| why.0)?;
+    let written: Vec<_> = dump.files.iter().filter(|row| row.file.value().is_some()).collect();
+    let (all, missing) = written.iter().fold((0u64, 0u64), |(all, missing), row| {
+        (all.saturating_add(row.length), missing.saturating_add(row.length.saturating_sub(row.present)))
+    });
+    let cancelled = if dump.complete { "" } else { "cancelled; " };
+    match written.as_slice() {
+        [] => Err(format!("{cancelled}nothing of the file is in memory; {} says why", dump.manifest.display())),
+        [one] => {
+            let path = folder.join(one.file.value().map_or("", String::as_str));
+            let length = usize::try_from(all).unwrap_or(usize::MAX);
+            Ok(Took::Said(format!("{cancelled}{} written to {}{}", counted(length, "byte", "bytes"), path.display(), lacking(missing, true))))
+        }
+        several => Ok(Took::Said(format!("{cancelled}{} files written to {}{}", several.len(), folder.display(), lacking(missing, true)))),
     }
 }
 

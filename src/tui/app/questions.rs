@@ -2,7 +2,9 @@
 
 use super::hunting::Aim;
 use super::{App, Choice, Effect};
+use crate::address::VirtAddr;
 use crate::tui::commands::{COMMANDS, Key, Pane, Takes};
+use crate::tui::export;
 use crate::tui::panes::bytes::{Mode, Needle, Target};
 use crate::tui::panes::filter::{Filter, resemblance};
 use crate::tui::theme::Role;
@@ -24,6 +26,8 @@ pub enum Question {
     Bytes,
     /// The folder of a report.
     Folder,
+    /// The folder for a file as memory holds it.
+    File(VirtAddr),
     /// What to note on what the cursor is on.
     Comment,
     Tags,
@@ -59,7 +63,7 @@ impl App {
             (Question::Goto, _) => "go to:",
             (Question::Structure, _) => "structure:",
             (Question::Path | Question::Bytes, _) => "write to new file:",
-            (Question::Folder, _) => "write to folder:",
+            (Question::Folder | Question::File(_), _) => "write to folder:",
             (Question::Comment, _) => "comment:",
             (Question::Tags, _) => "tags:",
             (Question::Hunt(aim), _) => aim.question(),
@@ -162,7 +166,14 @@ impl App {
     pub(super) fn ask(&mut self, question: Question, before: String) {
         let answer = if matches!(
             question,
-            Question::Filter | Question::Path | Question::Bytes | Question::Hunt(_) | Question::Folder | Question::Comment | Question::Tags
+            Question::Filter
+                | Question::Path
+                | Question::Bytes
+                | Question::Hunt(_)
+                | Question::Folder
+                | Question::File(_)
+                | Question::Comment
+                | Question::Tags
         ) {
             before.clone()
         } else {
@@ -319,8 +330,10 @@ impl App {
             }
             (Question::Filter, _) => (),
             (Question::Comment | Question::Tags, _) => self.noted(prompt.question, typed),
-            (Question::Goto | Question::Structure | Question::Path | Question::Bytes | Question::Folder, _) if typed.is_empty() => (),
+            (Question::Goto | Question::Structure | Question::Path | Question::Bytes | Question::Folder | Question::File(_), _)
+                if typed.is_empty() => {}
             (Question::Folder, _) => self.report(typed),
+            (Question::File(object), _) => self.effects.push(Effect::WriteFile { object, folder: export::path(typed) }),
             (Question::Goto, _) => match Target::parse(typed) {
                 Ok(target) => self.go_to(target, typed),
                 Err(why) => self.warn(why),

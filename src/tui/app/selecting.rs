@@ -1,6 +1,8 @@
 //! A selection of bytes: begun at the cursor, stretched by moving it, then copied or written to a file.
 
 use super::{App, Choice, Effect, Question};
+use crate::address::VirtAddr;
+use crate::case::Action;
 use crate::facts::text::printable;
 use crate::tui::export;
 use crate::tui::taking::{Form, MOST_WRITTEN, Taking, To, Took};
@@ -47,8 +49,7 @@ impl App {
         if taking.length() > u128::from(MOST_WRITTEN) {
             return self.warn(format!("{} bytes are too many; V selects some of them", taking.length()));
         }
-        let stem = Path::new(&self.name).file_stem().map_or_else(String::new, |stem| printable(&stem.to_string_lossy()).into_owned());
-        let proposed = format!("{stem}-{:x}-{:x}.bin", taking.first, taking.last);
+        let proposed = format!("{}-{:x}-{:x}.bin", self.image_stem(), taking.first, taking.last);
         self.leaving = Some(taking);
         self.ask(Question::Bytes, proposed);
     }
@@ -58,9 +59,18 @@ impl App {
         }
     }
 
+    fn image_stem(&self) -> String {
+        Path::new(&self.name).file_stem().map_or_else(String::new, |stem| printable(&stem.to_string_lossy()).into_owned())
+    }
+    /// The folder for a file as memory holds it.
+    pub(super) fn ask_file_folder(&mut self, object: VirtAddr) {
+        let proposed = format!("{}-file-{:x}", self.image_stem(), object.0);
+        self.ask(Question::File(object), export::beside_no_evidence(&proposed, &self.folders));
+    }
+
     pub(super) fn took(&mut self, result: Result<Took, String>) {
         match result {
-            Ok(Took::Said(said)) => self.notice = Some((Role::Text, said)),
+            Ok(Took::Said(said)) => self.written(Action::Dumped, said),
             Ok(Took::Text(text, what)) => {
                 self.copy(text);
                 if let Some((Role::Text, said)) = &mut self.notice {

@@ -6,7 +6,7 @@ use crate::engine::{Hit, Space, Stretch};
 use crate::facts::{Located, Scope, TreeProcess};
 use crate::tui::commands::Pane;
 use crate::tui::panes::bytes::{Base, BytesView, Fields, Mode, Target, could_be_pointer};
-use crate::tui::panes::link::{self, Link, Named, Place, Reads, Where};
+use crate::tui::panes::link::{self, FOREMOST, Link, Named, Place, Reads, Where};
 use crate::tui::panes::process_tree::Id;
 use crate::tui::theme::Role;
 use crate::tui::widgets::palette::Item;
@@ -149,10 +149,30 @@ impl App {
                 let mut tables: Vec<&'static str> =
                     self.tables.iter().filter(|view| !view.machine_only).map(|view| view.entry.table.name).collect();
                 foremost(&mut tables);
-                self.tree.current().map(|process| link::of_process(process, &tables, self.os())).unwrap_or_default()
+                let of = |process| link::of_process(process, &self.tree.kin(process), &tables, self.os());
+                self.tree.current().map(of).unwrap_or_default()
             }
-            _ => self.tables.get(self.active).map(|view| view.links()).unwrap_or_default(),
+            _ => {
+                let mut links = self.tables.get(self.active).map(|view| view.links()).unwrap_or_default();
+                self.find_parent(&mut links);
+                links
+            }
         }
+    }
+    /// A PID alone may be another process by now: the tree knows who the parent was, or that it is gone.
+    fn find_parent(&self, links: &mut Vec<Named>) {
+        let process = links.iter().find_map(|named| match named.link {
+            Link::Process { address, pid } if named.name == "process" => self.tree.find(address, pid),
+            _ => None,
+        });
+        let Some(process) = process else { return };
+        let parent = self.tree.kin(process).parent;
+        links.retain_mut(|named| {
+            let Some(parent) = parent.filter(|_| named.name == "parent") else { return named.name != "parent" };
+            named.says = format!("{} {}", parent.name, parent.pid);
+            named.link = Link::Process { address: parent.address.value().copied(), pid: Some(parent.pid) };
+            true
+        });
     }
     /// The tables of the process that a row belongs to; that of the row itself shows it already.
     fn links_of_owner(&self) -> Vec<Named> {
@@ -246,6 +266,7 @@ impl App {
             }
             Link::Row { table, seek, process } => self.seek(table, Some(seek).filter(|seek| *seek != Seek::Address(0)), process),
             Link::Bytes(place) => self.open(place),
+            Link::File(object) => self.ask_file_folder(object),
         }
     }
 
@@ -506,7 +527,7 @@ impl App {
     }
 }
 
-/// What one asks of a process first stands first: whom it talks to, and what it did.
+/// What one asks of a process first stands first.
 fn foremost(tables: &mut [&'static str]) {
-    tables.sort_by_key(|table| ["connections", "sockets", "timeline"].iter().position(|first| first == table).unwrap_or(usize::MAX));
+    tables.sort_by_key(|table| FOREMOST.iter().position(|first| first == table).unwrap_or(usize::MAX));
 }

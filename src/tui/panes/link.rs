@@ -14,6 +14,8 @@ pub enum Link {
     },
     /// The table of this name, of the selected process.
     Table(&'static str),
+    /// What memory holds of the file that this object leads to, to be written out.
+    File(VirtAddr),
     /// A row of a table; the process is given by its object and its ID.
     Row {
         table: &'static str,
@@ -66,12 +68,22 @@ struct Row<'a> {
     os: Origin,
 }
 
+/// What one asks of a process first: whom it talks to, and what it did.
+pub const FOREMOST: [&str; 3] = ["connections", "sockets", "timeline"];
+
+/// Who started a process, if that one is known, and whom it started.
+#[derive(Default)]
+pub struct Kin<'a> {
+    pub parent: Option<&'a TreeProcess>,
+    pub children: Vec<&'a TreeProcess>,
+}
+
 /// The links of a row, the one that `Enter` follows first.
 pub fn of_row(rows: &dyn Rows, row: usize, scope: Option<Scope>, os: Origin) -> Vec<Named> {
     let row = Row { rows, row, scope, os };
     let mut links: Vec<Named> = row.subject().into_iter().collect();
     let process = row.process().map(|link| Named { name: "process".into(), says: row.owner(), link, object: false });
-    let others = process.into_iter().chain(row.related()).chain((0..rows.table().columns.len()).filter_map(|column| row.column(column)));
+    let others = process.into_iter().chain(row.related()).chain(row.file()).chain((0..rows.table().columns.len()).filter_map(|column| row.column(column)));
     for other in others {
         let known = links.iter().any(|known| known.link == other.link && known.object == other.object);
         if !known {
@@ -81,16 +93,22 @@ pub fn of_row(rows: &dyn Rows, row: usize, scope: Option<Scope>, os: Origin) -> 
     links
 }
 
-/// The links of a process in the tree.
-pub fn of_process(process: &TreeProcess, tables: &[&'static str], os: Origin) -> Vec<Named> {
-    let mut links: Vec<Named> = tables
-        .iter()
-        .map(|table| Named { name: table.replace('_', " "), says: "of this process".into(), link: Link::Table(table), object: false })
-        .collect();
-    if let Some(parent) = process.ppid.value().filter(|ppid| **ppid != 0) {
-        let link = Link::Process { address: process.parent.value().copied(), pid: Some(*parent) };
-        links.push(Named { name: "parent".into(), says: parent.to_string(), link, object: false });
-    }
+/// The links of a process in the tree: to its parent first, to its children behind the tables that one asks for first.
+pub fn of_process(process: &TreeProcess, kin: &Kin, tables: &[&'static str], os: Origin) -> Vec<Named> {
+    let to = |name: &str, other: &TreeProcess| {
+        let link = Link::Process { address: other.address.value().copied(), pid: Some(other.pid) };
+        Named { name: name.into(), says: format!("{} {}", other.name, other.pid), link, object: false }
+    };
+    let mut links: Vec<Named> = kin.parent.iter().map(|parent| to("parent", parent)).collect();
+    let (first, rest) = tables.split_at(tables.iter().take_while(|table| FOREMOST.contains(table)).count());
+    let of = |tables: &[&'static str]| -> Vec<Named> {
+        let named =
+            |table: &&'static str| Named { name: table.replace('_', " "), says: "of this process".into(), link: Link::Table(table), object: false };
+        tables.iter().map(named).collect()
+    };
+    links.extend(of(first));
+    links.extend(kin.children.iter().map(|child| to("child", child)));
+    links.extend(of(rest));
     links.extend(process.address.value().map(|address| {
         let what = format!("process object of {} {}", process.name, process.pid);
         let reads = reads(Session::structure_of(os, "pstree", "address"));
@@ -249,6 +267,17 @@ impl Row<'_> {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// The file that the row is one of, to be written out.
+    fn file(&self) -> Option<Named> {
+        let object = match self.table() {
+            "file_objects" | "page_cache" | "open_files" => self.number("address"),
+            "handles" if self.text("type").as_deref() == Some("File") => self.number("object"),
+            _ => None,
+        };
+        let link = Link::File(VirtAddr(object.filter(|object| *object != 0)?));
+        Some(Named { name: "write file".into(), says: "what memory holds of it, into a new folder".into(), link, object: false })
     }
 
     /// Where the subject of a finding is told in full.

@@ -5,7 +5,7 @@ mod marks;
 
 use super::arrange::next_hit;
 use super::filter::{Field, Filter, fields};
-use super::link::Link;
+use super::link::{Kin, Link};
 use super::{Sign, Signs, flow, frame, grave, moment, noted};
 use crate::address::VirtAddr;
 use crate::case::Object;
@@ -658,6 +658,14 @@ impl ProcessTree {
     }
     pub fn find(&self, address: Option<VirtAddr>, pid: Option<u32>) -> Option<&TreeProcess> {
         self.position(address, pid).and_then(|index| self.process(self.node(index)?.row))
+    }
+    /// Who started a process, and whom it started.
+    pub fn kin(&self, process: &TreeProcess) -> Kin<'_> {
+        let Some(node) = self.position(process.address.value().copied(), Some(process.pid)).and_then(|index| self.node(index)) else {
+            return Kin::default();
+        };
+        let of = |index: &usize| self.process(self.node(*index)?.row);
+        Kin { parent: node.parent.as_ref().and_then(of), children: node.children.iter().filter_map(of).collect() }
     }
     fn position(&self, address: Option<VirtAddr>, pid: Option<u32>) -> Option<usize> {
         let by_address = address.and_then(|at| self.index_of(Id::Object(at.0)));

@@ -340,6 +340,8 @@ pub struct TableView {
     pub wanted: Option<usize>,
     /// The row to go to when it is here.
     pub seek: Option<Seek>,
+    /// Somebody went to the end while rows were still coming: the cursor stays there until they all are here.
+    pub follows: bool,
     /// Whether noise is hidden, where the table marks it, and what else the user calls noise.
     pub quiet: bool,
     pub rules: Arc<[Rule]>,
@@ -398,6 +400,7 @@ impl TableView {
             arranged: Arranged::default(),
             wanted: None,
             seek: None,
+            follows: false,
             quiet: noise::column(entry.table).is_some(),
             rules: Arc::default(),
             zoom: Zoom::of(entry.table),
@@ -456,6 +459,18 @@ impl TableView {
             (0..rows.len().min(20_000)).filter(hidden).count()
         });
         self.rows = Some(rows);
+        self.to_end();
+    }
+
+    /// Whether rows are still to come.
+    pub fn awaits_rows(&self) -> bool {
+        self.failure.is_none() && self.rows.as_ref().is_none_or(|rows| self.stale.is_some() || rows.state() == State::Running)
+    }
+    fn to_end(&mut self) {
+        if self.follows {
+            self.list.cursor = self.shown().saturating_sub(1);
+            self.fresh = false;
+        }
     }
 
     /// What to say of a row that was to be gone to and is not here, though all rows are.
@@ -544,6 +559,8 @@ impl TableView {
         if plain && hush.is_none() && window.is_none() {
             self.arranged = Arranged::default();
             self.list.cursor = keep.map_or(0, |row| row as usize);
+            self.to_end();
+            self.follows &= self.awaits_rows();
             return None;
         }
         let fields: Arc<[Field]> = self.fields().into();
@@ -588,6 +605,8 @@ impl TableView {
             // A row that the filter hides gives the cursor to the first that it leaves.
             self.list.cursor = arranged.kept.unwrap_or(0);
             self.arranged = arranged;
+            self.to_end();
+            self.follows &= self.awaits_rows();
         }
     }
 
