@@ -120,6 +120,9 @@ impl Gathering<'_> {
                 problems: problems(process),
                 ..Moment::default()
             };
+            // The kernel starts many by itself. One that the lists do not show is no noise.
+            let kernels = process.kernel_thread.value() == Some(&true) && process.state != ProcessState::Hidden;
+            let moment = Moment { noise: kernels.then_some("kernel_thread").into(), ..moment };
             let who = format!("{} ({})", process.name, process.pid);
             let how = process.command_line.value().or(process.path.value()).filter(|text| !text.is_empty());
             let summary = how.map_or_else(|| format!("{who} started"), |how| format!("{who} started: {how}"));

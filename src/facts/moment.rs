@@ -52,7 +52,8 @@ record! {
         record_id: Known<u64>,
         /// Address of the process object.
         process_address: Known<VirtAddr>,
-        /// Of a connection that machines make by themselves, what it is, as in `connections`.
+        /// Of what machines do by themselves, what it is: of a connection as in `connections`, kernel_thread where the kernel started one of
+        /// its own.
         noise: Known<&'static str>,
     }
 }

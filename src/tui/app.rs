@@ -25,7 +25,7 @@ use super::panes::bytes::{BytesView, Mode, Told, Want};
 use super::panes::link::Link;
 use super::panes::noise::Rule;
 use super::panes::overlay::Overlay;
-use super::panes::process_tree::{Beside, Order, Part, ProcessTree};
+use super::panes::process_tree::{Beside, Order, Part, ProcessTree, none_hidden};
 use super::panes::table::{Seek, TableView};
 use super::taking::{Taking, Took};
 use super::text::{Cut, counted};
@@ -441,7 +441,7 @@ impl App {
             Slot::Table(table) => {
                 if let Some(view) = self.tables.get_mut(table).filter(|view| view.asked == Some(scope)) {
                     let (hunt, state, found) = (view.hunt.is_some(), rows.state(), rows.len());
-                    let alone = found == 1 && state == State::Complete && view.hunt.as_ref().is_some_and(|hunt| hunt.elsewhere);
+                    let alone = found == 1 && state == State::Complete && view.hunt.as_ref().is_some_and(|hunt| hunt.elsewhere.is_some());
                     view.load(rows);
                     let missed = view.missed();
                     if hunt && state != State::Running {
@@ -968,11 +968,11 @@ impl App {
             _ => Some("all processes".to_owned()),
         };
         let mut parts: Vec<(Role, String)> = owner.into_iter().chain(total).map(|part| (Role::Text, part)).collect();
-        let whole = view.rows.as_ref().is_some_and(|rows| rows.state() == crate::facts::State::Complete && !rows.is_empty());
+        let whole = view.rows.as_ref().is_some_and(|rows| rows.state() != crate::facts::State::Running && !rows.is_empty());
         match view.hidden {
             _ if view.stale.is_some() => (),
             0 if whole && matches!(view.entry.table.name, "modules" | "drivers" | "processes") => {
-                parts.push((Role::Dim, "none hidden".to_owned()));
+                parts.push((Role::Dim, none_hidden(view.rows.as_deref()).to_owned()));
             }
             0 => (),
             hidden => parts.push((Role::Danger, format!("{hidden} hidden"))),

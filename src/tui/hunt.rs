@@ -2,6 +2,7 @@
 
 use crate::engine::{Error, Ground, Search};
 use crate::facts::{Cell, Rows, Scope};
+use crate::tui::text::counted;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -31,20 +32,20 @@ pub struct Hunt {
     pub place: String,
     /// Letters match in either case.
     pub fold: bool,
-    /// Whether one asks where else some bytes are.
-    pub elsewhere: bool,
+    /// Where the bytes are from, of which one asks where else they are.
+    pub elsewhere: Option<u64>,
     /// The text of each rule, by its file and its name, once the rules have been read.
     texts: OnceLock<HashMap<(String, String), String>>,
 }
 
 impl Hunt {
     pub fn new(what: What, ground: impl Into<Ground>, place: String, fold: bool) -> Self {
-        Self { what, ground: ground.into(), place, fold, elsewhere: false, texts: OnceLock::new() }
+        Self { what, ground: ground.into(), place, fold, elsewhere: None, texts: OnceLock::new() }
     }
 
     /// The same, of bytes that are known to be in one place.
-    pub fn elsewhere(self) -> Self {
-        Self { elsewhere: true, ..self }
+    pub fn elsewhere(self, at: u64) -> Self {
+        Self { elsewhere: Some(at), ..self }
     }
 
     /// Compiles the patterns or rules: not for the thread that draws.
@@ -66,11 +67,17 @@ impl Hunt {
     }
     /// Whether a column of the hits says nothing for this search.
     pub fn spares(&self, column: &str) -> bool {
-        match self.what {
-            What::Rules(_) => column == "text",
-            What::Pattern(_) => matches!(column, "pattern" | "text"),
-            What::Strings(_) => matches!(column, "pattern" | "form" | "context"),
-        }
+        // Files are searched as they lie on the disk: who maps their pages is another question.
+        let unasked = match self.ground {
+            Ground::Files(_) => matches!(column, "pid" | "process" | "address" | "protection" | "mappings"),
+            Ground::Memory(_) => column == "file_offset",
+        };
+        unasked
+            || match self.what {
+                What::Rules(_) => column == "text",
+                What::Pattern(_) => matches!(column, "pattern" | "text"),
+                What::Strings(_) => matches!(column, "pattern" | "form" | "context"),
+            }
     }
 
     pub fn scope(&self) -> Scope {
@@ -80,6 +87,10 @@ impl Hunt {
     /// What is looked for, in words.
     pub fn name(&self) -> String {
         match &self.what {
+            What::Pattern(pattern) if let Some(at) = self.elsewhere => {
+                let count = pattern.strip_prefix("hex:").map_or(0, str::len) / 2;
+                format!("{} of {at:#x}", counted(count, "byte", "bytes"))
+            }
             What::Pattern(pattern) => format!("\"{pattern}\""),
             What::Rules(path) => format!("rules of {}", path.display()),
             What::Strings(part) if part.is_empty() => format!("strings of {LEAST_STRING}+ letters"),

@@ -193,7 +193,12 @@ pub fn write_file(session: &Session, object: VirtAddr, folder: &Path, watch: &Ar
         [one] => {
             let path = folder.join(one.file.value().map_or("", String::as_str));
             let length = usize::try_from(all).unwrap_or(usize::MAX);
-            Ok(Took::Said(format!("{cancelled}{} written to {}{}", counted(length, "byte", "bytes"), path.display(), lacking(missing, true))))
+            Ok(Took::Said(format!(
+                "{cancelled}{} written to {}{}",
+                counted(length, "byte", "bytes"),
+                path.display(),
+                lacking(missing, true)
+            )))
         }
         several => Ok(Took::Said(format!("{cancelled}{} files written to {}{}", several.len(), folder.display(), lacking(missing, true)))),
     }

@@ -76,14 +76,15 @@ impl App {
         let first = if pe < 0x1000 { u64::from(pe) } else { 0 };
         let lines = (first..first + AHEAD).step_by(16).filter_map(|step| view.cursor.checked_add(step));
         let cursor = view.cursor;
-        let selected = self.selected_bytes().map(|pattern| (cursor, pattern));
+        let selection = view.selection();
+        let selected = self.selected_bytes().map(|pattern| (selection.map_or(cursor, |(first, _)| first), pattern));
         match selected.or_else(|| lines.into_iter().find_map(telling)) {
             Some((at, pattern)) => {
-                if at - cursor >= 0x1000 {
+                if at.saturating_sub(cursor) >= 0x1000 {
                     self.notice = Some((Role::Text, format!("looking for the bytes at {at:#x}; those before say nothing")));
                 }
                 let place = "physical memory".to_owned();
-                self.hunt(Arc::new(Hunt::new(What::Pattern(pattern), Space::Physical, place, false).elsewhere()));
+                self.hunt(Arc::new(Hunt::new(What::Pattern(pattern), Space::Physical, place, false).elsewhere(at)));
             }
             None => self.warn("no bytes here or soon behind that say something: go to some, or select them".to_owned()),
         }

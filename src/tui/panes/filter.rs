@@ -1,5 +1,6 @@
 //! What is typed to narrow a view: words, `/expressions/`, `~resemblances`, columns with values, and `!` before what is not wanted.
 
+use super::shown_as;
 use crate::facts::{Cell, Kind, Origin, Table};
 use fuzzy_matcher::FuzzyMatcher;
 use fuzzy_matcher::skim::SkimMatcherV2;
@@ -85,7 +86,13 @@ impl Filter {
     pub fn admits<'a>(&self, shown: &[Field], cell: &dyn Fn(usize) -> Cell<'a>) -> bool {
         self.0.iter().all(|term| {
             let columns = term.columns.as_deref().unwrap_or(shown);
-            columns.iter().any(|field| term.test.admits(&cell(field.column), field.kind)) != term.without
+            let admits = |field: &Field| {
+                let cell = cell(field.column);
+                // Somebody filters by what the screen says.
+                let shown = if let Cell::Text(word) = &cell { shown_as(field.name, word) } else { None };
+                term.test.admits(&cell, field.kind) || shown.is_some_and(|word| term.test.admits(&Cell::Text(word.into()), field.kind))
+            };
+            columns.iter().any(admits) != term.without
         })
     }
 }

@@ -83,7 +83,11 @@ pub fn of_row(rows: &dyn Rows, row: usize, scope: Option<Scope>, os: Origin) -> 
     let row = Row { rows, row, scope, os };
     let mut links: Vec<Named> = row.subject().into_iter().collect();
     let process = row.process().map(|link| Named { name: "process".into(), says: row.owner(), link, object: false });
-    let others = process.into_iter().chain(row.related()).chain(row.file()).chain((0..rows.table().columns.len()).filter_map(|column| row.column(column)));
+    let others = process
+        .into_iter()
+        .chain(row.related())
+        .chain(row.file())
+        .chain((0..rows.table().columns.len()).filter_map(|column| row.column(column)));
     for other in others {
         let known = links.iter().any(|known| known.link == other.link && known.object == other.object);
         if !known {
@@ -102,8 +106,12 @@ pub fn of_process(process: &TreeProcess, kin: &Kin, tables: &[&'static str], os:
     let mut links: Vec<Named> = kin.parent.iter().map(|parent| to("parent", parent)).collect();
     let (first, rest) = tables.split_at(tables.iter().take_while(|table| FOREMOST.contains(table)).count());
     let of = |tables: &[&'static str]| -> Vec<Named> {
-        let named =
-            |table: &&'static str| Named { name: table.replace('_', " "), says: "of this process".into(), link: Link::Table(table), object: false };
+        let named = |table: &&'static str| Named {
+            name: table.replace('_', " "),
+            says: "of this process".into(),
+            link: Link::Table(table),
+            object: false,
+        };
         tables.iter().map(named).collect()
     };
     links.extend(of(first));

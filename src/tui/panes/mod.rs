@@ -85,7 +85,17 @@ pub fn value(cell: &Cell, column: &str, look: &Look) -> String {
         Cell::Number(bytes) if column == "size" => u64::try_from(*bytes).map_or_else(|_| bytes.to_string(), size),
         // The methods that found it are the program's own words.
         Cell::List(_) if column == "sources" => words(cell, look).replace('_', " "),
+        Cell::Text(text) if let Some(shown) = shown_as(column, text) => shown.to_owned(),
         cell => words(cell, look),
+    }
+}
+
+/// How the screen says a word of a table that reads wrong there: what memory holds of a closed connection is not live.
+pub fn shown_as(column: &str, word: &str) -> Option<&'static str> {
+    match (column, word) {
+        ("evidence", "live") => Some("in memory"),
+        ("evidence", "both") => Some("in memory, logged"),
+        _ => None,
     }
 }
 

@@ -824,7 +824,10 @@ impl ProcessTree {
         let whole = self.answer.is_some() && !self.is_loading();
         if hidden > 0 || whole {
             title.push((Role::Text, dot.to_owned()));
-            title.push(if hidden > 0 { (Role::Danger, format!("{hidden} hidden")) } else { (Role::Dim, "none hidden".to_owned()) });
+            title.push(match hidden {
+                0 => (Role::Dim, none_hidden(self.rows.as_deref()).to_owned()),
+                _ => (Role::Danger, format!("{hidden} hidden")),
+            });
         }
         for (state, word) in [(ProcessState::Exited, "exited"), (ProcessState::Zombie, "zombie")] {
             let found = count(&|it| it.state == state);
@@ -1164,6 +1167,12 @@ impl ProcessTree {
             (None, Known::Unreadable(why)) => format!("?? {why}"),
         }
     }
+}
+
+/// That nothing is hidden rests on the searches: where one of them could not be made, or not to its end, the notes say so.
+pub fn none_hidden(rows: Option<&dyn Rows>) -> &'static str {
+    let searched = rows.is_some_and(|rows| rows.state() == State::Complete && rows.notes().is_empty());
+    if searched { "none hidden" } else { "none seen hidden, not all searched" }
 }
 
 /// As an analyst would say it.

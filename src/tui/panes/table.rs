@@ -5,9 +5,9 @@ use super::filter::{self, Field};
 use super::link::{self, Named};
 use super::noise::{self, Hush, Rule};
 use super::times::{Order, Zoom};
-use super::{Sign, Signs, flow, frame, noted, record, role_of, signs, value};
+use super::{Sign, Signs, flow, frame, noted, record, role_of, shown_as, signs, value};
 use crate::case::Object;
-use crate::engine::Entry;
+use crate::engine::{Entry, Ground};
 use crate::facts::{Cell, Kind, Origin, Rows, Scope, State, Table};
 use crate::tui::hunt::{Hunt, surroundings};
 use crate::tui::text::{Cut, counted, grouped};
@@ -201,8 +201,20 @@ fn shows(table: &str) -> Option<&'static [Show]> {
         show("protection", "RIGHTS", 4),
         show("mappings", "MAPPED", 2),
     ];
+    // Of hits in files.
+    const SEARCH_FILES: &[Show] = &[
+        show("file", "FILE", KEEP),
+        show("file_offset", "OFFSET", KEEP),
+        show("pattern", "RULE", 8),
+        show("form", "FORM", 3),
+        show("text", "STRING", 8),
+        show("context", "FOUND", 8),
+        show("kind", "KIND", 6),
+        show("physical_address", "PHYSICAL", 5),
+    ];
     Some(match table {
         "search" => SEARCH,
+        "search_files" => SEARCH_FILES,
         "events" => EVENTS,
         "timeline" => TIMELINE,
         "connections" => CONNECTIONS,
@@ -252,7 +264,7 @@ struct Column {
     widest: u16,
 }
 
-fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
+fn columns(table: &'static Table, shows: Option<&[Show]>, os: Origin) -> Vec<Column> {
     let make = |index: usize, joined: Option<usize>, header: String, priority: u8| {
         let column = table.columns.get(index).filter(|column| column.serves.includes(os))?;
         let cut = if matches!(column.name, "path" | "file" | "win32_start_module") { Cut::Start } else { Cut::End };
@@ -272,7 +284,7 @@ fn columns(table: &'static Table, os: Origin) -> Vec<Column> {
         let widest = u16::try_from(header.len()).unwrap_or(u16::MAX);
         Some(Column { index, joined, header, priority, right: kind.aligns_right(), cut, comfort, widest })
     };
-    match shows(table.name) {
+    match shows {
         Some(shows) => {
             let owner = if matches!(table.name, "processes" | "findings" | "timeline") { &[] } else { OWNER };
             let all = owner.iter().chain(shows);
@@ -408,7 +420,7 @@ impl TableView {
             fresh: true,
             generation: 0,
             hidden: 0,
-            columns: columns(entry.table, os),
+            columns: columns(entry.table, shows(name), os),
             measured: 0,
             body: Rect::ZERO,
             placed: Vec::new(),
@@ -418,7 +430,8 @@ impl TableView {
     /// The hits of a search.
     pub fn hunting(entry: &'static Entry, os: Origin, hunt: Arc<Hunt>) -> Self {
         let asked = Some(hunt.scope());
-        let mut columns = columns(entry.table, os);
+        let in_files = matches!(hunt.ground, Ground::Files(_));
+        let mut columns = columns(entry.table, shows(if in_files { "search_files" } else { entry.table.name }), os);
         columns.retain(|column| entry.table.columns.get(column.index).is_some_and(|column| !hunt.spares(column.name)));
         Self { machine_only: true, asked, columns, hunt: Some(hunt), ..Self::new(entry, os) }
     }
@@ -1024,7 +1037,7 @@ impl Grid for Shown<'_> {
             }
             Cell::Text(text) if name == "subject" => self.look.fit(without_owner(rows.as_ref(), row, text), room, column.cut),
             Cell::Text(text) if column.joined.is_some() => self.look.fit(&address(text, port), room, column.cut),
-            Cell::Text(text) if !text.contains('_') => self.look.fit(text, room, column.cut),
+            Cell::Text(text) if !text.contains('_') && shown_as(name, text).is_none() => self.look.fit(text, room, column.cut),
             Cell::List(items) if matches!(items.first(), Some(Cell::Object(_))) => self.look.fit(&signs(items), room, column.cut),
             cell => self.look.fit(&value(cell, name, self.look), room, column.cut),
         };
