@@ -6,6 +6,7 @@ use crate::facts::{
     Cell, Holds, Landmark, Library, Located, Module, Origin, Process, Record, Region, Rows, Scope, Structure, ToCell, Watch,
 };
 use crate::symbols::Profile;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Rows of an answer in which an object is looked for.
@@ -133,6 +134,25 @@ impl Session {
             .iter()
             .filter(|module| is(module.name.text()))
             .find_map(|module| Some(Located { address: *module.base.value()?, kernel: true, name: module.name.text().to_owned() }))
+    }
+
+    /// Names that `locate` knows and that begin so, in whatever case: libraries of a process, drivers, and the kernel's symbols.
+    pub fn names(&self, begun: &str, process: Option<VirtAddr>, most: usize, watch: &Arc<Watch>) -> Vec<String> {
+        let begins = |name: &str| name.get(..begun.len()).is_some_and(|start| start.eq_ignore_ascii_case(begun));
+        let fits = |name: &str| begins(name) && !name.contains(char::is_control);
+        let mut names = BTreeSet::new();
+        let libraries = process.and_then(|process| self.rows_watched::<Library>(Scope::Process(process), watch));
+        names.extend(
+            libraries.iter().flat_map(|rows| rows.iter()).map(|library| library.name.text()).filter(|name| fits(name)).map(str::to_owned),
+        );
+        let modules = self.rows_watched::<Module>(Scope::Machine, watch);
+        names.extend(
+            modules.iter().flat_map(|rows| rows.iter()).map(|module| module.name.text()).filter(|name| fits(name)).map(str::to_owned),
+        );
+        // Every symbol begins with nothing.
+        let symbols = self.profile().symbols().iter().map(|symbol| symbol.name).filter(|name| !begun.is_empty() && fits(name));
+        names.extend(symbols.take(most).map(str::to_owned));
+        names.into_iter().take(most).collect()
     }
 
     /// A structure of the kernel by its name.

@@ -59,6 +59,10 @@ impl Kind {
     pub fn aligns_right(self) -> bool {
         matches!(self, Self::Number | Self::Address | Self::Mask)
     }
+    /// Whether one of its values can be less than another.
+    pub fn is_measured(self) -> bool {
+        self.aligns_right() || self == Self::Time
+    }
 }
 
 #[derive(Debug)]

@@ -86,6 +86,11 @@ pub enum Message {
         serial: u32,
         found: Option<Located>,
     },
+    /// Names that begin so.
+    Named {
+        begun: String,
+        names: Vec<String>,
+    },
     /// What is running now.
     Running(Vec<Ongoing>),
     /// What became of an export, in words.
@@ -160,6 +165,11 @@ pub enum Effect {
     Locate {
         serial: u32,
         name: String,
+        process: Option<VirtAddr>,
+    },
+    /// Find the symbols, drivers and libraries whose names begin so.
+    Complete {
+        begun: String,
         process: Option<VirtAddr>,
     },
     StopFinding,
@@ -379,6 +389,7 @@ impl App {
             Message::Found { serial, result } => self.found(serial, result),
             Message::Crossed { serial, result } => self.crossed(serial, result),
             Message::Located { serial, found } => self.located(serial, found),
+            Message::Named { begun, names } => self.named(&begun, names),
             Message::Running(pieces) => self.running(pieces),
             Message::Exported(Ok(said)) => {
                 self.exported_any = true;

@@ -155,8 +155,8 @@ pub static COMMANDS: &[Command] = &[
     command!(BYTES "search" [char('/')] ("search", 70) "search for a text in ASCII or UTF-16 (u: and a: for one of them), or for bytes: 4c 8b dc" => |app, _| app.ask_search()),
     command!(VIEWS "next-match" [char('n')] ("", 0) "next match" => |app, _| app.next_match(true)),
     command!(VIEWS "previous-match" [char('N')] ("", 0) "previous match" => |app, _| app.next_match(false)),
-    command!(LISTS "filter" [char('f')] ("filter", 50) "show only rows with these words; !not, ~like, /regex/, \"two words\", columns by their beginning: port:443 pid>4 state=x score>=50"
-        => |app, _| app.ask_filter()),
+    command!(LISTS "filter" "FILTER" [char('f')] ("filter", 50) "show only rows with these words; !not, ~like, /regex/, \"two words\", columns by their beginning: port:443 pid>4 state=x score>=50"
+        => |app: &mut App, typed: &str| app.filter_by(typed)),
     command!(TABLE "sort" [char('s')] ("sort", 40) "sort by the next column, after the last not at all" => |app, _| app.sort()),
     command!(TREE "sort" [char('s')] ("sort", 42) "tree, or a list by PID, name, start, threads, score, user or sockets" => |app, _| app.ask_order()),
     command!(TREE "columns" [char('C')] ("columns", 14) "show or hide columns of the tree: score, start, user, session, threads, sockets, command line"
@@ -183,7 +183,7 @@ pub static COMMANDS: &[Command] = &[
     command!(VIEWS "notes" [char('\'')] ("notes", 16) "all bookmarks, comments, tags and judgements; Enter leads back to what they are about" => |app, _| app.ask_notes()),
     command!(VIEWS "report" [char('R')] ("report", 8) "write a report as Markdown and HTML: findings, notes, tables, audit trail" => |app, _| app.ask_report()),
     command!(VIEWS "audit" [char('A')] ("", 0) "what was done with the image, with times: to read, or to export" => |app, _| app.ask_audit()),
-    command!(VIEWS "goto" [char('g')] ("go to", 45) "go to an address (0x...+n, p:0x... physical, +n from here), symbol, driver, library, PID or process name; g again goes to the top" => |app, _| app.ask_goto()),
+    command!(VIEWS "goto" "PLACE" [char('g')] ("go to", 45) "go to an address (0x...+n, p:0x... physical, +n from here), symbol, driver, library, PID or process name; g again goes to the top" => |app: &mut App, typed: &str| app.go(typed)),
     command!(VIEWS "command" [char(':')] ("command", 61) "a command or a table by its name, or by what resembles it" => |app, _| app.ask_command()),
     command!(VIEWS "search-memory" "TEXT" [char('S')] ("memory", 44) "search physical memory, this process or the kernel for text, hex:4d5a90?? or re:EXPRESSION; hits with their owners are a table"
         => |app: &mut App, typed: &str| app.ask_hunt(Aim::Pattern, typed)),

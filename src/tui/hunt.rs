@@ -89,7 +89,7 @@ impl Hunt {
         match &self.what {
             What::Pattern(pattern) if let Some(at) = self.elsewhere => {
                 let count = pattern.strip_prefix("hex:").map_or(0, str::len) / 2;
-                format!("{} of {at:#x}", counted(count, "byte", "bytes"))
+                format!("{} at {at:#x}", counted(count, "byte", "bytes"))
             }
             What::Pattern(pattern) => format!("\"{pattern}\""),
             What::Rules(path) => format!("rules of {}", path.display()),

@@ -23,6 +23,8 @@ type Numbered<T> = Option<(u32, Task<T>)>;
 
 /// Texts that are looked for at once.
 const TEXTS: usize = 2000;
+/// Names that are enough to choose from; more are no help.
+const NAMES: usize = 1000;
 
 /// One question after another of one kind; of those that wait only the newest counts.
 #[derive(Default)]
@@ -39,6 +41,8 @@ pub struct Jobs {
     finding: Numbered<Result<Hit, String>>,
     crossing: Numbered<Result<Option<u64>, String>>,
     locating: Numbered<Option<Located>>,
+    /// What begins with a text.
+    naming: Option<(String, Task<Vec<String>>)>,
     taking: Vec<Task<Result<Took, String>>>,
     exporting: Vec<Task<Result<String, String>>>,
     reporting: Vec<Task<Result<String, String>>>,
@@ -75,6 +79,7 @@ impl Jobs {
             finding: None,
             crossing: None,
             locating: None,
+            naming: None,
             taking: Vec::new(),
             exporting: Vec::new(),
             reporting: Vec::new(),
@@ -115,6 +120,11 @@ impl Jobs {
                 let session = self.session.clone();
                 let task = Task::start(move |watch| session.locate(&name, process, watch));
                 self.locating = Some((serial, task));
+            }
+            Effect::Complete { begun, process } => {
+                let session = self.session.clone();
+                let sought = begun.clone();
+                self.naming = Some((begun, Task::start(move |watch| session.names(&sought, process, NAMES, watch))));
             }
             Effect::StopFinding => self.finding = None,
             Effect::Export(export) => self.export(export),
@@ -169,7 +179,7 @@ impl Jobs {
             }
             Id::Find => self.finding = None,
             Id::Cross => self.crossing = None,
-            Id::Locate => self.locating = None,
+            Id::Locate => (self.locating, self.naming) = (None, None),
             // It says what it leaves behind.
             Id::Take => self.taking.iter().for_each(|task| task.watch().cancel()),
             Id::Export => self.exporting.iter().for_each(|task| task.watch().cancel()),
@@ -204,6 +214,7 @@ impl Jobs {
         pieces.extend(self.finding.iter().map(|(_, task)| piece(Id::Find, "search in memory", task)));
         pieces.extend(self.crossing.iter().map(|(_, task)| piece(Id::Cross, "next memory", task)));
         pieces.extend(self.locating.iter().map(|(_, task)| piece(Id::Locate, "name", task)));
+        pieces.extend(self.naming.iter().map(|(_, task)| piece(Id::Locate, "names", task)));
         pieces.extend(self.taking.iter().map(|task| piece(Id::Take, "bytes to take along", task)));
         pieces.extend(self.exporting.iter().map(|task| piece(Id::Export, "export", task)));
         pieces.extend(self.reporting.iter().map(|task| piece(Id::Report, "report", task)));
@@ -247,6 +258,10 @@ impl Jobs {
         if let Some((serial, result)) = done(&mut self.locating) {
             messages.push(Message::Located { serial, found: result.ok().flatten() });
         }
+        if let Some((begun, task)) = self.naming.take_if(|(_, task)| task.finished()) {
+            let names = task.take().and_then(Result::ok).unwrap_or_default();
+            messages.push(Message::Named { begun, names });
+        }
         over(&mut self.taking, Message::Took, &mut messages);
         over(&mut self.exporting, Message::Exported, &mut messages);
         over(&mut self.reporting, Message::Reported, &mut messages);
@@ -273,6 +288,7 @@ impl Jobs {
             || self.finding.is_some()
             || self.crossing.is_some()
             || self.locating.is_some()
+            || self.naming.is_some()
             || !self.taking.is_empty()
             || !self.exporting.is_empty()
             || !self.reporting.is_empty()

@@ -418,11 +418,18 @@ impl Desk {
                     (name == "init_task").then(|| Located { address: VirtAddr(0xffff_ffff_82a1_b2c0), kernel: true, name: name.clone() });
                 Some(Message::Located { serial, found })
             }
+            Effect::Complete { begun, .. } => {
+                let names = ["init_task", "init_uts_ns"].into_iter().filter(|name| name.starts_with(&begun)).map(str::to_owned).collect();
+                Some(Message::Named { begun, names })
+            }
             Effect::Quit => {
                 self.quit = true;
                 None
             }
             Effect::Export(export) => Some(Message::Exported(export.run(&Watch::default()))),
+            Effect::WriteFile { object, folder } => {
+                Some(Message::Took(Ok(Took::Said(format!("file of {object} to {}", folder.display())))))
+            }
             Effect::Report(report) => {
                 self.report = Some(report);
                 None
@@ -839,6 +846,91 @@ fn what_was_run_is_one_key_away() {
 }
 
 #[test]
+fn what_is_typed_is_completed() {
+    let mut desk = Desk::new(110, 24, &UNICODE);
+    let answer = |desk: &Desk| desk.app.prompt().unwrap().1;
+    // Columns of a filter, and the words that they hold.
+    desk.keys("f").shows("Tab completes");
+    desk.keys("sta Tab");
+    assert_eq!(answer(&desk), "state:");
+    desk.keys("hid Tab");
+    assert_eq!(answer(&desk), "state:hidden");
+    desk.keys("Space !pp Tab").shows("then = > < or :");
+    assert_eq!(answer(&desk), "state:hidden !ppid");
+    desk.keys("^U zzz Tab").shows("no column or value begins so");
+    // Places: processes, symbols.
+    desk.keys("Esc Esc g ini Tab Tab").shows("2 ways on: init_task init_uts_ns");
+    desk.keys("ta Tab Enter").shows("init_task");
+    desk.keys("Esc g BAS Tab");
+    assert_eq!(answer(&desk), "bash");
+    // Commands, then what they take.
+    desk.keys("Esc : got Tab").shows("Tab completes");
+    desk.keys("bas Tab");
+    assert_eq!(answer(&desk), "goto bash");
+    desk.keys("Enter");
+    assert_eq!(desk.process().1, "bash");
+    desk.keys(": filter Space state:hid Tab Enter").shows("filter: state:hidden").shows("1 of 11");
+}
+
+#[test]
+fn a_process_leads_to_its_parent_and_children() {
+    let mut desk = Desk::new(110, 40, &UNICODE);
+    desk.keys("g bash Enter o").shows("sshd 800").shows("child");
+    desk.keys("parent Enter");
+    assert_eq!(desk.process().1, "sshd");
+    desk.keys("o child Down Enter");
+    assert_eq!(desk.process().1, "bash");
+}
+
+#[test]
+fn the_end_is_gone_to_when_it_is_there() {
+    let mut desk = desk();
+    desk.keys("S curl Enter Enter");
+    let (slot, scope) = (Slot::Table(desk.app.active), Scope::Machine);
+    let view = desk.app.tables.last_mut().unwrap();
+    (view.rows, view.list.cursor) = (None, 0);
+    desk.keys("G");
+    desk.send(Message::Rows { slot, scope, rows: answer(hits(), &[]) });
+    let last = hits().len() - 1;
+    assert_eq!(desk.app.tables.last().unwrap().list.cursor, last);
+    // That was it: more rows move nobody.
+    desk.keys("k");
+    desk.send(Message::Rows { slot, scope, rows: answer(hits(), &[]) });
+    assert_eq!(desk.app.tables.last().unwrap().list.cursor, last - 1);
+}
+
+#[test]
+fn none_is_called_hidden_only_where_all_was_searched() {
+    let mut desk = desk();
+    let mut few = processes();
+    few.retain(|process| process.state != ProcessState::Hidden);
+    desk.send(Message::Rows { slot: Slot::Tree, scope: Scope::Machine, rows: answer(few.clone(), &[]) });
+    desk.draw();
+    desk.shows("none hidden");
+    let rows = answer(few, &["the pools were not searched for processes: not in the image"]);
+    desk.send(Message::Rows { slot: Slot::Tree, scope: Scope::Machine, rows });
+    desk.draw();
+    desk.shows("none seen hidden").hides("none hidden");
+}
+
+#[test]
+fn a_file_is_written_out_of_memory() {
+    let file =
+        linux::CachedFile { path: Known::Value("/etc/passwd".into()), address: VirtAddr(0xffff_8a3b_0000_0010), ..Default::default() };
+    let links = super::panes::link::of_row(answer(vec![file], &[]).as_ref(), 0, None, Origin::Linux);
+    let link = super::panes::link::Link::File(VirtAddr(0xffff_8a3b_0000_0010));
+    assert!(links.iter().any(|named| named.name == "write file" && named.link == link));
+}
+
+#[test]
+fn what_a_closed_connection_is_known_from_is_not_called_live() {
+    let connection = Connection { evidence: event::Evidence::Live, ..Connection::default() };
+    let look = Look::new(&UNICODE, &Theme::default());
+    let record = super::panes::record(answer(vec![connection], &[]).as_ref(), 0, Origin::Windows, &look);
+    assert!(record.iter().any(|(name, value, _)| name == "evidence" && value == "in memory"), "{record:?}");
+}
+
+#[test]
 fn a_record_has_the_columns_of_its_system() {
     let rows = answer(vec![TreeProcess { session: Known::Value(1), uid: Known::Value(1000), ..TreeProcess::default() }], &[]);
     let look = Look::new(&UNICODE, &Theme::default());
@@ -886,7 +978,7 @@ fn the_same_bytes_are_looked_for_in_all_memory() {
     let mut desk = findings_desk(80, 24);
     desk.keys("Enter = ").shows("in physical memory").shows("2 rows");
     desk.keys("Esc").shows("Bytes · region");
-    desk.keys("V Right =").shows("hex:").shows("in physical memory");
+    desk.keys("V Right =").shows("2 bytes at 0x7f7d3e58a000").shows("in physical memory");
 }
 
 #[test]

@@ -35,6 +35,12 @@ pub enum Question {
     Choose(&'static str),
 }
 
+impl Question {
+    pub(super) fn asks_path(self) -> bool {
+        matches!(self, Self::Path | Self::Bytes | Self::Folder | Self::File(_) | Self::Hunt(Aim::Rules))
+    }
+}
+
 pub struct Prompt {
     pub question: Question,
     pub answer: String,
@@ -53,7 +59,8 @@ pub struct Prompt {
 pub(super) const LONGEST: usize = 500;
 
 impl App {
-    pub fn prompt(&self) -> Option<(String, String, Option<String>)> {
+    /// The question, the answer so far, and what there is to say of it.
+    pub fn prompt(&self) -> Option<(String, String, Option<(Role, String)>)> {
         let prompt = self.prompt.as_ref()?;
         let question = match (prompt.question, self.pane()) {
             (Question::Search, Pane::Bytes) if self.bytes.as_ref().is_some_and(|view| view.mode == Mode::Fields) => "search fields:",
@@ -69,8 +76,11 @@ impl App {
             (Question::Hunt(aim), _) => aim.question(),
             (Question::Choose(heading), _) => heading,
         };
-        let nothing = || (self.chooses() && self.choices().is_empty()).then(|| "nothing is like it".to_owned());
-        Some((question.to_owned(), prompt.answer.clone(), prompt.error.clone().or_else(|| prompt.hint.clone()).or_else(nothing)))
+        let nothing = || (self.chooses() && self.choices().is_empty()).then(|| (Role::Danger, "nothing is like it".to_owned()));
+        let wrong = prompt.error.clone().map(|why| (Role::Danger, why));
+        let hint = || prompt.hint.clone().map(|hint| (Role::Text, hint));
+        let completes = || self.completes().map(|says| (Role::Dim, says.to_owned()));
+        Some((question.to_owned(), prompt.answer.clone(), wrong.or_else(hint).or_else(nothing).or_else(completes)))
     }
 
     pub(super) fn prompt_key(&mut self, key: Key) {
@@ -98,7 +108,7 @@ impl App {
                 self.jump(false);
             }
             KeyCode::Char(c) if !key.control && !c.is_control() => self.answer(|answer| answer.push(c)),
-            KeyCode::Tab if self.types_path() => self.complete(),
+            KeyCode::Tab if self.complete() => (),
             KeyCode::Down | KeyCode::Up | KeyCode::Tab if self.chooses() => {
                 let last = self.choices().len().saturating_sub(1);
                 if let Some(prompt) = &mut self.prompt {
@@ -231,7 +241,7 @@ impl App {
             return prompt.choices.iter().collect();
         }
         // What stands behind a command is its own, and resembles nothing.
-        if let (":", Some((takes, _))) = (self.heading(), typed_command(&prompt.answer)) {
+        if let (":", Some((takes, _))) = (self.heading(), typed_command(&prompt.answer, self.pane())) {
             let is =
                 |(_, choice): &&(Item, Choice)| matches!(choice, Choice::Command(it) if it.takes.is_some_and(|it| std::ptr::eq(it, takes)));
             return prompt.choices.iter().filter(is).collect();
@@ -254,6 +264,14 @@ impl App {
         scored.into_iter().map(|(_, choice)| choice).collect()
     }
 
+    /// What the selected choice of the palette is called where one types it, with a blank where it takes something.
+    pub(super) fn selected_name(&self) -> Option<String> {
+        let (item, choice) = self.choices().get(self.prompt.as_ref()?.choice)?;
+        Some(match choice {
+            Choice::Command(command) => format!("{}{}", command.name, if command.takes.is_some() { " " } else { "" }),
+            _ => item.name.clone(),
+        })
+    }
     /// What is to be chosen from, and which of it is selected.
     pub fn palette(&self) -> (Vec<&Item>, usize) {
         let selected = self.prompt.as_ref().map_or(0, |prompt| prompt.choice);
@@ -267,15 +285,28 @@ impl App {
         };
         self.ask(Question::Search, before);
     }
-    pub fn ask_filter(&mut self) {
+    /// Asks for a filter, or takes what was typed behind the command.
+    pub fn filter_by(&mut self, typed: &str) {
+        self.ask_filter();
+        if !typed.is_empty() {
+            self.answer(|answer| typed.clone_into(answer));
+            self.accept();
+        }
+    }
+    fn ask_filter(&mut self) {
         let before = match self.pane() {
             Pane::Tree => self.tree.filter.clone(),
             _ => self.table().map(|view| view.filter.clone()).unwrap_or_default(),
         };
         self.ask(Question::Filter, before);
     }
-    pub fn ask_goto(&mut self) {
-        self.ask(Question::Goto, String::new());
+    /// Asks for a place, or goes to what was typed behind the command.
+    pub fn go(&mut self, typed: &str) {
+        match Target::parse(typed) {
+            _ if typed.is_empty() => self.ask(Question::Goto, String::new()),
+            Ok(target) => self.go_to(target, typed),
+            Err(why) => self.warn(why),
+        }
     }
     pub fn ask_structure(&mut self) {
         self.ask(Question::Structure, String::new());
@@ -292,8 +323,8 @@ impl App {
         let Some(prompt) = self.prompt.take_if(|prompt| prompt.error.is_none()) else { return };
         let typed = prompt.answer.trim();
         match (prompt.question, self.pane()) {
-            (Question::Choose(":"), _) if typed_command(typed).is_some() => {
-                if let Some((Takes { run, .. }, argument)) = typed_command(typed) {
+            (Question::Choose(":"), _) if typed_command(typed, self.pane()).is_some() => {
+                if let Some((Takes { run, .. }, argument)) = typed_command(typed, self.pane()) {
                     run(self, argument);
                 }
             }
@@ -334,10 +365,7 @@ impl App {
                 if typed.is_empty() => {}
             (Question::Folder, _) => self.report(typed),
             (Question::File(object), _) => self.effects.push(Effect::WriteFile { object, folder: export::path(typed) }),
-            (Question::Goto, _) => match Target::parse(typed) {
-                Ok(target) => self.go_to(target, typed),
-                Err(why) => self.warn(why),
-            },
+            (Question::Goto, _) => self.go(typed),
             (Question::Path, _) => self.export(typed),
             (Question::Bytes, _) => self.write_bytes(typed),
             (Question::Hunt(aim), _) => self.ask_place(aim, if aim == Aim::Pattern { &prompt.answer } else { typed }),
@@ -379,10 +407,10 @@ impl App {
 }
 
 /// The command that takes what is typed behind its name, or behind the beginning of its name; and what that is.
-pub(super) fn typed_command(typed: &str) -> Option<(&'static Takes, &str)> {
+pub(super) fn typed_command(typed: &str, pane: Pane) -> Option<(&'static Takes, &str)> {
     let (name, argument) = typed.trim_start().split_once(' ')?;
     let name = name.to_lowercase();
-    let takers = || COMMANDS.iter().filter(|command| command.takes.is_some() && !name.is_empty());
+    let takers = || COMMANDS.iter().filter(|command| command.takes.is_some() && command.panes.contains(&pane) && !name.is_empty());
     let command = takers().find(|command| command.name == name).or_else(|| takers().find(|command| command.name.starts_with(&name)))?;
     Some((command.takes?, argument.trim()))
 }

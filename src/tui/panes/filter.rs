@@ -133,6 +133,13 @@ fn named(text: &str) -> Option<(&str, Operator, &str)> {
     (name.len() > 1 && name.starts_with(|c: char| c.is_ascii_alphabetic())).then_some((name, operator, value))
 }
 
+/// The columns that a term names, with what is typed before its value, and the value.
+pub fn column_and_value<'a>(term: &'a str, fields: &[Field]) -> Option<(&'a str, Vec<Field>, &'a str)> {
+    let (name, _, value) = named(term.trim_start_matches('!'))?;
+    let columns = of_name(name, fields);
+    (!columns.is_empty()).then(|| (term.strip_suffix(value).unwrap_or(term), columns, value))
+}
+
 /// The columns of a name: the one that is called so, else those that begin so, else those of which a word begins so.
 fn of_name(name: &str, fields: &[Field]) -> Vec<Field> {
     let name = name.to_lowercase();
@@ -143,14 +150,13 @@ fn of_name(name: &str, fields: &[Field]) -> Vec<Field> {
 }
 
 fn compared<'a>(name: &str, (sign, holds): Operator, value: &'a str, columns: &[Field]) -> Result<(Test, &'a str), String> {
-    let measured = |kind: Kind| matches!(kind, Kind::Number | Kind::Address | Kind::Mask | Kind::Time);
     let (text, behind) = word(value);
-    let numbers = columns.iter().all(|field| measured(field.kind) && field.kind != Kind::Time);
+    let numbers = columns.iter().all(|field| field.kind.is_measured() && field.kind != Kind::Time);
     let hexadecimal = columns.iter().all(|field| matches!(field.kind, Kind::Address | Kind::Mask));
     let number = number(&text, hexadecimal);
     let equal = matches!(sign, ":" | "=" | "!=");
     match number {
-        _ if !equal && !columns.iter().any(|field| measured(field.kind)) => {
+        _ if !equal && !columns.iter().any(|field| field.kind.is_measured()) => {
             Err(format!("{sign} compares numbers and times; {name} has neither"))
         }
         None if numbers => Err(format!("{name} is a number, and {text} is none")),

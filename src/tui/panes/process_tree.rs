@@ -23,7 +23,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 use ratatui::text::Text;
 use ratatui::widgets::StatefulWidget;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use tui_tree_widget::{Tree, TreeItem, TreeState};
 
@@ -415,6 +415,13 @@ impl ProcessTree {
         };
         let process = self.answer.iter().flat_map(Answer::iter).find(is)?;
         Some(Link::Process { address: process.address.value().copied(), pid: Some(process.pid) })
+    }
+    /// Names of processes that begin so, each once.
+    pub fn names_like(&self, begun: &str) -> Vec<String> {
+        let begun = begun.to_lowercase();
+        let like = |process: &&TreeProcess| process.name.to_lowercase().starts_with(&begun) && !process.name.contains(char::is_control);
+        let names: BTreeSet<String> = self.answer.iter().flat_map(Answer::iter).filter(like).map(|process| process.name.clone()).collect();
+        names.into_iter().collect()
     }
     /// Selects what was selected before, if it is still there.
     pub fn select(&mut self, path: Vec<Id>, look: &Look) {

@@ -11,7 +11,7 @@ pub enum Left {
     Keys(Vec<(String, &'static str)>),
     Message(Role, String),
     /// A question with the answer so far, and what is wrong with it; the cursor stands after the answer.
-    Prompt(String, String, Option<String>),
+    Prompt(String, String, Option<(Role, String)>),
 }
 
 pub struct StatusLine<'a> {
@@ -46,16 +46,16 @@ impl StatusLine<'_> {
                 let message = self.look.fit(message, usize::from(room.saturating_sub(1)), text::Cut::End);
                 put(buffer, area.x + 1, area.y, &message, room, self.look.style(*role));
             }
-            Left::Prompt(question, answer, error) => {
+            Left::Prompt(question, answer, told) => {
                 let x = put(buffer, area.x + 1, area.y, question, room, self.look.style(Role::Key)) + 1;
                 let room = area.right().saturating_sub(x + 1);
                 let shown = self.look.fit(answer, usize::from(room), text::Cut::Start);
                 let end = put(buffer, x, area.y, &shown, room, self.look.style(Role::Text));
                 cursor = Some((end.min(area.right().saturating_sub(1)), area.y));
-                if let Some(error) = error {
+                if let Some((role, told)) = told {
                     let room = area.right().saturating_sub(end + 2);
-                    let error = self.look.fit(error, usize::from(room), text::Cut::End);
-                    put(buffer, end + 2, area.y, &error, room, self.look.style(Role::Danger));
+                    let told = self.look.fit(told, usize::from(room), text::Cut::End);
+                    put(buffer, end + 2, area.y, &told, room, self.look.style(*role));
                     return cursor;
                 }
                 if end + taken + 2 > area.right() {
