@@ -1,6 +1,6 @@
 //! Finding the kernel: its page tables, its symbols and its types, each proved on the image before it is believed.
 
-use super::Linux;
+use super::{Linux, path, relocations};
 use super::clock::Clock;
 use super::pages::LinuxPages;
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
@@ -127,6 +127,8 @@ impl Linux {
             telling_files: Kept::default(),
             perf_maps: Kept::default(),
             uprobes: Kept::default(),
+            replaced: path::Replaced::default(),
+            relocations: relocations::Lists::default(),
         })
     }
 }

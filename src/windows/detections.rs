@@ -80,10 +80,16 @@ fn in_run(run: &[u8], found: &mut Vec<String>) {
     let units = run.as_chunks::<2>().0;
     let ends = |unit: &[u8; 2]| matches!(u16::from_le_bytes(*unit), 0 | 0xa | 0xd | 0xfeff);
     let word: Vec<u8> = WORD.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let mut next = 0;
     for at in memmem::find_iter(run, &word).filter(|at| at % 2 == 0).map(|at| at / 2) {
+        // Each line once, whatever else it has.
+        if at < next {
+            continue;
+        }
         let (before, after) = units.split_at(at.min(units.len()));
         let start = before.iter().rev().take(MOST_LINE).take_while(|unit| !ends(unit)).count();
         let length = after.iter().take(MOST_LINE).take_while(|unit| !ends(unit)).count();
+        next = at + length;
         let text: Vec<u16> = units.iter().skip(at - start).take(start + length).map(|unit| u16::from_le_bytes(*unit)).collect();
         let text = String::from_utf16_lossy(&text);
         if found.len() < MOST_LINES && is_detection(&text) {
