@@ -4,8 +4,12 @@
 
 mod windows_image;
 
-use kioku::engine::{Options, Session};
-use kioku::facts::Watch;
+use kioku::engine::{Ground, Options, Search, Session, Space};
+use kioku::facts::drivers::Callback;
+use kioku::facts::linux::CachedFile;
+use kioku::facts::{Origin, Rows as _, Scope, Socket, StructField, Watch};
+use std::io::Read as _;
+use std::time::{Duration, Instant};
 use windows_image::{PAGE, PAGES, Pages, WEIGHED, ask, open, untrue, where_is, written};
 
 /// Numbers that are the same in every run (xorshift64*).
@@ -132,4 +136,115 @@ fn an_image_that_was_cut_off_is_refused_with_its_reason_or_read_as_far_as_it_goe
         Ok(session) => ask(&session, |_, _| ()),
         Err(why) => assert!(why.0.contains("damaged.raw") && why.0.contains("is the image whole?"), "{why}"),
     }
+}
+
+/// The bundled Linux image with words of its kernel changed.
+struct Changed {
+    whole: Session,
+    bytes: Vec<u8>,
+}
+
+impl Changed {
+    fn new() -> Self {
+        let mut bytes = Vec::new();
+        let mut packed = &include_bytes!("../assets/linux.elf.zst")[..];
+        // The last frame is the index of the others.
+        while let Ok(mut frame) = ruzstd::decoding::StreamingDecoder::new(&mut packed) {
+            frame.read_to_end(&mut bytes).unwrap();
+        }
+        Self { whole: Session::demo(Origin::Linux, &Watch::default()).unwrap(), bytes }
+    }
+
+    fn symbol(&self, name: &str) -> u64 {
+        self.whole.locate(name, None, &Default::default()).unwrap().address.0
+    }
+
+    /// The address of a field, `structure.field`.
+    fn field(&self, at: u64, name: &str) -> u64 {
+        let (structure, field) = name.split_once('.').unwrap();
+        let structure = self.whole.structure(structure).unwrap();
+        let is_it = |it: &&StructField| it.name == field || it.name.strip_prefix(field).is_some_and(|rest| rest.starts_with('.'));
+        at + u64::from(structure.fields.iter().find(is_it).unwrap().offset)
+    }
+
+    /// Where a word of the kernel is in the file, by its program headers.
+    fn place(&self, at: u64) -> usize {
+        let physical = self.whole.read(Space::Kernel, at, 1).unwrap().pieces[0].origin.unwrap().physical().unwrap().0;
+        let number = |at: usize, size: usize| self.bytes[at..at + size].iter().rev().fold(0, |all, byte| all << 8 | u64::from(*byte));
+        let headers = (0..number(56, 2)).map(|index| (number(32, 8) + index * 56) as usize);
+        let found = headers.filter(|header| number(*header, 4) == 1).find_map(|header| {
+            let past = physical.checked_sub(number(header + 24, 8)).filter(|past| *past < number(header + 32, 8))?;
+            Some((number(header + 8, 8) + past) as usize)
+        });
+        found.unwrap()
+    }
+
+    fn get(&self, at: u64) -> u64 {
+        let place = self.place(at);
+        u64::from_le_bytes(self.bytes[place..place + 8].try_into().unwrap())
+    }
+
+    fn set(&mut self, at: u64, value: u64) {
+        let place = self.place(at);
+        self.bytes[place..place + 8].copy_from_slice(&value.to_le_bytes());
+    }
+
+    /// Opens it and asks; the whole may take so long, without optimisation.
+    fn ask<T>(&self, ask: impl Fn(&Session) -> T) -> T {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("changed.elf");
+        std::fs::write(&path, &self.bytes).unwrap();
+        let session = Session::open(&path, &Options::default(), &Watch::default()).unwrap();
+        let began = Instant::now();
+        let answer = ask(&session);
+        assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+        answer
+    }
+}
+
+#[test]
+fn chains_of_sockets_that_all_lead_into_one_circle_end() {
+    let mut image = Changed::new();
+    let table = image.symbol("tcp_hashinfo");
+    let (heads, mask) = (image.get(image.field(table, "inet_hashinfo.ehash")), image.get(image.field(table, "inet_hashinfo.ehash_mask")));
+    // Each chain leads to the node that is the last head itself.
+    let last = heads + (mask & 0xffff_ffff) * 8;
+    (0..=mask & 0xffff_ffff).for_each(|index| image.set(heads + index * 8, last));
+    image.ask(|session| assert!(session.rows::<Socket>(Scope::Machine).unwrap().len() < 10_000));
+}
+
+#[test]
+fn a_page_that_claims_to_be_all_of_an_endless_file_is_held_to_the_memory_there_is() {
+    let mut image = Changed::new();
+    let files = image.whole.rows::<CachedFile>(Scope::Machine).unwrap();
+    let wide = files.iter().filter(|file| file.cached_pages > 64 && file.cached_pages < 512);
+    let file = wide.filter(|file| !file.deleted && file.path.value().is_some()).next().unwrap();
+    let cache = image.get(image.field(file.address.0, "inode.i_mapping"));
+    let node = image.get(image.field(cache, "address_space.i_pages") + 8) & !3;
+    // The root is a node of the topmost bits, and its first slot the first page.
+    let mut first = node;
+    while image.get(image.field(first, "xa_node.shift")) & 0xff != 0 {
+        first = image.get(image.field(first, "xa_node.slots")) & !3;
+    }
+    let (page, shift) = (image.get(image.field(first, "xa_node.slots")), image.field(node, "xa_node.shift"));
+    image.set(image.field(node, "xa_node.slots"), page);
+    image.set(shift, image.get(shift) & !0xff | 54);
+    image.set(image.field(file.address.0, "inode.i_size"), 1 << 62);
+    let search = Search::new(&["root".to_owned()], false, Ground::Files(file.path.value().cloned()), 100).unwrap();
+    image.ask(|session| assert!(session.search(&search, &Default::default(), &mut |_| ()).is_ok()));
+}
+
+#[test]
+fn folders_of_proc_that_have_each_other_are_told_once() {
+    let mut image = Changed::new();
+    let callbacks = |session: &Session| session.rows::<Callback>(Scope::Machine).unwrap().iter().count();
+    let before = callbacks(&image.whole);
+    let (root, link) = (image.symbol("proc_root"), image.field(0, "proc_dir_entry.subdir_node"));
+    let below = image.get(image.field(root, "proc_dir_entry.subdir"));
+    let mut waiting = vec![below];
+    while let Some(node) = waiting.pop().filter(|node| *node != 0) {
+        image.set(image.field(node - link, "proc_dir_entry.subdir"), below);
+        waiting.extend([image.get(node + 8), image.get(node + 16)].into_iter().filter(|next| *next != 0));
+    }
+    assert!(image.ask(callbacks) <= before);
 }

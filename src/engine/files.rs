@@ -1,13 +1,17 @@
 //! Files as memory holds them: by name, by what leads to them, or all.
 
 use super::{Error, Session, System, Which};
-use crate::address::VirtAddr;
+use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::linux::{CachedFile, OpenFile};
 use crate::facts::text::printable;
 use crate::facts::windows::FileObject;
 use crate::facts::{Content, Known, Origin, Region, Scope, Watch};
 use std::collections::HashSet;
 use std::sync::Arc;
+
+/// Pages of all files together, and the pieces that they lie in: several times what any machine holds of files.
+const MOST_PAGES: u64 = 1 << 28;
+const MOST_PARTS: usize = 1 << 23;
 
 pub struct HeldFile {
     /// What leads to it: a file object, a struct file or an inode.
@@ -33,6 +37,7 @@ impl Session {
             )));
         }
         let mut files = Vec::new();
+        let (mut pages, mut parts, mut met) = (MOST_PAGES, MOST_PARTS, HashSet::new());
         for object in objects {
             if watch.cancelled() {
                 return Err(Error("stopped before it was done".to_owned()));
@@ -46,6 +51,12 @@ impl Session {
                 (Err(why), Some(Which::At(_))) => return Err(Error(format!("{}: file object {object}: {why}", self.name()))),
                 (Err(why), _) => (Known::Unreadable(why), Vec::new()),
             };
+            for content in &contents {
+                let first = met.insert((content.kind, content.source.value().copied()));
+                let held = content.parts().iter().fold(0u64, |sum, part| sum.saturating_add(part.length.div_ceil(PAGE_SIZE)));
+                let left = pages.checked_sub(if first { held } else { 0 }).zip(parts.checked_sub(content.parts().len()));
+                (pages, parts) = left.ok_or_else(|| Error(format!("{}: files claim more memory than there is", self.name())))?;
+            }
             files.push(HeldFile { object, path, contents });
         }
         Ok(files)

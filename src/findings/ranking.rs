@@ -34,6 +34,8 @@ const SYSTEM_PROCESS: u32 = 4;
 /// Nanoseconds by which the kernel's first processes may be older than it: they are made before the clock is set.
 const CLOCK_SLACK: i128 = 60_000_000_000;
 const LEAST_EARLY: usize = 3;
+/// Handles to the logs of Defender, of which there are a few.
+const MOST_LOGS: usize = 64;
 /// A module that hooks more than this is not told hook by hook.
 const MOST_HOOKS: usize = 12;
 /// Where the files of drivers are: below the folders of Windows and of installed programs.
@@ -270,7 +272,7 @@ fn judge_bounds(process: &Process, held: &LinuxHeld<'_>, case: &mut Case) {
 fn logs(handles: &Answer<Handle>) -> BTreeMap<String, VirtAddr> {
     let files = handles.iter().filter(|handle| handle.r#type.value().is_some_and(|kind| kind == "File"));
     let named = files.filter_map(|file| Some((file.name.value().filter(|name| Detections::is_log(name))?.clone(), file.object)));
-    named.collect()
+    named.take(MOST_LOGS).collect()
 }
 
 /// Whether drivers are not kept in the folder of a file.

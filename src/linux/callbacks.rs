@@ -26,9 +26,10 @@ const MOST_NAMES: usize = 8;
 const MOST_NET_HOOKS: u64 = 1024;
 /// Minor devices of a tty driver.
 const MOST_TTYS: u64 = 1 << 12;
-/// Entries of one folder below /proc, folders below each other, and processors (CONFIG_NR_CPUS of distributions is 8192).
+/// Entries below /proc, folders below each other, units that count events, and processors (CONFIG_NR_CPUS of distributions is 8192).
 const MOST_ENTRIES: usize = 1 << 18;
 const MOST_LEVELS: usize = 32;
+const MOST_UNITS: usize = 1 << 10;
 const MOST_PROCESSORS: u64 = 8192;
 /// umode_t (include/uapi/linux/stat.h).
 const S_IFMT: u64 = 0o170_000;
@@ -515,28 +516,35 @@ impl<'a> Walk<'a, '_> {
             let net = namespace.follow("proc_net")?;
             waiting.extend(net.map(|net| (net, "/proc/net".to_owned(), format!(", namespace {number}"), MOST_LEVELS)));
         }
-        let mut seen = HashSet::new();
+        let mut seen: HashSet<_> = waiting.iter().map(|(entry, ..)| entry.address).collect();
+        let mut left = MOST_ENTRIES;
         // Of those the table of operations tells already.
         let mut tables: HashSet<_> = OPERATIONS.into_iter().filter_map(|(table, _)| context.symbol(table).ok()).collect();
         while let Some((entry, path, place, levels)) = waiting.pop() {
             self.step()?;
-            if !seen.insert(entry.address) {
-                continue;
-            }
             if let Err(why) = self.entry(&entry, &format!("{path}{place}"), &mut tables) {
                 self.out.note(format!("{path}: {why}"));
             }
             if levels == 0 {
                 continue;
             }
-            let (nodes, broken) = rbtree::nodes(context, entry.inner("subdir")?.pointer("rb_node")?, MOST_ENTRIES);
-            if let Some(why) = broken {
-                self.out.note(format!("what is below {path} could be read only in part: {why}"));
-            }
+            let (nodes, broken) = rbtree::nodes(context, entry.inner("subdir")?.pointer("rb_node")?, left);
+            left -= nodes.len().min(left);
+            let mut trouble = broken;
             for node in nodes {
                 let below = context.container("proc_dir_entry", "subdir_node", node)?;
-                let name = context.space.text(below.pointer("name")?, 256)?;
-                waiting.push((below, format!("{path}/{name}"), place.clone(), levels - 1));
+                // Two that lead to the same do not both have it.
+                if !seen.insert(below.address) {
+                    trouble = Some(ReadError::Implausible("tree"));
+                    continue;
+                }
+                match below.pointer("name").and_then(|name| context.space.text(name, 256)) {
+                    Ok(name) => waiting.push((below, format!("{path}/{name}"), place.clone(), levels - 1)),
+                    Err(why) => trouble = Some(why),
+                }
+            }
+            if let Some(why) = trouble {
+                self.out.note(format!("what is below {path} could be read only in part: {why}"));
             }
         }
         Ok(())
@@ -603,7 +611,7 @@ impl<'a> Walk<'a, '_> {
         {
             bases.push(one);
         } else {
-            let units = xarray::indexed(&context.global("pmu_idr", "idr")?.inner("idr_rt")?, MOST_ENTRIES)?;
+            let units = xarray::indexed(&context.global("pmu_idr", "idr")?.inner("idr_rt")?, MOST_UNITS)?;
             for (_, unit) in units {
                 let unit = context.object("pmu", unit)?;
                 bases.extend(unit.pointer("pmu_cpu_context").ok().filter(|base| !base.is_null()));
@@ -611,12 +619,11 @@ impl<'a> Walk<'a, '_> {
         }
         bases.sort_unstable();
         bases.dedup();
-        let mut lists = Vec::new();
         for processor in 0..processors {
             let offset = context.space.uint(offsets.offset(processor * 8), 8)?;
             for base in &bases {
                 let events = context.object("perf_cpu_context", VirtAddr(base.0.wrapping_add(offset)))?.inner("ctx")?;
-                lists.push((events, format!("processor {processor}")));
+                self.events_of(&events, LIST, || format!("processor {processor}"))?;
             }
         }
         for task in self.linux.tasks(Scope::Machine, &std::sync::Arc::clone(self.out.watch())) {
@@ -624,23 +631,25 @@ impl<'a> Walk<'a, '_> {
             for index in 0..u64::from(count) {
                 let events = context.space.pointer(task.object.at("perf_event_ctxp")?.offset(index * 8))?;
                 if events.is_kernel() {
-                    lists.push((context.object("perf_event_context", events)?, format!("{} {}", task.name, task.pid)));
+                    self.events_of(&context.object("perf_event_context", events)?, LIST, || format!("{} {}", task.name, task.pid))?;
                 }
             }
         }
-        for (events, of) in lists {
-            // That of a processor which is not there was never set up.
-            if events.inner("event_list")?.pointer("next")?.is_null() {
-                continue;
-            }
-            for event in self.members(events.list("event_list", "perf_event", "event_entry")?)? {
-                // The clocks had no name before 6.2.
-                let name = event.follow_some("pmu")?.pointer("name")?;
-                let unit = (!name.is_null()).then(|| context.space.text(name, 64)).transpose()?;
-                let detail = format!("{} of {of}", unit.as_deref().unwrap_or("an event"));
-                let function = event.pointer("overflow_handler")?;
-                self.add_foreign("perf_event", LIST, event.address, function, detail);
-            }
+        Ok(())
+    }
+
+    fn events_of(&mut self, events: &Object<'a>, list: &'static str, of: impl Fn() -> String) -> Result<(), ReadError> {
+        self.step()?;
+        // That of a processor which is not there was never set up.
+        if events.inner("event_list")?.pointer("next")?.is_null() {
+            return Ok(());
+        }
+        for event in self.members(events.list("event_list", "perf_event", "event_entry")?)? {
+            // The clocks had no name before 6.2.
+            let name = event.follow_some("pmu")?.pointer("name")?;
+            let unit = (!name.is_null()).then(|| self.context.space.text(name, 64)).transpose()?;
+            let detail = format!("{} of {}", unit.as_deref().unwrap_or("an event"), of());
+            self.add_foreign("perf_event", list, event.address, event.pointer("overflow_handler")?, detail);
         }
         Ok(())
     }

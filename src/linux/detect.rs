@@ -1,8 +1,8 @@
 //! Finding the kernel: its page tables, its symbols and its types, each proved on the image before it is believed.
 
-use super::Linux;
 use super::clock::Clock;
 use super::pages::LinuxPages;
+use super::{Linux, path, relocations};
 use crate::address::{PAGE_SIZE, PhysAddr, VirtAddr};
 use crate::facts::{Check, Info, Kept, Known, Origin, ReadError, Watch};
 use crate::image::{Chunk, Image};
@@ -127,6 +127,8 @@ impl Linux {
             telling_files: Kept::default(),
             perf_maps: Kept::default(),
             uprobes: Kept::default(),
+            replaced: path::Replaced::default(),
+            relocations: relocations::Lists::default(),
         })
     }
 }

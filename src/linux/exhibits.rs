@@ -2,7 +2,7 @@
 
 use super::maps::Mapping;
 use super::tasks::Task;
-use super::{Linux, capabilities, entrances, maps, path, relocations, uprobes};
+use super::{Linux, capabilities, entrances, maps, path, uprobes};
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::{Behind, Change, Detour, Entrance, Exhibit, Known, Protection, ReadError, Record, Scope, Sink, Watch, Way};
 use crate::paging::{AddressSpace, Leaf};
@@ -129,7 +129,7 @@ impl Linux {
                     Behind::File {
                         program: file.pointer("f_inode").ok().is_some_and(|inode| Some(inode) == program),
                         deleted,
-                        replaced: deleted && path::is_replaced(file).unwrap_or(false),
+                        replaced: deleted && self.replaced.knows(file).unwrap_or(false),
                         anonymous: text.starts_with("/memfd:"),
                     }
                 }
@@ -154,7 +154,7 @@ impl Linux {
         watch: &Watch,
     ) {
         let (inode, first) = (file.pointer("f_inode").unwrap_or_default(), mapping.object.uint("vm_pgoff"));
-        let filled_in: OnceCell<Option<relocations::Relocations>> = OnceCell::new();
+        let filled_in = OnceCell::new();
         let mut breakpoints = true;
         space.mapped(mapping.start, mapping.end, &mut |at, leaf, length| {
             exhibit.pages += length / PAGE_SIZE;

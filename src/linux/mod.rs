@@ -78,6 +78,8 @@ pub struct Linux {
     telling_files: Kept<Answer<CachedFile>>,
     perf_maps: Kept<Vec<perf_maps::PerfMap>>,
     uprobes: Kept<uprobes::Probes>,
+    replaced: path::Replaced,
+    relocations: relocations::Lists,
 }
 
 impl Linux {

@@ -10,6 +10,8 @@ use std::sync::Arc;
 const MOST_INODES: usize = 1 << 22;
 /// Pages of one file that are looked for: 16 GiB.
 const MOST_PAGES: usize = 1 << 22;
+/// Pages that stand in a tree once: of 1 GiB, the largest that the processor maps as one (hugetlbfs).
+const MOST_TOGETHER: u64 = 1 << 18;
 /// Mounts of one file system that are looked at for one that leads to a file.
 const MOST_MOUNTS: usize = 64;
 /// Names of one file that are looked at.
@@ -150,7 +152,8 @@ impl Linux {
     /// The frame of a page in a cache of pages.
     pub(super) fn page_in(&self, cache: &Object<'_>, index: u64) -> Option<PhysAddr> {
         let (start, page) = xarray::at(&pages(cache).ok()?, index).ok()??;
-        self.frame_of(page).ok().map(|frame| frame.offset((index - start) * PAGE_SIZE))
+        let within = index.checked_sub(start).filter(|within| *within < MOST_TOGETHER)?;
+        self.frame_of(page).ok().map(|frame| frame.offset(within * PAGE_SIZE))
     }
 
     /// The pages in a cache of pages, by their number in the file, as far as the file goes.
@@ -164,8 +167,13 @@ impl Linux {
             }
             let Ok(frame) = self.frame_of(page) else { continue };
             // Pages that were allocated together stand in the tree once.
-            let together = (first..end).take_while(|index| xarray::at(&tree, *index) == Ok(Some((first, page))));
-            found.extend(together.map(|index| (index, frame.offset((index - first) * PAGE_SIZE))));
+            // What the tree says of where they end is believed as far as there is memory.
+            let last = end.min(first.saturating_add(MOST_TOGETHER));
+            let together = (first..last)
+                .map(|index| (index, frame.offset((index - first) * PAGE_SIZE)))
+                .take_while(|(index, frame)| *index == first || self.image.holds(*frame))
+                .take_while(|(index, _)| xarray::at(&tree, *index) == Ok(Some((first, page))));
+            found.extend(together.take(MOST_PAGES - found.len()));
         }
         found.sort_unstable_by_key(|(index, _)| *index);
         Ok(found)

@@ -3,12 +3,14 @@
 use crate::address::VirtAddr;
 use crate::facts::ReadError;
 use crate::symbols::Object;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 
 /// Names are at most 255 bytes and paths rarely deep; a loop of parents ends here.
 const MOST_PARTS: usize = 512;
 const MOST_NAME: usize = 255;
-/// Names of a directory that the kernel keeps.
-const MOST_ENTRIES: u32 = 1 << 18;
+/// Names that are looked at for those of deleted files, in all directories together.
+const MOST_ENTRIES: u32 = 1 << 22;
 
 /// The path of an open file.
 #[derive(Clone, Debug)]
@@ -114,9 +116,26 @@ pub fn above(dentry: &Object<'_>) -> Result<Vec<VirtAddr>, ReadError> {
 
 /// Whether another file has the name of one that was deleted, as that of a program has when it was updated: the names that the kernel
 /// keeps of the directory tell.
-pub fn is_replaced(file: &Object<'_>) -> Result<bool, ReadError> {
-    let own = file.inner("f_path")?.follow_some("dentry")?;
-    let (hash, wanted) = (own.inner("d_name")?.uint("hash")?, name(&own)?);
+#[derive(Default)]
+pub struct Replaced(Mutex<(HashMap<VirtAddr, bool>, u32)>);
+
+impl Replaced {
+    /// None that is looked for among too many is found: then a deleted file is told as one.
+    pub fn knows(&self, file: &Object<'_>) -> Result<bool, ReadError> {
+        let own = file.inner("f_path")?.follow_some("dentry")?;
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (known, steps) = &mut *kept;
+        if let Some(known) = known.get(&own.address) {
+            return Ok(*known);
+        }
+        let found = has_successor(&own, steps).unwrap_or(false);
+        known.insert(own.address, found);
+        Ok(found)
+    }
+}
+
+fn has_successor(own: &Object<'_>, steps: &mut u32) -> Result<bool, ReadError> {
+    let (hash, wanted) = (own.inner("d_name")?.uint("hash")?, name(own)?);
     let directory = own.follow_some("d_parent")?;
     let context = own.context();
     // A list of struct list_head until 6.8.
@@ -126,15 +145,15 @@ pub fn is_replaced(file: &Object<'_>) -> Result<bool, ReadError> {
         false => (directory.inner("d_children")?.pointer("first")?, "d_sib"),
     };
     let end = if lists { directory.at("d_subdirs")? } else { VirtAddr(0) };
-    let (mut at, mut steps) = (first, 0);
-    while at != end && at.is_kernel() && steps < MOST_ENTRIES {
+    let mut at = first;
+    while at != end && at.is_kernel() && *steps < MOST_ENTRIES {
+        *steps += 1;
         let other = context.container("dentry", link, at)?;
         let same = other.inner("d_name")?.uint("hash")? == hash && other.address != own.address && name(&other)? == wanted;
         if same && !unhashed(&other)? && other.follow("d_inode")?.is_some() {
             return Ok(true);
         }
         at = context.space.pointer(at)?;
-        steps += 1;
     }
     Ok(false)
 }

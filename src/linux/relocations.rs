@@ -1,15 +1,23 @@
 //! Places in the code of a file that the dynamic loader fills in (text relocations): the file itself lists them.
 
 use super::Linux;
-use crate::address::{PAGE_SIZE, PhysAddr};
+use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::symbols::Object;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// As many as a large library of a 32-bit system has.
 const MOST_RELOCATIONS: u64 = 1 << 17;
 /// A program header table of more than 64 KiB is refused by the kernel; a dynamic section has a few dozen entries.
 const MOST_HEADERS: u64 = 1024;
+/// The linker makes four segments or five.
+const MOST_LOADS: usize = 64;
 const MOST_ENTRIES: u64 = 4096;
+/// Pages of all files together that are read for their relocations: 1 GiB.
+const MOST_PAGES: u64 = 1 << 18;
 /// The ELF format (include/uapi/linux/elf.h; the generic ABI).
 const MAGIC: [u8; 4] = *b"\x7fELF";
 const CLASS_64: u8 = 2;
@@ -26,17 +34,37 @@ pub struct Relocations {
     places: Vec<Range<u64>>,
 }
 
+/// Those of each file, by its inode; many processes map the same one.
+#[derive(Default)]
+pub struct Lists {
+    known: Mutex<HashMap<VirtAddr, Option<Arc<Relocations>>>>,
+    pages: AtomicU64,
+}
+
 impl Linux {
     /// By the file as the page cache has it, not by what a process made of it. None where it cannot be read.
-    pub(super) fn relocations(&self, file: &Object<'_>) -> Option<Relocations> {
+    pub(super) fn relocations(&self, file: &Object<'_>) -> Option<Arc<Relocations>> {
+        let inode = file.pointer("f_inode").ok()?;
+        let mut known = self.relocations.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(inode).or_insert_with(|| self.read_relocations(file).map(Arc::new)).clone()
+    }
+
+    fn read_relocations(&self, file: &Object<'_>) -> Option<Relocations> {
+        // Tables are read from end to end.
+        let last = RefCell::new((None, [0; PAGE_SIZE as usize]));
         let read = |offset: u64, bytes: &mut [u8]| {
-            let mut done = 0;
-            while done < bytes.len() {
-                let at = offset.checked_add(done as u64)?;
-                let part = bytes.len().min(done + (PAGE_SIZE - at % PAGE_SIZE) as usize);
-                let PhysAddr(frame) = self.cached_page(file, at / PAGE_SIZE)?;
-                self.image.read(PhysAddr(frame + at % PAGE_SIZE), bytes.get_mut(done..part)?).ok()?;
-                done = part;
+            let mut last = last.borrow_mut();
+            for (byte, ahead) in bytes.iter_mut().zip(0..) {
+                let at = offset.checked_add(ahead)?;
+                if last.0 != Some(at / PAGE_SIZE) {
+                    if self.relocations.pages.fetch_add(1, Ordering::Relaxed) >= MOST_PAGES {
+                        return None;
+                    }
+                    last.0 = None;
+                    self.image.read(self.cached_page(file, at / PAGE_SIZE)?, &mut last.1).ok()?;
+                    last.0 = Some(at / PAGE_SIZE);
+                }
+                *byte = *last.1.get((at % PAGE_SIZE) as usize)?;
             }
             Some(())
         };
@@ -69,8 +97,8 @@ fn relocations(read: &dyn Fn(u64, &mut [u8]) -> Option<()>) -> Option<Relocation
     };
     let headers = (0..count).map(header).collect::<Option<Vec<_>>>()?;
     let in_file = |address: u64| {
-        let loads = headers.iter().filter(|(kind, ..)| *kind == PT_LOAD);
-        loads.into_iter().find_map(|(_, offset, start, size)| {
+        let mut loads = headers.iter().filter(|(kind, ..)| *kind == PT_LOAD).take(MOST_LOADS);
+        loads.find_map(|(_, offset, start, size)| {
             let past = address.checked_sub(*start).filter(|past| past < size)?;
             offset.checked_add(past)
         })
@@ -96,7 +124,7 @@ fn relocations(read: &dyn Fn(u64, &mut [u8]) -> Option<()>) -> Option<Relocation
         let Some(at) = at else { continue };
         for entry in 0..(bytes / (words * word)).min(MOST_RELOCATIONS) {
             // Elf64_Rela, Elf32_Rel: the place comes first. No relocation fills in more than a word.
-            if let Some(place) = in_file(number(at + entry * words * word, word)?) {
+            if let Some(place) = in_file(number(at.checked_add(entry * words * word)?, word)?) {
                 places.push(place..place.saturating_add(word));
             }
         }

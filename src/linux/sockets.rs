@@ -76,9 +76,9 @@ const STATES: [&str; 14] = [
     "BOUND_INACTIVE",
 ];
 
-/// Buckets of the largest tables that kernels make, and entries of one chain.
+/// Buckets of the largest tables that kernels make, and entries of one table.
 const MOST_BUCKETS: u64 = 1 << 24;
-const MOST_CHAIN: usize = 1 << 16;
+const MOST_ENTRIES: usize = 1 << 22;
 
 pub fn sockets(linux: &Linux, scope: Scope, out: &mut Sink<Socket>) {
     let mut owned = HashSet::new();
@@ -329,15 +329,15 @@ struct Hash {
 
 impl Hash {
     fn entries(&self, context: Context<'_>, out: &Sink<Socket>) -> Vec<VirtAddr> {
-        let mut found = Vec::new();
+        let (mut found, mut met) = (Vec::new(), HashSet::new());
         for bucket in 0..self.buckets {
             if bucket % 1024 == 0 && out.cancelled() {
                 break;
             }
             let Ok(mut node) = context.space.pointer(self.heads.offset(bucket * self.stride)) else { continue };
-            for _ in 0..MOST_CHAIN {
-                // A chain ends in null or, with `nulls`, in an odd number.
-                if node.0 & 1 != 0 || !node.is_kernel() {
+            while found.len() < MOST_ENTRIES {
+                // A chain ends in null or, with `nulls`, in an odd number. A table has a socket once: many chains may lead into one circle.
+                if node.0 & 1 != 0 || !node.is_kernel() || !met.insert(node) {
                     break;
                 }
                 found.push(VirtAddr(node.0.wrapping_sub(self.link)));

@@ -256,13 +256,11 @@ impl Linux {
         let table = context.space.pointer(context.symbol("pid_hash")?)?;
         let bits = context.space.uint(context.symbol("pidhash_shift")?, 4)?.min(16);
         let (chain, numbers) = (context.profile.layout("upid")?.offset("pid_chain")?, context.profile.layout("pid")?.offset("numbers")?);
-        let mut pids = Vec::new();
+        let (mut pids, mut met) = (Vec::new(), HashSet::new());
         for bucket in 0..1u64 << bits {
             let mut node = context.space.pointer(table.offset(bucket * 8))?;
-            for _ in 0..MOST_PIDS {
-                if node.is_null() {
-                    break;
-                }
+            // A number has one place in the table: many chains may lead into one circle.
+            while !node.is_null() && met.len() < MOST_PIDS as usize && met.insert(node) {
                 pids.push(VirtAddr(node.0.wrapping_sub(chain + numbers)));
                 let Ok(next) = context.space.pointer(node) else { break };
                 node = next;

@@ -7,6 +7,9 @@ use std::collections::HashSet;
 
 /// Six bits of index a level: no tree is deeper.
 const MOST_LEVELS: u32 = 11;
+const SLOT_BITS: u64 = 6;
+/// Nodes without anything below them that are looked into on the way to one entry, on average: each of a tree has something.
+const MOST_EMPTY: usize = 2;
 
 /// The entries of a tree, with their indices; `head` is a struct xarray (radix_tree_root before 4.20).
 pub fn indexed(tree: &Object<'_>, most: usize) -> Result<Vec<(u64, VirtAddr)>, ReadError> {
@@ -42,6 +45,9 @@ pub fn indexed(tree: &Object<'_>, most: usize) -> Result<Vec<(u64, VirtAddr)>, R
         if levels == 0 || !at.is_kernel() || !met.insert(at) {
             continue;
         }
+        if met.len() > most.saturating_mul(MOST_EMPTY) {
+            return Err(ReadError::Implausible("tree"));
+        }
         let Ok(shift) = context.space.uint(at.offset(shift), 1) else { continue };
         let mut words = [0; 64 * 8];
         let words = &mut words[..count as usize * 8];
@@ -70,7 +76,7 @@ pub fn at(tree: &Object<'_>, index: u64) -> Result<Option<(u64, VirtAddr)>, Read
     let layout = context.profile.layout(node)?;
     let (slots, shift) = (layout.offset("slots")?, layout.offset("shift")?);
     let mut entry = tree.pointer(head)?;
-    let mut start = 0;
+    let (mut start, mut above) = (0u64, u64::from(u64::BITS));
     for level in 0..MOST_LEVELS {
         let inner = entry.0 & 3 == 2 || (entry.0 & 3 == 1 && node == "radix_tree_node");
         if !inner {
@@ -78,16 +84,26 @@ pub fn at(tree: &Object<'_>, index: u64) -> Result<Option<(u64, VirtAddr)>, Read
             return Ok(alone.then_some((start, entry)));
         }
         let at = VirtAddr(entry.0 & !3);
-        let shift = context.space.uint(at.offset(shift), 1)?.min(58);
+        let shift = context.space.uint(at.offset(shift), 1)?;
+        // Each level has its own bits of the index, and none lie above those of the topmost.
+        if shift % SLOT_BITS != 0 || shift >= above || (level == 0 && index.checked_shr(shift as u32 + SLOT_BITS as u32).unwrap_or(0) != 0)
+        {
+            return Ok(None);
+        }
+        above = shift;
         let slot = |number: u64| context.space.pointer(at.offset(slots + number * 8));
         let mut number = (index >> shift) & 63;
         entry = slot(number)?;
-        // A sibling entry is the number of its head slot, shifted, with the inner bits.
+        // A sibling entry is the number of its head slot, which is before it, shifted, with the inner bits.
         if entry.0 & 3 == 2 && entry.0 < 64 << 2 {
-            number = entry.0 >> 2;
+            let head = entry.0 >> 2;
+            if head >= number {
+                return Ok(None);
+            }
+            number = head;
             entry = slot(number)?;
         }
-        start += number << shift;
+        start |= number << shift;
     }
     Ok(None)
 }

@@ -6,8 +6,9 @@ use crate::facts::{ReadError, Watch};
 use memchr::memmem;
 use std::collections::{BTreeMap, HashSet};
 
-/// The logs of what happens and of what was detected, below the folder of Defender.
-const FOLDER: &str = "\\windows defender\\";
+/// The logs of what happens and of what was detected, below the folder of Defender, in which nobody else may write.
+const VOLUME: &str = "\\device\\harddiskvolume";
+const FOLDER: &str = "programdata\\microsoft\\windows defender\\";
 const LOGS: [&str; 2] = ["mplog-", "mpdetection-"];
 /// With which lines of detections begin, behind the time: DETECTION, DETECTIONEVENT, DETECTION_ADD, DETECTION_CLEANEVENT.
 const WORD: &str = "DETECTION";
@@ -32,7 +33,8 @@ impl Detections {
     pub fn is_log(path: &str) -> bool {
         let path = path.to_lowercase();
         let file = path.rsplit('\\').next().unwrap_or_default();
-        path.contains(FOLDER) && file.ends_with(".log") && LOGS.iter().any(|log| file.starts_with(log))
+        let folder = path.strip_prefix(VOLUME).and_then(|path| path.split_once('\\')).map(|(_, folder)| folder);
+        folder.is_some_and(|folder| folder.starts_with(FOLDER)) && file.ends_with(".log") && LOGS.iter().any(|log| file.starts_with(log))
     }
 }
 
@@ -80,10 +82,16 @@ fn in_run(run: &[u8], found: &mut Vec<String>) {
     let units = run.as_chunks::<2>().0;
     let ends = |unit: &[u8; 2]| matches!(u16::from_le_bytes(*unit), 0 | 0xa | 0xd | 0xfeff);
     let word: Vec<u8> = WORD.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let mut next = 0;
     for at in memmem::find_iter(run, &word).filter(|at| at % 2 == 0).map(|at| at / 2) {
+        // Each line once, whatever else it has.
+        if at < next {
+            continue;
+        }
         let (before, after) = units.split_at(at.min(units.len()));
         let start = before.iter().rev().take(MOST_LINE).take_while(|unit| !ends(unit)).count();
         let length = after.iter().take(MOST_LINE).take_while(|unit| !ends(unit)).count();
+        next = at + length;
         let text: Vec<u16> = units.iter().skip(at - start).take(start + length).map(|unit| u16::from_le_bytes(*unit)).collect();
         let text = String::from_utf16_lossy(&text);
         if found.len() < MOST_LINES && is_detection(&text) {
@@ -141,6 +149,9 @@ mod tests {
     fn logs_go_by_their_folder_and_name() {
         assert!(Detections::is_log("\\Device\\HarddiskVolume3\\ProgramData\\Microsoft\\Windows Defender\\Support\\MPLog-20240101-1.log"));
         assert!(!Detections::is_log("\\Device\\HarddiskVolume3\\Users\\mara\\MPLog-20240101-1.log"));
+        // Where anyone can write what Defender would have said.
+        let own = "\\Device\\HarddiskVolume3\\Users\\mara\\ProgramData\\Microsoft\\Windows Defender\\Support\\MPLog-20240101-1.log";
+        assert!(!Detections::is_log(own));
         assert!(!Detections::is_log("\\Device\\HarddiskVolume3\\ProgramData\\Microsoft\\Windows Defender\\Support\\MPScanSkip-1.log"));
     }
 }

@@ -219,8 +219,17 @@ impl Database<'_> {
         let starts = steps.keys().filter(|at| !led_to.contains(at)).take(MOST_STARTS);
         let Some(newest) = starts.max_by_key(|start| way(**start).count()) else { return found };
         let list: HashSet<VirtAddr> = way(*newest).collect();
-        let gaps: Vec<_> = way(*newest).filter_map(|at| Some((*orders.get(steps.get(&at)?)?, *orders.get(&at)?))).collect();
-        let passed = |row: &&mut Service| gaps.iter().any(|(older, newer)| *older < row.order && row.order < *newer);
+        // From which order on something newer than what follows in the list stands before it: the newest of all such.
+        let mut gaps = BTreeMap::new();
+        for (older, newer) in way(*newest).filter_map(|at| Some((*orders.get(steps.get(&at)?)?, *orders.get(&at)?))) {
+            gaps.entry(older).and_modify(|most: &mut u32| *most = newer.max(*most)).or_insert(newer);
+        }
+        let mut most = 0;
+        for newer in gaps.values_mut() {
+            most = most.max(*newer);
+            *newer = most;
+        }
+        let passed = |row: &&mut Service| gaps.range(..row.order).next_back().is_some_and(|(_, newer)| row.order < *newer);
         for row in found.rows.iter_mut().filter(|row| !list.contains(&row.address)).filter(passed) {
             row.listed = Known::Value(false);
             if row.sources == ["list"] {
