@@ -518,9 +518,12 @@ impl List {
     pub(super) fn callbacks(&mut self, callbacks: &Answer<Callback>) {
         for row in callbacks.iter() {
             let detail = row.detail.value().map(|detail| format!(" ({detail})")).unwrap_or_default();
-            let what = || format!("{} callback in {}{detail}", row.kind.replace('_', " "), row.list);
+            let what = || match row.kind {
+                "inline" => format!("rewritten code of the kernel{detail}"),
+                kind => format!("{} callback in {}{detail}", kind.replace('_', " "), row.list),
+            };
             // Modules have entries of their own below /proc; what else they are to be called by they register.
-            if matches!(row.kind, "interrupt" | "operations") && row.list != PROC_ENTRIES {
+            if matches!(row.kind, "interrupt" | "operations" | "inline") && row.list != PROC_ENTRIES {
                 self.own_table(what(), row.function, &row.module, &Callback::TABLE, row.address);
             } else if self.strange(&row.module) {
                 self.hook(what(), row.function, &row.module, &Callback::TABLE, row.address);

@@ -20,6 +20,7 @@ mod mounts;
 mod owners;
 mod page_cache;
 mod pages;
+mod patches;
 mod path;
 mod perf_maps;
 mod rbtree;
