@@ -3,7 +3,7 @@
 use super::Linux;
 use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::Watch;
-use crate::paging::{AddressSpace, JUMP};
+use crate::paging::JUMP;
 use std::ops::Range;
 
 /// Bytes of code that are read in one go; many times the code of any kernel.
@@ -44,7 +44,9 @@ pub(super) fn jumps<'a>(linux: &'a Linux, kernel: &Range<VirtAddr>, watch: &Watc
             if std::mem::replace(&mut last, symbol.address) == symbol.address {
                 continue;
             }
-            let Some((skip, to, length)) = code.get(begin..).and_then(|code| first_jump(&linux.space, code, symbol.address)) else {
+            let Some((skip, to, length)) =
+                code.get(begin..).and_then(|code| first_jump(code, symbol.address, |code, at| linux.space.kernel_jump(code, at)))
+            else {
                 continue;
             };
             let at = symbol.address.offset(skip as u64);
@@ -76,14 +78,18 @@ fn read(linux: &Linux, start: VirtAddr, code: &mut [u8]) -> u64 {
 }
 
 /// The jump that a function begins with: how far from its start, where to, and how long.
-fn first_jump(space: &AddressSpace, code: &[u8], at: VirtAddr) -> Option<(usize, VirtAddr, usize)> {
+fn first_jump(
+    code: &[u8],
+    at: VirtAddr,
+    jump: impl Fn(&[u8; JUMP], VirtAddr) -> Option<(VirtAddr, usize)>,
+) -> Option<(usize, VirtAddr, usize)> {
     let landing = if LANDINGS.iter().any(|landing| code.starts_with(landing)) { LANDING } else { 0 };
     let traced = match code.get(landing..)? {
         [0x0f, 0x1f, 0x44, 0, 0, ..] | [0x66, 0x66, 0x66, 0x66, 0x90, ..] | [0xe8, ..] => TRACED,
         _ => 0,
     };
     [0, landing, landing + traced].into_iter().find_map(|skip| {
-        let (to, length) = space.kernel_jump(code.get(skip..)?.first_chunk()?, at.offset(skip as u64))?;
+        let (to, length) = jump(code.get(skip..)?.first_chunk()?, at.offset(skip as u64))?;
         Some((skip, to, length))
     })
 }
@@ -96,4 +102,24 @@ fn out_of(linux: &Linux, kernel: &Range<VirtAddr>, to: VirtAddr) -> Option<VirtA
     linux.profile.symbols().nearest(to).filter(|(_, distance)| *distance != 0)?;
     let (next, _) = linux.space.kernel_jump(&linux.space.bytes(to).ok()?, to)?;
     Some(next).filter(|next| !kernel.contains(next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jumps_are_found_behind_what_functions_begin_with() {
+        let skip = |code: &[u8]| {
+            let mut bytes = [0x90; START];
+            bytes[..code.len()].copy_from_slice(code);
+            first_jump(&bytes, VirtAddr(0), |code, at| (code[0] == 0xe9).then_some((at, 5))).map(|(skip, ..)| skip)
+        };
+        assert_eq!(skip(&[0xe9]), Some(0));
+        assert_eq!(skip(&[0xf3, 0x0f, 0x1e, 0xfa, 0xe9]), Some(4));
+        assert_eq!(skip(&[0x66, 0x0f, 0x1f, 0x00, 0x0f, 0x1f, 0x44, 0, 0, 0xe9]), Some(9));
+        assert_eq!(skip(&[0xe8, 1, 2, 3, 4, 0xe9]), Some(5));
+        assert_eq!(skip(&[0x55, 0xe9]), None);
+        assert_eq!(first_jump(&[0xe9; 3], VirtAddr(0), |_, at| Some((at, 5))), None, "cut off");
+    }
 }

@@ -154,6 +154,9 @@ mod tests {
         assert_eq!(to(&[0x49, 0xbb, 0, 0, 0x42, 0, 0xfd, 0x7f, 0, 0, 0x41, 0xff, 0xe3]), Some(0x7ffd_0042_0000));
         assert_eq!(to(&[0x68, 0, 0, 0x42, 0, 0xc7, 0x44, 0x24, 0x04, 0xfd, 0x7f, 0, 0, 0xc3]), Some(0x7ffd_0042_0000));
         assert_eq!(to(&[0x68, 0, 0, 0x42, 0, 0xc3]), Some(0x42_0000));
+        // Of an address in the kernel half only the lower half is written.
+        let push = [0x68, 0x10, 0xa0, 0x5d, 0xc0, 0xc3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(jump(&push, VirtAddr(0xffff_ffff_8100_0000), |_| None), Some((VirtAddr(0xffff_ffff_c05d_a010), 6)));
         // Code as compilers write it, and a return.
         assert_eq!(to(&[0x48, 0x89, 0x5c, 0x24, 0x08]), None);
         assert_eq!(to(&[0xc3]), None);
