@@ -90,7 +90,8 @@ record! {
         /// On Windows process, thread, image, registry, object, bugcheck, bugcheck_reason, nmi, shutdown, last_chance_shutdown,
         /// file_system, logon_session, pnp, io_priority, thread_exit; on Linux interrupt, ftrace, kprobe, tracepoint, netfilter, packet,
         /// notifier, operations, line_discipline; and, where they are not the kernel's own, more operations (of entries below /proc),
-        /// thread, perf_event.
+        /// thread, perf_event, and functions of the kernel's code that begin with a jump out of it: inline, and static_call where the
+        /// kernel itself keeps what they jump to.
         kind: &'static str,
         /// What is called.
         function: VirtAddr,
@@ -98,7 +99,8 @@ record! {
         module: Known<String>,
         /// The symbol there, in the kernel.
         symbol: Known<String>,
-        /// What it is called for: altitude, operations, component, driver; vector, traced functions, hook and priority.
+        /// What it is called for: altitude, operations, component, driver; vector, traced functions, hook and priority; the place and bytes of
+        /// an inline jump.
         detail: Known<String>,
         /// Address of the registration.
         address: VirtAddr,

@@ -119,6 +119,11 @@ fn cached(path: &str, size: u64) -> Ids {
     listed(Vec::new(), |list, _| list.files(&answer([file])))
 }
 
+/// A program whose name another file has taken.
+fn updated(path: &str) -> Ids {
+    holds(&process(8, "x", path, ""), LinuxHeld { replaced: true, ..LinuxHeld::default() })
+}
+
 fn program(name: &str, path: &str) -> Ids {
     on_linux(&process(8, name, path, ""), |_, _, _| ())
 }
@@ -482,6 +487,7 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::kernel_lookalike, worker(false), worker(true)),
         (&rules::masked_name, program("sshd", "/opt/miner"), program("sshd", "/usr/sbin/sshd-session (deleted)")),
         (&rules::deleted_program, program("x", "/usr/bin/x (deleted)"), program("x", "/usr/bin/x")),
+        (&rules::replaced_file, updated("/usr/bin/x (deleted)"), updated("/tmp/x (deleted)")),
         (&rules::memfd_program, program("x", "/memfd:x (deleted)"), program("x", "/usr/bin/x (deleted)")),
         (&rules::preloaded, variable("LD_PRELOAD"), variable("LD_LIBRARY_PATH")),
         (&rules::preloaded_everywhere, cached("/etc/ld.so.preload", 20), cached("/etc/ld.so.preload", 0)),
@@ -499,6 +505,7 @@ fn examples() -> Vec<(&'static Rule, Ids, Ids)> {
         (&rules::hooks, kernel("hidden", Known::Value("phantom".to_owned())), kernel("hidden", Known::Value("kernel".to_owned()))),
         (&rules::hook, kernel("hidden", Known::Value("phantom".to_owned())), kernel("hidden", Known::Unreadable(ReadError::File(0)))),
         (&rules::diverted, table("operations", "tcp4_seq_ops", "nfs"), table("operations", PROC_ENTRIES, "nfs")),
+        (&rules::diverted, table("inline", "_text", "nfs"), table("static_call", "_text", "kvm")),
         (&rules::overriding_program, loaded(Known::Value(true)), loaded(Known::Value(false))),
         (&rules::unsigned_module, logged("x: loading out-of-tree module taints kernel."), logged("x: loaded")),
         (&rules::commands, typed("insmod /tmp/x.ko"), typed("lsmod")),

@@ -11,8 +11,8 @@ use crate::facts::drivers::{Callback, DriverFunction, SystemService};
 use crate::facts::linux::{BpfProgram, CachedFile, Capabilities, LogRecord, OpenFile, ShellHistory, SystemCall};
 use crate::facts::windows::{Apc, FileObject, Handle, Privilege, Program, Service, Sid};
 use crate::facts::{
-    Answer, Finding, Known, Library, Module, Process, ProcessState, Record, Reference, Rows, Scope, Sink, Socket, State, Subject,
-    Suspicious, Table, Tables, Thread, ToCell, Variable, Verdict,
+    Answer, Finding, Indicator, Known, Library, Module, Process, ProcessState, Record, Reference, Rows, Scope, Sink, Socket, State,
+    Subject, Suspicious, Table, Tables, Thread, ToCell, Variable, Verdict,
 };
 use crate::linux::{KERNEL, Linux, PRELOADS, PROC_ENTRIES};
 use crate::windows::{Detections, Windows};
@@ -158,6 +158,11 @@ pub fn of_linux(linux: &Linux, tables: &impl Tables, processes: &Answer<Process>
     // Where the first process stands, numbers of users mean what they say.
     let home = bounds.get(&1).and_then(|bounds| bounds.first()).and_then(|bounds| bounds.user_namespace.value());
 
+    let replaced = |process: &Process| {
+        let gone = process.path.value().is_some_and(|path| path.ends_with(" (deleted)"));
+        gone && process.address.value().is_some_and(|address| linux.is_replaced(*address).unwrap_or(false))
+    };
+
     let mut list = List::new(scope, processes);
     for process in processes.iter() {
         let suspect = Suspect { process, parent: parent(processes, process), user: None, parent_user: None };
@@ -171,6 +176,7 @@ pub fn of_linux(linux: &Linux, tables: &impl Tables, processes: &Answer<Process>
             bounds,
             twin: same.and_then(|users| users.iter().find(|other| other.pid != process.pid)).copied(),
             tracer: tracer.and_then(|pid| processes.iter().find(|process| process.pid == *pid)),
+            replaced: replaced(process),
             at_home: home.is_some() && bounds.and_then(|bounds| bounds.user_namespace.value()) == home,
         };
         let case = linux_case(&suspect, &held);
@@ -218,6 +224,8 @@ pub(super) struct LinuxHeld<'a> {
     /// Another process with the same credentials.
     pub twin: Option<&'a Process>,
     pub tracer: Option<&'a Process>,
+    /// Whether another file has the name of its deleted program.
+    pub replaced: bool,
     /// Whether its capabilities count for the machine, not for a container.
     pub at_home: bool,
 }
@@ -240,6 +248,10 @@ pub(super) fn linux_case(suspect: &Suspect<'_>, held: &LinuxHeld<'_>) -> Case {
         case.add(&rules::raw_packets, "has a raw or packet socket");
     }
     judge_bounds(suspect.process, held, &mut case);
+    let gone = |indicator: &Indicator| std::ptr::eq(indicator.rule, &rules::deleted_program);
+    if held.replaced && !case.is_empty() && case.indicators.iter().all(gone) {
+        case.add(&rules::replaced_file, "there is a file of that name in the same folder, and nothing else speaks against it");
+    }
     let ring = |file: &&&OpenFile| file.path.value().is_some_and(|path| path.contains("[io_uring]"));
     if let (false, Some(ring)) = (case.is_empty(), held.files.iter().find(ring)) {
         case.add(&rules::io_uring, format!("descriptor {} is an io_uring", ring.fd));
@@ -520,9 +532,12 @@ impl List {
     pub(super) fn callbacks(&mut self, callbacks: &Answer<Callback>) {
         for row in callbacks.iter() {
             let detail = row.detail.value().map(|detail| format!(" ({detail})")).unwrap_or_default();
-            let what = || format!("{} callback in {}{detail}", row.kind.replace('_', " "), row.list);
+            let what = || match row.kind {
+                "inline" => format!("rewritten code of the kernel{detail}"),
+                kind => format!("{} callback in {}{detail}", kind.replace('_', " "), row.list),
+            };
             // Modules have entries of their own below /proc; what else they are to be called by they register.
-            if matches!(row.kind, "interrupt" | "operations") && row.list != PROC_ENTRIES {
+            if matches!(row.kind, "interrupt" | "operations" | "inline") && row.list != PROC_ENTRIES {
                 self.own_table(what(), row.function, &row.module, &Callback::TABLE, row.address);
             } else if self.strange(&row.module) {
                 self.hook(what(), row.function, &row.module, &Callback::TABLE, row.address);

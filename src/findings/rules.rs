@@ -121,7 +121,7 @@ rules! {
     driver_folder 20 ["T1543.003"] "loaded into the kernel from a folder where no drivers are kept", "dump it; it may be the tool that wrote the image";
     clock_set 10 ["T1070.006"] "processes that began before the system: the clock was set back", "do not trust the order of times across that moment";
     hook 60 ["T1014"] "the kernel calls code that lies in no module it lists", "disassemble the target; dump the module it lies in";
-    diverted 45 ["T1014"] "a table of the kernel's own leads into a module", "see whose module it is; disassemble the target";
+    diverted 45 ["T1014"] "a table or function of the kernel's own leads into a module", "see whose module it is; disassemble the target";
     overriding_program 30 ["T1014"] "an eBPF program that may change what functions of the kernel return", "see who loaded it, and when";
     unsigned_module 20 ["T1547.006"] "the kernel says that it does not know who made a module", "dump the module";
     commands 25 ["T1059.004"] "commands of a kind that intruders type", "read the whole history in order";

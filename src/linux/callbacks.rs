@@ -1,12 +1,13 @@
 //! Callbacks: the places where the kernel lets others have a part in what it does, or looks up what to call.
 
 use super::code::{Code, KERNEL};
+use super::patches::{self, Jump};
 use super::{Linux, rbtree, xarray};
-use crate::address::VirtAddr;
+use crate::address::{PAGE_SIZE, VirtAddr};
 use crate::facts::drivers::Callback;
 use crate::facts::{Known, ReadError, Scope, Sink};
 use crate::symbols::{Context, Object};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Steps of all walks together: far more than any kernel needs, even one with thousands of network namespaces.
 const MOST_STEPS: u32 = 1 << 20;
@@ -90,6 +91,13 @@ pub const PROC_ENTRIES: &str = "proc_root";
 const ENTRY_MEMBERS: [&str; 9] =
     ["proc_open", "proc_read", "proc_read_iter", "proc_write", "proc_lseek", "proc_release", "proc_poll", "proc_ioctl", "proc_mmap"];
 
+/// What the names of static calls begin with: their trampoline, and the key that has what they call.
+const TRAMPOLINE: &str = "__SCT__";
+const KEY: &str = "__SCK__";
+/// Names of the functions that BPF rewrites to call programs without an indirect jump (include/linux/bpf.h).
+const DISPATCHER: &str = "bpf_dispatcher_";
+const DISPATCHER_ENDS: [&str; 2] = ["_func", "_call"];
+
 /// Hooks of packet filters: member of netns_nf, and what its elements are for (include/uapi/linux/netfilter*.h).
 const FILTERS: [(&str, &str, &[&str]); 4] = [
     ("hooks_ipv4", "IPv4", &["prerouting", "input", "forward", "output", "postrouting"]),
@@ -99,7 +107,7 @@ const FILTERS: [(&str, &str, &[&str]); 4] = [
 ];
 
 type Walker = fn(&mut Walk<'_, '_>) -> Result<(), ReadError>;
-const WALKERS: [(&str, Walker); 12] = [
+const WALKERS: [(&str, Walker); 13] = [
     ("interrupt gates", |walk| walk.gates()),
     ("traced functions", |walk| walk.ftrace()),
     ("kprobes", |walk| walk.kprobes()),
@@ -112,6 +120,7 @@ const WALKERS: [(&str, Walker); 12] = [
     ("entries of /proc", |walk| walk.entries()),
     ("kernel threads", |walk| walk.threads()),
     ("performance events", |walk| walk.events()),
+    ("the kernel's code", |walk| walk.code()),
 ];
 
 pub fn callbacks(linux: &Linux, _: Scope, out: &mut Sink<Callback>) {
@@ -119,7 +128,7 @@ pub fn callbacks(linux: &Linux, _: Scope, out: &mut Sink<Callback>) {
     if let Err(why) = &code {
         out.note(format!("where the kernel's code lies is not known, so that no target is given a module: {why}"));
     }
-    let mut walk = Walk { linux, context: linux.context(), code, left: MOST_STEPS, out };
+    let mut walk = Walk { linux, context: linux.context(), code, optimised: HashMap::new(), left: MOST_STEPS, out };
     for (what, walker) in WALKERS {
         if walk.out.cancelled() {
             return;
@@ -134,6 +143,8 @@ struct Walk<'a, 's> {
     linux: &'a Linux,
     context: Context<'a>,
     code: Result<Code, ReadError>,
+    /// Probed places at which a jump replaced the breakpoint, and where those jumps lead.
+    optimised: HashMap<VirtAddr, VirtAddr>,
     /// Steps that may still be made.
     left: u32,
     out: &'s mut Sink<Callback>,
@@ -296,6 +307,11 @@ impl<'a> Walk<'a, '_> {
         for bucket in self.words(context.symbol(TABLE)?, 8) {
             for at in self.nodes(TABLE, bucket) {
                 let probe = context.container("kprobe", "hlist", at)?;
+                let jump = || context.object("optimized_kprobe", probe.address)?.inner("optinsn")?.pointer("insn");
+                // Where it is none that was optimised, something else lies there, and no jump leads to that.
+                if let (Ok(place), Ok(to)) = (probe.pointer("addr"), jump()) {
+                    self.optimised.insert(place, to);
+                }
                 let mut probes = vec![probe.clone()];
                 // Several probes of one place hang below one that stands for all.
                 if Some(probe.pointer("pre_handler")?) == several {
@@ -652,6 +668,67 @@ impl<'a> Walk<'a, '_> {
             self.add_foreign("perf_event", list, event.address, event.pointer("overflow_handler")?, detail);
         }
         Ok(())
+    }
+
+    /// Functions of the kernel that jump out of it as soon as they are called.
+    fn code(&mut self) -> Result<(), ReadError> {
+        let Ok(code) = &self.code else { return Ok(()) };
+        let (jumps, unread) = patches::jumps(self.linux, &code.kernel, self.out.watch());
+        if unread > 0 {
+            self.out.note(format!("{unread} bytes of the kernel's code could not be read; hooks in them are not seen"));
+        }
+        for jump in jumps {
+            self.step()?;
+            if self.optimised.get(&jump.at) == Some(&jump.to) || self.is_dispatcher(&jump) || self.is_thunk(jump.to) {
+                continue;
+            }
+            let called = self.is_static_call(&jump).unwrap_or(false);
+            // Hyper-V gives its guests a page of its own to call, which is no module's.
+            let page = || self.context.space.pointer(self.context.symbol("hv_hypercall_pg")?);
+            if called && page() == Ok(jump.to) {
+                continue;
+            }
+            let bytes: Vec<_> = jump.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let place = self.linux.name_at(jump.at).unwrap_or_else(|| jump.function.to_owned());
+            let kind = if called { "static_call" } else { "inline" };
+            self.add_foreign(kind, "_text", jump.at, jump.to, format!("{place}: {}", bytes.join(" ")));
+        }
+        Ok(())
+    }
+
+    /// Whether a function begins with a static call, whose place the kernel rewrites to call what its key says: a trampoline, or a
+    /// function that does nothing else. Modules lend their functions so (KVM to performance events, listeners to tracepoints).
+    fn is_static_call(&self, jump: &Jump<'_>) -> Result<bool, ReadError> {
+        let context = self.context;
+        let calls = |key: VirtAddr| Ok(context.object("static_call_key", key)?.pointer("func")? == jump.to);
+        if let Some(name) = jump.function.strip_prefix(TRAMPOLINE) {
+            return context.profile.symbols().get(&format!("{KEY}{name}")).map_or(Ok(false), calls);
+        }
+        let (start, end) = (context.symbol("__start_static_call_sites")?, context.symbol("__stop_static_call_sites")?);
+        // Distances from the place where they stand; the lowest bits of a key are flags (include/linux/static_call_types.h).
+        let at = |place: VirtAddr| Ok(place.offset(i64::from(context.space.uint(place, 4)? as i32).cast_unsigned()));
+        for site in (start.0..end.0).step_by(8).take(MOST_STEPS as usize).map(VirtAddr) {
+            if at(site)? == jump.at {
+                return calls(VirtAddr(at(site.offset(4))?.0 & !3));
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a jump leads into what BPF made for it to lead to.
+    fn is_dispatcher(&self, jump: &Jump<'_>) -> bool {
+        let name = jump.function.strip_prefix(TRAMPOLINE).unwrap_or(jump.function);
+        let Some(name) = DISPATCHER_ENDS.iter().find_map(|end| name.strip_suffix(end)).filter(|name| name.starts_with(DISPATCHER)) else {
+            return false;
+        };
+        let at = self.context.profile.symbols().get(name);
+        let image = at.and_then(|at| self.context.object("bpf_dispatcher", at).ok()?.pointer("image").ok());
+        image.is_some_and(|image| !image.is_null() && (image..image.offset(PAGE_SIZE)).contains(&jump.to))
+    }
+
+    /// A jump to where a register says, which the kernel keeps out of line for the sake of some processors (Indirect Target Selection).
+    fn is_thunk(&self, at: VirtAddr) -> bool {
+        self.context.space.bytes::<3>(at).is_ok_and(|code| matches!(code, [0xff, 0xe0..=0xe7, _] | [0x41, 0xff, 0xe0..=0xe7]))
     }
 
     fn line_discipline(&mut self, list: &'static str, at: VirtAddr, operations: &Object<'_>, of: &str) -> Result<(), ReadError> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub const KERNEL: &str = "kernel";
 
 pub(super) struct Code {
-    kernel: Range<VirtAddr>,
+    pub kernel: Range<VirtAddr>,
     modules: Arc<Modules>,
 }
 

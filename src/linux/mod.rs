@@ -20,6 +20,7 @@ mod mounts;
 mod owners;
 mod page_cache;
 mod pages;
+mod patches;
 mod path;
 mod perf_maps;
 mod rbtree;
@@ -107,6 +108,11 @@ impl Linux {
     pub fn is_compat(&self, process: VirtAddr) -> Result<bool, ReadError> {
         let Some(mm) = self.context().object("task_struct", process)?.follow("mm")? else { return Ok(false) };
         Ok(mm.uint("task_size")? <= 1 << 32)
+    }
+    /// Whether another file has the name of the one that a process runs, which was deleted.
+    pub fn is_replaced(&self, process: VirtAddr) -> Result<bool, ReadError> {
+        let Some(mm) = self.context().object("task_struct", process)?.follow("mm")? else { return Ok(false) };
+        mm.follow("exe_file")?.map_or(Ok(false), |file| path::is_replaced(&file))
     }
     fn space_of(&self, task: &Object<'_>) -> Result<AddressSpace, ReadError> {
         let root = match task.follow("mm")? {

@@ -14,6 +14,7 @@ mod x64;
 
 pub use crate::facts::PageOrigin;
 use cache::Cache;
+pub use calls::JUMP;
 pub use x64::{FRAME, Leaf, Levels};
 
 /// What a system makes of an entry that the processor finds not present, at the last level; 0 stands for a missing table too.

@@ -142,6 +142,13 @@ impl SymbolTable {
         }
     }
 
+    /// Symbols of a range, by address.
+    pub fn within(&self, range: Range<VirtAddr>) -> impl Iterator<Item = Symbol<'_>> {
+        let [start, end] = [range.start, range.end].map(|at| self.entries.partition_point(|entry| entry.address < at.0));
+        let entries = self.entries.get(start..end).unwrap_or_default();
+        entries.iter().map(|entry| Symbol { name: self.name(entry), address: VirtAddr(entry.address), kind: entry.kind })
+    }
+
     /// All symbols, by address.
     pub fn iter(&self) -> impl Iterator<Item = Symbol<'_>> {
         self.entries.iter().map(|entry| Symbol { name: self.name(entry), address: VirtAddr(entry.address), kind: entry.kind })
