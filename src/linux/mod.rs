@@ -112,7 +112,7 @@ impl Linux {
     /// Whether another file has the name of the one that a process runs, which was deleted.
     pub fn is_replaced(&self, process: VirtAddr) -> Result<bool, ReadError> {
         let Some(mm) = self.context().object("task_struct", process)?.follow("mm")? else { return Ok(false) };
-        mm.follow("exe_file")?.map_or(Ok(false), |file| path::is_replaced(&file))
+        mm.follow("exe_file")?.map_or(Ok(false), |file| self.replaced.knows(&file))
     }
     fn space_of(&self, task: &Object<'_>) -> Result<AddressSpace, ReadError> {
         let root = match task.follow("mm")? {
