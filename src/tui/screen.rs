@@ -238,7 +238,7 @@ fn draw_opening(app: &App, area: Rect, buffer: &mut Buffer) {
 fn draw_status(app: &App, area: Rect, buffer: &mut Buffer) -> Option<(u16, u16)> {
     let pane = app.pane();
     let left = match (app.prompt(), app.notice.as_ref().or(app.fading.as_ref())) {
-        (Some((question, answer, told)), _) => Left::Prompt(question, answer, told),
+        (Some(asked), _) => Left::Prompt(asked.question, asked.answer, asked.told),
         (None, Some((role, message))) => Left::Message(*role, message.clone()),
         (None, None) if app.info.is_none() => Left::Keys(vec![("q".to_owned(), "quit")]),
         (None, None) if pane == Pane::Overlay => Left::Keys(vec![("Esc".to_owned(), "close"), ("Down".to_owned(), "scroll")]),

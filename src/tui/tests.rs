@@ -848,7 +848,7 @@ fn what_was_run_is_one_key_away() {
 #[test]
 fn what_is_typed_is_completed() {
     let mut desk = Desk::new(110, 24, &UNICODE);
-    let answer = |desk: &Desk| desk.app.prompt().unwrap().1;
+    let answer = |desk: &Desk| desk.app.prompt().unwrap().answer;
     // Columns of a filter, and the words that they hold.
     desk.keys("f").shows("Tab completes");
     desk.keys("sta Tab");

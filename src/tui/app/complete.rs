@@ -158,9 +158,10 @@ fn values(rows: &dyn Rows, columns: &[Field], begun: &str) -> Vec<String> {
             match rows.cell(row, field.column) {
                 Cell::Text(text) if field.kind == Kind::Text => add(&text),
                 Cell::Bool(yes) => add(if yes { "yes" } else { "no" }),
-                Cell::List(items) => items.iter().for_each(|item| match item {
-                    Cell::Text(text) => add(text),
-                    _ => (),
+                Cell::List(items) => items.iter().for_each(|item| {
+                    if let Cell::Text(text) = item {
+                        add(text);
+                    }
                 }),
                 _ => (),
             }

@@ -55,12 +55,18 @@ pub struct Prompt {
     choice: usize,
 }
 
+/// A question as the screen has it: what was answered so far, and what there is to say of that.
+pub struct Asked {
+    pub question: String,
+    pub answer: String,
+    pub told: Option<(Role, String)>,
+}
+
 /// Longer answers than any of ours are a mistake, or meant to cost time.
 pub(super) const LONGEST: usize = 500;
 
 impl App {
-    /// The question, the answer so far, and what there is to say of it.
-    pub fn prompt(&self) -> Option<(String, String, Option<(Role, String)>)> {
+    pub fn prompt(&self) -> Option<Asked> {
         let prompt = self.prompt.as_ref()?;
         let question = match (prompt.question, self.pane()) {
             (Question::Search, Pane::Bytes) if self.bytes.as_ref().is_some_and(|view| view.mode == Mode::Fields) => "search fields:",
@@ -80,7 +86,8 @@ impl App {
         let wrong = prompt.error.clone().map(|why| (Role::Danger, why));
         let hint = || prompt.hint.clone().map(|hint| (Role::Text, hint));
         let completes = || self.completes().map(|says| (Role::Dim, says.to_owned()));
-        Some((question.to_owned(), prompt.answer.clone(), wrong.or_else(hint).or_else(nothing).or_else(completes)))
+        let told = wrong.or_else(hint).or_else(nothing).or_else(completes);
+        Some(Asked { question: question.to_owned(), answer: prompt.answer.clone(), told })
     }
 
     pub(super) fn prompt_key(&mut self, key: Key) {

@@ -472,14 +472,14 @@ impl TableView {
             (0..rows.len().min(20_000)).filter(hidden).count()
         });
         self.rows = Some(rows);
-        self.to_end();
+        self.keep_to_end();
     }
 
     /// Whether rows are still to come.
     pub fn awaits_rows(&self) -> bool {
         self.failure.is_none() && self.rows.as_ref().is_none_or(|rows| self.stale.is_some() || rows.state() == State::Running)
     }
-    fn to_end(&mut self) {
+    fn keep_to_end(&mut self) {
         if self.follows {
             self.list.cursor = self.shown().saturating_sub(1);
             self.fresh = false;
@@ -520,6 +520,7 @@ impl TableView {
     }
 
     fn measure_row(&mut self, rows: &dyn Rows, row: usize) {
+        let table = rows.table();
         for column in &mut self.columns {
             let wide = match rows.cell(row, column.index) {
                 Cell::Hex(number) => 2 + (64 - number.leading_zeros()).div_ceil(4).max(1) as usize,
@@ -527,6 +528,9 @@ impl TableView {
                 Cell::Bool(_) => 3,
                 Cell::Bytes(bytes) if self.hunt.is_some() => bytes.len(),
                 Cell::Bytes(bytes) => bytes.len() * 3,
+                Cell::Text(text) if let Some(shown) = table.columns.get(column.index).and_then(|it| shown_as(it.name, &text)) => {
+                    shown.len()
+                }
                 Cell::Text(text) => text.len().min(WIDEST.into()) + if column.joined.is_some() { 8 } else { 0 },
                 Cell::List(items) if matches!(items.first(), Some(Cell::Object(_))) => signs(&items).len(),
                 Cell::List(items) => items.iter().map(|item| item.to_string().len() + 2).sum::<usize>().saturating_sub(2),
@@ -572,7 +576,7 @@ impl TableView {
         if plain && hush.is_none() && window.is_none() {
             self.arranged = Arranged::default();
             self.list.cursor = keep.map_or(0, |row| row as usize);
-            self.to_end();
+            self.keep_to_end();
             self.follows &= self.awaits_rows();
             return None;
         }
@@ -618,7 +622,7 @@ impl TableView {
             // A row that the filter hides gives the cursor to the first that it leaves.
             self.list.cursor = arranged.kept.unwrap_or(0);
             self.arranged = arranged;
-            self.to_end();
+            self.keep_to_end();
             self.follows &= self.awaits_rows();
         }
     }
