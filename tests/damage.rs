@@ -217,8 +217,8 @@ fn chains_of_sockets_that_all_lead_into_one_circle_end() {
 fn a_page_that_claims_to_be_all_of_an_endless_file_is_held_to_the_memory_there_is() {
     let mut image = Changed::new();
     let files = image.whole.rows::<CachedFile>(Scope::Machine).unwrap();
-    let wide = files.iter().filter(|file| file.cached_pages > 64 && file.cached_pages < 512);
-    let file = wide.filter(|file| !file.deleted && file.path.value().is_some()).next().unwrap();
+    let wide = |file: &&CachedFile| (65..512).contains(&file.cached_pages) && !file.deleted && file.path.value().is_some();
+    let file = files.iter().find(wide).unwrap();
     let cache = image.get(image.field(file.address.0, "inode.i_mapping"));
     let node = image.get(image.field(cache, "address_space.i_pages") + 8) & !3;
     // The root is a node of the topmost bits, and its first slot the first page.

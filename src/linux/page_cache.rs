@@ -159,7 +159,8 @@ impl Linux {
     /// The pages in a cache of pages, by their number in the file, as far as the file goes.
     pub(super) fn pages_in(&self, cache: &Object<'_>, size: u64, watch: &Watch) -> Result<Vec<(u64, PhysAddr)>, ReadError> {
         let tree = pages(cache)?;
-        let end = size.div_ceil(PAGE_SIZE);
+        // A size is a signed number (loff_t).
+        let end = (size & i64::MAX.cast_unsigned()).div_ceil(PAGE_SIZE);
         let mut found = Vec::new();
         for (first, page) in xarray::indexed(&tree, MOST_PAGES)? {
             if watch.cancelled() || found.len() >= MOST_PAGES {

@@ -76,7 +76,7 @@ const STATES: [&str; 14] = [
     "BOUND_INACTIVE",
 ];
 
-/// Buckets of the largest tables that kernels make, and entries of one table.
+/// Buckets of all tables together (kernels make half a million for the largest), and entries of one table.
 const MOST_BUCKETS: u64 = 1 << 24;
 const MOST_ENTRIES: usize = 1 << 22;
 
@@ -281,7 +281,13 @@ fn without_owner(linux: &Linux, owned: &HashSet<VirtAddr>, out: &mut Sink<Socket
     let mut seen = owned.clone();
     match tables(linux) {
         Ok(tables) => {
+            let (mut left, mut skipped) = (MOST_BUCKETS, 0);
             for table in tables {
+                let Some(rest) = left.checked_sub(table.buckets) else {
+                    skipped += 1;
+                    continue;
+                };
+                left = rest;
                 for address in table.entries(linux.context(), out) {
                     if out.cancelled() {
                         return;
@@ -292,6 +298,9 @@ fn without_owner(linux: &Linux, owned: &HashSet<VirtAddr>, out: &mut Sink<Socket
                         out.push(row);
                     }
                 }
+            }
+            if skipped > 0 {
+                out.cut(format!("{skipped} tables of sockets with more than {MOST_BUCKETS} buckets were not looked through"));
             }
         }
         Err(why) => out.note(format!("sockets without owner (TIME_WAIT, orphaned) are missing: {why}")),
@@ -371,7 +380,7 @@ fn tables(linux: &Linux) -> Result<Vec<Hash>, ReadError> {
         let bucket = u64::from(context.profile.layout("inet_ehash_bucket")?.size);
         if let (Ok(heads), Ok(mask)) = (info.pointer("ehash"), info.uint("ehash_mask")) {
             let link = common.offset("skc_nulls_node")?;
-            tables.push(Hash { source: "tcp_hash", heads, stride: bucket, buckets: (mask + 1).min(MOST_BUCKETS), link });
+            tables.push(Hash { source: "tcp_hash", heads, stride: bucket, buckets: mask + 1, link });
         }
     }
     for table in dedupe(udp) {
@@ -379,8 +388,10 @@ fn tables(linux: &Linux) -> Result<Vec<Hash>, ReadError> {
         if let (Ok(heads), Ok(mask)) = (table.pointer("hash"), table.uint("mask")) {
             let stride = u64::from(context.profile.layout("udp_hslot")?.size);
             let link = common.offset("skc_node")?;
-            tables.push(Hash { source: "udp_hash", heads, stride, buckets: (mask + 1).min(MOST_BUCKETS), link });
+            tables.push(Hash { source: "udp_hash", heads, stride, buckets: mask + 1, link });
         }
     }
+    // What is no mask and no address makes no table.
+    tables.retain(|table| table.buckets.is_power_of_two() && table.heads.is_kernel());
     Ok(tables)
 }
