@@ -61,11 +61,13 @@ pub(super) fn jumps<'a>(linux: &'a Linux, kernel: &Range<VirtAddr>, watch: &Watc
 
 /// Reads what there is, and tells how much. What is missing is zero, and zeros are no jump.
 fn read(linux: &Linux, start: VirtAddr, code: &mut [u8]) -> u64 {
-    code.fill(0);
-    let mut done = 0;
+    let (mut done, mut next) = (0, 0);
     linux.space.mapped(start, start.offset(code.len() as u64), &mut |at, leaf, length| {
         let begin = (at.0 - start.0) as usize;
-        let Some(part) = code.get_mut(begin..begin.saturating_add(length as usize)) else { return };
+        let end = begin.saturating_add(length as usize);
+        code.get_mut(next..begin).unwrap_or_default().fill(0);
+        let Some(part) = code.get_mut(begin..end) else { return };
+        next = end;
         // Code is mapped in large pages, of which an image may lack a piece.
         if leaf.frame().is_some_and(|frame| linux.image.read(frame, part).is_ok()) {
             done += length;
@@ -74,6 +76,7 @@ fn read(linux: &Linux, start: VirtAddr, code: &mut [u8]) -> u64 {
             linux.space.read_available(at, part, |_, read| done += if read.is_ok() { PAGE_SIZE } else { 0 });
         }
     });
+    code.get_mut(next..).unwrap_or_default().fill(0);
     done
 }
 
