@@ -141,9 +141,12 @@ fn callbacks_lead_to_code_that_has_an_owner() {
     // What the hidden module registered is a finding, and nothing else is.
     let hidden = rows::<Module>().into_iter().find(|row| row.state == "hidden").unwrap().name;
     let strange: Vec<_> = callbacks.iter().filter(|row| row.module == hidden).collect();
-    assert_eq!(strange.iter().map(|row| row.kind).collect::<Vec<_>>(), ["kprobe", "netfilter"]);
+    assert_eq!(strange.iter().map(|row| row.kind).collect::<Vec<_>>(), ["kprobe", "netfilter", "thread"]);
     let findings: Vec<_> = rows::<Finding>().into_iter().filter(|row| row.kind == Subject::Hook).collect();
-    assert_eq!(findings.iter().map(|row| row.reference.address).collect::<Vec<_>>(), [strange[0].address, strange[1].address]);
+    assert_eq!(
+        findings.iter().map(|row| row.reference.address).collect::<Vec<_>>(),
+        strange.iter().map(|row| row.address).collect::<Vec<_>>()
+    );
 }
 
 #[test]
@@ -225,7 +228,7 @@ fn what_findings_are_about_is_written() {
     assert!(program.1.starts_with(b"\x7fELF") && program.0.length <= injected.end.0 - injected.start.0 + 1);
     let module = rows::<Module>().into_iter().find(|row| row.state == "hidden").unwrap();
     let of_module = written.iter().filter(|(row, _)| row.start == module.base);
-    assert_eq!(of_module.count(), 3, "the module itself and its two hooks");
+    assert_eq!(of_module.count(), 4, "the module itself, its two hooks and its thread");
 }
 
 fn search(session: &Session, pattern: &str, space: Space) -> Vec<Sighting> {

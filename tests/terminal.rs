@@ -270,7 +270,7 @@ fn an_intrusion_on_linux_is_found_with_keys_only() {
     investigate("\r", &["Bytes · region 0x7efe690e1000 of cron 139"]);
     investigate("=", &["in physical memory", "cron"]);
     // What the process behind the gravest finding talks to.
-    investigate("1\x1b", &["/17"]);
+    investigate("1\x1b", &["/18"]);
     investigate("ggosock\r", &["Sockets kworker/u4:2 174", "203.0.113.77:443"]);
     // Which module is hidden, and what it hooks.
     investigate("1fmodule\r", &["+75 hidden module", "+0 hooks: kprobe callback", "+0 hooks: netfilter callback"]);
