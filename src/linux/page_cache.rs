@@ -72,7 +72,7 @@ fn walk(linux: &Linux, wanted: Option<&dyn Fn(&str) -> bool>, out: &mut Sink<Cac
                         _ => return Ok(None),
                     },
                     None if inode.follow_some("i_mapping")?.uint("nrpages")? == 0 => return Ok(None),
-                    None => names(&inode).map(|names| names.into_iter().next()),
+                    None => names(&inode).and_then(|mut names| names.next().transpose()),
                 };
                 describe(&inode, name, &mounts, &described)
             });
@@ -208,7 +208,7 @@ impl Linux {
     /// The path of an inode, as the first process sees it, where it can see it.
     pub(super) fn inode_path(&self, inode: &Object<'_>) -> Result<Option<String>, ReadError> {
         let mounts = places(&inode.follow_some("i_sb")?, self.home());
-        let first = names(inode)?.into_iter().next();
+        let first = names(inode)?.next().transpose()?;
         Ok(first.map(|name| path_of(inode, &name, &mounts)).transpose()?.flatten().map(path::FilePath::shown))
     }
 
@@ -295,27 +295,36 @@ fn time(inode: &Object<'_>, whole: [&'static str; 2], parts: [&'static str; 2]) 
 }
 
 /// The names of an inode that the kernel keeps, those that were looked up last first.
-fn names<'a>(inode: &Object<'a>) -> Result<Vec<Object<'a>>, ReadError> {
-    let context = inode.context();
+fn names<'a>(inode: &Object<'a>) -> Result<impl Iterator<Item = Result<Object<'a>, ReadError>>, ReadError> {
+    let (context, own) = (inode.context(), inode.address);
     // The link was in a named union until it lost its name.
     let layout = context.profile.layout("dentry")?;
     let member = if layout.field("d_u").is_ok() { "d_u" } else { "d_alias" };
     let mut at = context.object("hlist_head", inode.at("i_dentry")?)?.pointer("first")?;
-    let mut names = Vec::new();
-    while !at.is_null() && names.len() < MOST_NAMES {
-        let dentry = context.container("dentry", member, at)?;
-        if dentry.pointer("d_inode")? != inode.address {
-            return Err(ReadError::Implausible("dentry"));
+    // A circle comes back to the one that is kept, each time for twice as long.
+    let (mut kept, mut steps) = (VirtAddr(0), 0_usize);
+    Ok(std::iter::from_fn(move || {
+        if at.is_null() || at == kept || steps >= MOST_NAMES {
+            return None;
         }
-        names.push(dentry);
-        at = context.space.pointer(at)?;
-    }
-    Ok(names)
+        steps += 1;
+        if steps.is_power_of_two() {
+            kept = at;
+        }
+        let name = context.container("dentry", member, at).and_then(|name| match name.pointer("d_inode")? {
+            of if of == own => Ok(name),
+            _ => Err(ReadError::Implausible("dentry")),
+        });
+        // Behind what is no name nothing is looked for.
+        at = if name.is_ok() { context.space.pointer(at).unwrap_or_default() } else { VirtAddr(0) };
+        Some(name)
+    }))
 }
 
 /// The name for which a file is wanted, if its path may end in one. A file that is itself mounted has that of the place.
 fn wanted_name<'a>(inode: &Object<'a>, mounted: &[VirtAddr], wanted: &dyn Fn(&str) -> bool) -> Result<Option<Object<'a>>, ReadError> {
     for name in names(inode)? {
+        let name = name?;
         if mounted.contains(&name.address) || wanted(path::last(&path::name(&name)?)) {
             return Ok(Some(name));
         }
