@@ -2,17 +2,16 @@
 
 use crate::facts::Origin;
 use crate::report::Format;
-use crate::tui::keys;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
-const STATUS: &str = "\
+pub const STATUS: &str = "\
 Exit status: 0 done; 1 the analysis failed (standard error says what, where and what to try); 2 wrong usage; 130 interrupted.
 Results go to standard output, everything else to standard error.";
 
 /// A terminal explorer for memory images.
 #[derive(Debug, Parser)]
-#[command(name = "kioku", version, about, after_help = STATUS, after_long_help = format!("{}\n{STATUS}", keys()), max_term_width = 120)]
+#[command(name = "kioku", version, about, after_help = STATUS, max_term_width = 120)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,

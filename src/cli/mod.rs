@@ -13,8 +13,8 @@ use crate::engine::{Ahead, Entry, Options, Session, catalog, find_table};
 use crate::facts::windows::RegistryEntry;
 use crate::facts::{Origin, Process, ProcessState, Record, Rows, Scope, State};
 use crate::{report, tui};
-use args::{Cli, Command, Common};
-use clap::Parser;
+use args::{Cli, Command, Common, STATUS};
+use clap::{CommandFactory as _, FromArgMatches as _};
 use console::{Interrupts, Progress, Stop, say};
 use std::ffi::OsString;
 use std::fs::File;
@@ -29,9 +29,18 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const INTERRUPTED: u8 = 130;
 
+/// The keys of the explorer are gathered only for who asks for help.
+fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    if arguments.iter().any(|argument| argument == "--help" || argument == "help") {
+        command = command.after_long_help(format!("{}\n{STATUS}", tui::keys()));
+    }
+    Cli::from_arg_matches(&command.try_get_matches_from(arguments)?)
+}
+
 /// Runs the program with its arguments, the program's name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match parse(&arguments.into_iter().collect::<Vec<_>>()) {
         Ok(cli) => cli,
         Err(why) => {
             // Help and version come this way too, to standard output. A reader who left early is no failure.
